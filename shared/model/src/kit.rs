@@ -1,0 +1,115 @@
+//! What the offline keys sign, and what a first contact carries.
+//!
+//! `limits.json`, `trust.json` and `recovery-kit.json` are targets of the top-level role, so that
+//! only a threshold of offline keys can change them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{CohortName, IdentityKey, NetworkId};
+
+/// A base URL that serves the signed repository.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FrontDoor {
+    /// The base URL, `http` or `https`, without a slash at its end.
+    pub url: String,
+    /// Addresses at which its host is reached when DNS lies; may be empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<IpAddr>,
+}
+
+/// `limits.json`: what online keys may list. A stolen online key can send nobody outside them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// [`Limits::SCHEMA`].
+    pub schema: String,
+    /// The network that it belongs to.
+    pub network: NetworkId,
+    /// Hosts that a catalog's front doors may have (a name, or an address; no port).
+    pub front_door_hosts: Vec<String>,
+    /// Networks that a gateway's endpoint may lie in.
+    pub gateway_networks: Vec<IpNet>,
+    /// Cohorts that may have a catalog.
+    pub cohorts: Vec<CohortName>,
+}
+
+impl Limits {
+    /// The schema that this code writes and reads.
+    pub const SCHEMA: &str = "postern-limits/1";
+    /// Its target path in the signed repository.
+    pub const PATH: &str = "limits.json";
+
+    /// Whether a gateway may be listed at `address`.
+    pub fn allow_gateway_at(&self, address: IpAddr) -> bool {
+        self.gateway_networks
+            .iter()
+            .any(|net| net.contains(&address))
+    }
+}
+
+/// `trust.json`: the keys that sign gateway configs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrustedKeys {
+    /// [`TrustedKeys::SCHEMA`].
+    pub schema: String,
+    /// The network that it belongs to.
+    pub network: NetworkId,
+    /// Ed25519 keys, any one of which may sign a gateway's config.
+    pub config_keys: Vec<IdentityKey>,
+}
+
+impl TrustedKeys {
+    /// The schema that this code writes and reads.
+    pub const SCHEMA: &str = "postern-trust/1";
+    /// Its target path in the signed repository.
+    pub const PATH: &str = "trust.json";
+}
+
+/// `recovery-kit.json`: where to find the network again when everything known fails.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecoveryKit {
+    /// [`RecoveryKit::SCHEMA`].
+    pub schema: String,
+    /// The network that it belongs to.
+    pub network: NetworkId,
+    /// Front doors, long-lived.
+    pub front_doors: Vec<FrontDoor>,
+    /// Base URLs of the control plane.
+    pub control: Vec<String>,
+}
+
+impl RecoveryKit {
+    /// The schema that this code writes and reads.
+    pub const SCHEMA: &str = "postern-recovery-kit/1";
+    /// Its target path in the signed repository.
+    pub const PATH: &str = "recovery-kit.json";
+}
+
+/// The root metadata that trust starts from, named so exactly that a short text can carry it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RootPin {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of the file's bytes, lowercase hexadecimal.
+    pub sha256: String,
+}
+
+/// What a stranger must hold to reach and trust a network: carried by invites and by gateways'
+/// bootstrap tokens.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FirstContact {
+    /// The network.
+    #[serde(rename = "n")]
+    pub network: NetworkId,
+    /// Where trust starts.
+    #[serde(rename = "r")]
+    pub root: RootPin,
+    /// Front doors.
+    #[serde(rename = "d")]
+    pub front_doors: Vec<FrontDoor>,
+    /// Base URLs of the control plane.
+    #[serde(rename = "c")]
+    pub control: Vec<String>,
+}

@@ -1,0 +1,64 @@
+//! A network's settings: what every function knows before it reads the store.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AddressPools, Invalid, NetworkId};
+
+/// The settings of a network. They change by deployment, not by request, so no request reads or
+/// checks an item for them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Network {
+    /// Its id.
+    pub id: NetworkId,
+    /// Where devices' tunnel addresses come from.
+    pub pools: AddressPools,
+    /// Its rhythm.
+    pub timing: Timing,
+}
+
+/// How often things happen and how long they last, in whole seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// From one heartbeat of a gateway to the next, 1 to 3,600.
+    pub heartbeat: u32,
+    /// How many heartbeats in a row must be missed before a gateway counts as silent, 2 to 100.
+    pub missed_heartbeats: u32,
+    /// How long a timestamp is valid. It is renewed at a quarter of that, so that a client that
+    /// compares notes with any mirror learns of a freeze within it.
+    pub timestamp: u32,
+    /// How long snapshots and catalogs are valid.
+    pub catalog: u32,
+    /// How long a revoked device's address rests: until no gateway can hold an older config.
+    pub lease_rest: u32,
+}
+
+impl Default for Timing {
+    /// A day of control plane outage passes unnoticed, and a lost gateway is gone in 90 seconds.
+    fn default() -> Self {
+        Self {
+            heartbeat: 30,
+            missed_heartbeats: 3,
+            timestamp: 24 * 3600,
+            catalog: 7 * 24 * 3600,
+            lease_rest: 24 * 3600,
+        }
+    }
+}
+
+impl Timing {
+    /// Refuses values outside the documented ranges.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let refuse = |why: &str| Err(Invalid::new("timing", why));
+        if !(1..=3600).contains(&self.heartbeat) {
+            return refuse("heartbeat must be from 1 to 3600 seconds");
+        }
+        if !(2..=100).contains(&self.missed_heartbeats) {
+            return refuse("missed_heartbeats must be from 2 to 100");
+        }
+        if self.timestamp < 60 || self.catalog < self.timestamp {
+            return refuse("timestamp must be at least 60 seconds, and catalog at least as long");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! The decisions of Postern: pure functions of their inputs and `now`.
+//!
+//! Nothing here does I/O, reads a clock or draws randomness, so every decision can be replayed,
+//! explained and tested by property. What looks random (the order of devices over gateways, jitter)
+//! is a hash of who asks and of what is asked about.
+
+pub mod health;
+pub mod listing;
+pub mod probing;
+pub mod ranking;
+
+use sha2::{Digest, Sha256};
+
+/// The first 64 bits of SHA-256 over the parts, each followed by a zero byte.
+fn hash64(parts: &[&[u8]]) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+        hash.update([0]);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}

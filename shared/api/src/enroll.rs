@@ -1,0 +1,64 @@
+//! The routes of the function `enroll`, for devices.
+
+use data_encoding::BASE64URL_NOPAD;
+use jiff::Timestamp;
+use model::{Addresses, CohortName, DeviceId, DeviceState, ExitKey, TunnelKey};
+use serde::{Deserialize, Serialize};
+
+/// `POST`: enrolls the device whose identity key signs. Idempotent.
+pub const ENROLL: &str = "/v1/enroll";
+
+/// `GET`: what the control plane knows of a device; signed by that device.
+pub fn device(id: &DeviceId) -> String {
+    format!("/v1/devices/{id}")
+}
+
+/// Asks for a place in the network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrollRequest {
+    /// The invite's secret, base64url.
+    pub invite: InviteSecret,
+    /// The key for ingress gateways.
+    pub tunnel_key: TunnelKey,
+    /// The key for egress gateways.
+    pub exit_key: ExitKey,
+}
+
+/// An invite's secret on its way. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InviteSecret(String);
+
+impl InviteSecret {
+    /// The secret of these bytes.
+    pub fn new(secret: &[u8; crate::contact::SECRET_BYTES]) -> Self {
+        Self(BASE64URL_NOPAD.encode(secret))
+    }
+
+    /// The bytes, or `None` if the text is not base64url.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        BASE64URL_NOPAD.decode(self.0.as_bytes()).ok()
+    }
+}
+
+impl std::fmt::Debug for InviteSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InviteSecret(…)")
+    }
+}
+
+/// What a device is told of itself, at enrollment and at every contact.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeviceAnswer {
+    /// Its id.
+    pub device: DeviceId,
+    /// Its state.
+    pub state: DeviceState,
+    /// Whose catalog it reads.
+    pub cohort: CohortName,
+    /// Its tunnel addresses.
+    pub addresses: Addresses,
+    /// When it was enrolled.
+    pub enrolled_at: Timestamp,
+}

@@ -1,0 +1,238 @@
+//! The client: from a front door's bytes to a catalog that can be believed.
+//!
+//! [`Workflow`] is the TUF client workflow (specification, section 5.3) as a state machine without
+//! I/O: it says which file it wants next and is given its bytes. [`verify_bundle`] feeds it from a
+//! bundle, [`verify_source`] from anything else. What comes out is a [`TrustedState`] to keep, and
+//! the files in it, read and held to the [limits].
+//!
+//! - **Trust starts** from a pinned root ([`Start::Pin`], first contact) or from what was verified
+//!   before ([`Start::State`]). A failure never changes the state that was passed in.
+//! - **Nothing gets older.** The state's files are fed back at the time at which they were
+//!   verified, so that even an expired state is a floor against rollback. When a new root has
+//!   rotated the keys of the timestamp or the snapshot, that floor falls, as section 5.3.11 wants:
+//!   it is how a network recovers from a thief who signed enormous versions.
+//! - **Nothing new is expired.** An equal timestamp is not news and not an error, unless it has
+//!   expired.
+//! - **Only delegated paths.** A file is looked for in the top-level targets first, then where they
+//!   delegate its path. `limits.json`, `trust.json` and `recovery-kit.json` are never delegated, so
+//!   a stolen online key cannot make them.
+
+use jiff::Timestamp;
+use model::{Catalog, CohortName, Limits, NetworkId, RecoveryKit, RootPin, TrustedKeys};
+use serde::de::DeserializeOwned;
+
+pub use self::state::TrustedState;
+pub use self::workflow::{Next, Workflow};
+use crate::bundle::Bundle;
+pub use crate::error::VerifyError;
+use crate::{limits, repository};
+
+mod pins;
+mod state;
+mod workflow;
+
+/// Where trust starts.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// From the root that came with the first contact.
+    Pin(&'a RootPin),
+    /// From what was verified before.
+    State(&'a TrustedState),
+}
+
+/// What the caller wants of a repository.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The network that all files must belong to.
+    pub network: &'a NetworkId,
+    /// A device's cohort: limits, catalog and recovery kit are wanted. None, for a gateway: limits
+    /// and the keys that sign configs are.
+    pub cohort: Option<&'a CohortName>,
+}
+
+/// What was verified.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Verified {
+    /// What to keep for the next time.
+    pub state: TrustedState,
+    /// Whether `state` differs from the one that was started from.
+    pub changed: bool,
+    /// What online keys may list.
+    pub limits: Limits,
+    /// The cohort's catalog, without what lies outside the limits. None without a cohort.
+    pub catalog: Option<Catalog>,
+    /// The recovery kit; None if the network has none, if this program cannot read it (`skipped`
+    /// then says so), and without a cohort.
+    pub kit: Option<RecoveryKit>,
+    /// The keys that sign gateway configs. None with a cohort.
+    pub trust: Option<TrustedKeys>,
+    /// What was left out, and why, a line each.
+    pub skipped: Vec<String>,
+}
+
+/// A source of files: called with a file's name (relative to a front door's base URL) and the most
+/// bytes that it may return, it answers `None` where it has no such file.
+pub type Source<'a> = dyn FnMut(&str, u64) -> Result<Option<Vec<u8>>, VerifyError> + 'a;
+
+/// Verifies a bundle.
+pub fn verify_bundle(
+    start: Start<'_>,
+    wanted: &Wanted<'_>,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<Verified, VerifyError> {
+    let bundle = Bundle::read(bytes)?;
+    let mut workflow = Workflow::new(start, &wanted.paths(), now)?;
+    while let Next::Fetch { name, .. } = workflow.next() {
+        workflow.supply(bundle.get(&name))?;
+    }
+    let (state, changed) = workflow.finish()?;
+    read(state, changed, wanted)
+}
+
+/// Verifies what `source` has.
+pub fn verify_source(
+    start: Start<'_>,
+    wanted: &Wanted<'_>,
+    source: &mut Source<'_>,
+    now: Timestamp,
+) -> Result<Verified, VerifyError> {
+    let mut workflow = Workflow::new(start, &wanted.paths(), now)?;
+    while let Next::Fetch { name, most_bytes } = workflow.next() {
+        let bytes = source(&name, most_bytes)?;
+        workflow.supply(bytes.as_deref())?;
+    }
+    let (state, changed) = workflow.finish()?;
+    read(state, changed, wanted)
+}
+
+/// Reads what `state` already holds, with the same checks of signatures, hashes, network and
+/// limits, so that a damaged file of a device is found. Expiry is not checked: an old catalog is
+/// the caller's to judge.
+pub fn read_state(state: &TrustedState, wanted: &Wanted<'_>) -> Result<Verified, VerifyError> {
+    // The state was verified at that time, so it verifies again at that time.
+    let mut workflow = Workflow::new(Start::State(state), &wanted.paths(), state.verified_at())?;
+    while let Next::Fetch { name, .. } = workflow.next() {
+        let known = (name == repository::TIMESTAMP_PATH).then(|| state.timestamp().as_bytes());
+        workflow.supply(known)?;
+    }
+    let (state, changed) = workflow.finish()?;
+    read(state, changed, wanted)
+}
+
+impl Wanted<'_> {
+    /// The target paths that are wanted, for [`Workflow::new`].
+    pub fn paths(&self) -> Vec<String> {
+        match self.cohort {
+            Some(cohort) => vec![
+                Limits::PATH.to_owned(),
+                RecoveryKit::PATH.to_owned(),
+                cohort.catalog_path(),
+            ],
+            None => vec![Limits::PATH.to_owned(), TrustedKeys::PATH.to_owned()],
+        }
+    }
+}
+
+/// Reads the files of a verified state and holds them to the limits.
+fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verified, VerifyError> {
+    let mut skipped = Vec::new();
+    let limits: Limits = parse(Limits::PATH, required(&state, Limits::PATH)?)?;
+    check_schema(Limits::PATH, &limits.schema, Limits::SCHEMA)?;
+    limits::check_network(Limits::PATH, wanted.network, &limits.network)?;
+
+    let (mut catalog, mut kit, mut trust) = (None, None, None);
+    if let Some(cohort) = wanted.cohort {
+        limits::check_cohort(&limits, cohort)?;
+        kit = read_kit(&state, wanted.network, &mut skipped)?;
+        catalog = Some(read_catalog(
+            &state,
+            &limits,
+            wanted.network,
+            cohort,
+            &mut skipped,
+        )?);
+    } else {
+        let keys: TrustedKeys = parse(TrustedKeys::PATH, required(&state, TrustedKeys::PATH)?)?;
+        check_schema(TrustedKeys::PATH, &keys.schema, TrustedKeys::SCHEMA)?;
+        limits::check_network(TrustedKeys::PATH, wanted.network, &keys.network)?;
+        trust = Some(keys);
+    }
+    Ok(Verified {
+        state,
+        changed,
+        limits,
+        catalog,
+        kit,
+        trust,
+        skipped,
+    })
+}
+
+fn read_catalog(
+    state: &TrustedState,
+    limits: &Limits,
+    network: &NetworkId,
+    cohort: &CohortName,
+    skipped: &mut Vec<String>,
+) -> Result<Catalog, VerifyError> {
+    let path = cohort.catalog_path();
+    let text = required(state, &path)?;
+    let (mut catalog, unreadable) = Catalog::from_json(text.as_bytes())
+        .map_err(|error| VerifyError::Malformed(format!("{path}: {error}")))?;
+    skipped.extend(unreadable);
+    limits::check_network(&path, network, &catalog.network)?;
+    if catalog.cohort != *cohort {
+        return Err(VerifyError::OutsideLimits(format!(
+            "{path} is for the cohort '{}'",
+            catalog.cohort
+        )));
+    }
+    limits::enforce(limits, &mut catalog, skipped);
+    Ok(catalog)
+}
+
+/// The kit, if there is one. One that a later program wrote is no reason to do without the
+/// catalog: it is skipped and named.
+fn read_kit(
+    state: &TrustedState,
+    network: &NetworkId,
+    skipped: &mut Vec<String>,
+) -> Result<Option<RecoveryKit>, VerifyError> {
+    let Some(text) = state.file(RecoveryKit::PATH) else {
+        return Ok(None);
+    };
+    let kit = parse(RecoveryKit::PATH, text).and_then(|kit: RecoveryKit| {
+        check_schema(RecoveryKit::PATH, &kit.schema, RecoveryKit::SCHEMA)?;
+        Ok(kit)
+    });
+    match kit {
+        Ok(kit) => {
+            limits::check_network(RecoveryKit::PATH, network, &kit.network)?;
+            Ok(Some(kit))
+        }
+        Err(error) => {
+            skipped.push(error.to_string());
+            Ok(None)
+        }
+    }
+}
+
+fn required<'a>(state: &'a TrustedState, path: &str) -> Result<&'a str, VerifyError> {
+    state
+        .file(path)
+        .ok_or_else(|| VerifyError::Missing(format!("{path} is not in the signed repository")))
+}
+
+fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, VerifyError> {
+    serde_json::from_str(text).map_err(|error| VerifyError::Malformed(format!("{path}: {error}")))
+}
+
+fn check_schema(path: &str, found: &str, expected: &str) -> Result<(), VerifyError> {
+    if found != expected {
+        return Err(VerifyError::Malformed(format!(
+            "{path}: its schema is '{found}', this program reads '{expected}': update it"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! What a client keeps between two syncs.
+//!
+//! The verified bytes themselves, not what was read from them: fed back to the
+//! [`Workflow`](super::Workflow), they prove themselves again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sigstore_tuf::Metadata;
+
+use super::VerifyError;
+
+/// Verified metadata and files, to be kept (in the device file, in a gateway's state) and started
+/// from. In JSON it is the texts of the files. It is only as trustworthy as the place where it is
+/// kept: its root is believed.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
+pub struct TrustedState {
+    root: String,
+    timestamp: String,
+    snapshot: String,
+    /// Targets metadata by role: `targets`, and `catalogs` where it was wanted.
+    roles: BTreeMap<String, String>,
+    /// Target files by path.
+    files: BTreeMap<String, String>,
+    verified_at: Timestamp,
+    #[serde(skip_serializing)]
+    root_version: u64,
+    #[serde(skip_serializing)]
+    timestamp_version: u64,
+    #[serde(skip_serializing)]
+    timestamp_expires: Timestamp,
+}
+
+/// The stored form: what is not derived from the texts.
+#[derive(Deserialize)]
+pub(super) struct Stored {
+    pub(super) root: String,
+    pub(super) timestamp: String,
+    pub(super) snapshot: String,
+    pub(super) roles: BTreeMap<String, String>,
+    pub(super) files: BTreeMap<String, String>,
+    pub(super) verified_at: Timestamp,
+}
+
+impl TrustedState {
+    /// The version of the trusted root.
+    pub fn root_version(&self) -> u64 {
+        self.root_version
+    }
+
+    /// The version of the trusted timestamp: it rises with every change and every renewal.
+    pub fn timestamp_version(&self) -> u64 {
+        self.timestamp_version
+    }
+
+    /// Until when the trusted timestamp is valid.
+    pub fn timestamp_expires(&self) -> Timestamp {
+        self.timestamp_expires
+    }
+
+    /// When the trusted timestamp was first verified. Seeing it again does not change that.
+    pub fn verified_at(&self) -> Timestamp {
+        self.verified_at
+    }
+
+    /// The end of the first half of the known timestamp's life as this client saw it:
+    /// `verified_at + (expires - verified_at) / 2`. Until then "nothing changed" from a door is
+    /// believed; a publisher renews at a quarter, so later it is news that nothing is renewed.
+    pub fn fresh_until(&self) -> Timestamp {
+        let life = self.timestamp_expires.duration_since(self.verified_at);
+        self.verified_at
+            .checked_add(life / 2)
+            .unwrap_or(self.timestamp_expires)
+    }
+
+    /// The verified target file `path`.
+    pub fn file(&self, path: &str) -> Option<&str> {
+        self.files.get(path).map(String::as_str)
+    }
+
+    pub(super) fn root(&self) -> &str {
+        &self.root
+    }
+
+    pub(super) fn timestamp(&self) -> &str {
+        &self.timestamp
+    }
+
+    pub(super) fn snapshot(&self) -> &str {
+        &self.snapshot
+    }
+
+    pub(super) fn role(&self, name: &str) -> Option<&str> {
+        self.roles.get(name).map(String::as_str)
+    }
+}
+
+impl TryFrom<Stored> for TrustedState {
+    type Error = VerifyError;
+
+    fn try_from(stored: Stored) -> Result<Self, VerifyError> {
+        let root = Metadata::<sigstore_tuf::Root>::from_slice(stored.root.as_bytes())?;
+        let timestamp =
+            Metadata::<sigstore_tuf::Timestamp>::from_slice(stored.timestamp.as_bytes())?;
+        Ok(Self {
+            root_version: root.signed().version,
+            timestamp_version: timestamp.signed().version,
+            timestamp_expires: timestamp.signed().expires,
+            root: stored.root,
+            timestamp: stored.timestamp,
+            snapshot: stored.snapshot,
+            roles: stored.roles,
+            files: stored.files,
+            verified_at: stored.verified_at,
+        })
+    }
+}
+
+impl fmt::Debug for TrustedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustedState")
+            .field("root_version", &self.root_version)
+            .field("timestamp_version", &self.timestamp_version)
+            .field("timestamp_expires", &self.timestamp_expires)
+            .field("verified_at", &self.verified_at)
+            .field("files", &self.files.keys())
+            .finish_non_exhaustive()
+    }
+}

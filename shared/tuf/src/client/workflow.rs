@@ -1,0 +1,493 @@
+//! The TUF client workflow (specification, sections 5.3 to 5.7) without I/O.
+//!
+//! Every verification is [`TrustedMetadataSet`]'s. This module decides which file comes next, what
+//! of the known state can stand in for a fetch, and where delegations lead. A known file stands in
+//! only if it has the pinned length and hash, and it is verified again like a fetched one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::Timestamp;
+use model::RootPin;
+use sigstore_tuf::{Error, MetaFile, TargetFile, TrustedMetadataSet};
+
+use super::pins::{encode, fits_pin, fits_target, within};
+use super::state::Stored;
+use super::{Start, TrustedState, VerifyError};
+use crate::bundle::MOST_BUNDLE_BYTES;
+use crate::crypto;
+use crate::repository::{TIMESTAMP_PATH, root_path, target_paths};
+
+// The most bytes of each role: python-tuf's `UpdaterConfig`, so that what any client takes, all do.
+const MOST_ROOT_BYTES: u64 = 512_000;
+const MOST_TIMESTAMP_BYTES: u64 = 16_384;
+const MOST_SNAPSHOT_BYTES: u64 = 2_000_000;
+const MOST_TARGETS_BYTES: u64 = 5_000_000;
+/// The most roots in one go: a year of root rotations every nine hours.
+const MOST_ROOTS: u32 = 1_000;
+/// The most targets roles that the search for one file visits, as in python-tuf.
+const MOST_DELEGATIONS: usize = 32;
+const TARGETS: &str = "targets";
+
+/// What a [`Workflow`] needs next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// This file: give it to [`Workflow::supply`].
+    Fetch {
+        /// Its name, relative to a front door's base URL.
+        name: String,
+        /// The most bytes that it may have: stop reading there.
+        most_bytes: u64,
+    },
+    /// Nothing: call [`Workflow::finish`].
+    Done,
+}
+
+/// The client workflow. After an error it is over.
+#[derive(Debug)]
+pub struct Workflow {
+    now: Timestamp,
+    known: Option<TrustedState>,
+    set: Option<TrustedMetadataSet>,
+    step: Step,
+    next: Next,
+    roots: u32,
+    timestamp: Option<String>,
+    verified_at: Timestamp,
+    snapshot: Option<String>,
+    roles: BTreeMap<String, String>,
+    files: BTreeMap<String, String>,
+    wanted: VecDeque<String>,
+    search: Option<Search>,
+}
+
+/// What is being worked on.
+#[derive(Clone, Debug)]
+enum Step {
+    PinnedRoot(RootPin),
+    NextRoot,
+    Timestamp,
+    Snapshot,
+    Role { role: String, delegator: String },
+    Search,
+    File { path: String, file: TargetFile },
+    Done,
+    Failed,
+}
+
+/// The pre-order, depth-first search for one file (specification, section 5.6.7).
+#[derive(Debug)]
+struct Search {
+    path: String,
+    /// Roles to visit and who delegates to them, the next one last.
+    stack: Vec<(String, String)>,
+    visited: BTreeSet<String>,
+}
+
+impl Workflow {
+    /// Starts. `wanted` are target paths; one that no role lists is left out without an error.
+    pub fn new(start: Start<'_>, wanted: &[String], now: Timestamp) -> Result<Self, VerifyError> {
+        crypto::install();
+        let (known, set, step) = match start {
+            Start::Pin(pin) => (None, None, Step::PinnedRoot(pin.clone())),
+            Start::State(state) => {
+                let set = TrustedMetadataSet::from_root(state.root().as_bytes())?;
+                (Some(state.clone()), Some(set), Step::NextRoot)
+            }
+        };
+        let mut workflow = Self {
+            now,
+            known,
+            set,
+            step,
+            next: Next::Done,
+            roots: 0,
+            timestamp: None,
+            verified_at: now,
+            snapshot: None,
+            roles: BTreeMap::new(),
+            files: BTreeMap::new(),
+            wanted: wanted.iter().cloned().collect(),
+            search: None,
+        };
+        workflow.go_on()?;
+        Ok(workflow)
+    }
+
+    /// What is needed next. Asking twice gives the same answer.
+    #[allow(clippy::should_implement_trait)] // it does not advance: `supply` does
+    pub fn next(&self) -> Next {
+        self.next.clone()
+    }
+
+    /// Takes the file that [`Workflow::next`] asked for; `None` where the source has none.
+    pub fn supply(&mut self, bytes: Option<&[u8]>) -> Result<(), VerifyError> {
+        let result = self.accept(bytes).and_then(|()| self.go_on());
+        if result.is_err() {
+            self.step = Step::Failed;
+            self.next = Next::Done;
+        }
+        result
+    }
+
+    /// The new state, and whether it differs from the one that was started from.
+    pub fn finish(self) -> Result<(TrustedState, bool), VerifyError> {
+        let (Step::Done, Some(set)) = (&self.step, &self.set) else {
+            return Err(VerifyError::Missing(match self.next {
+                Next::Fetch { name, .. } => name,
+                Next::Done => "what the failed workflow still wanted".to_owned(),
+            }));
+        };
+        let (Some(timestamp), Some(snapshot)) = (self.timestamp, self.snapshot) else {
+            return Err(VerifyError::Missing(TIMESTAMP_PATH.to_owned()));
+        };
+        let state = TrustedState::try_from(Stored {
+            root: text("root", set.root_bytes())?,
+            timestamp,
+            snapshot,
+            roles: self.roles,
+            files: self.files,
+            verified_at: self.verified_at,
+        })?;
+        let changed = self.known.is_none_or(|known| known != state);
+        Ok((state, changed))
+    }
+
+    /// Verifies the file that was asked for.
+    fn accept(&mut self, bytes: Option<&[u8]>) -> Result<(), VerifyError> {
+        let Next::Fetch { name, most_bytes } = self.next.clone() else {
+            return Err(VerifyError::Malformed("nothing was asked for".to_owned()));
+        };
+        let Some(bytes) = bytes else {
+            if matches!(self.step, Step::NextRoot) {
+                return self.accept_last_root();
+            }
+            return Err(VerifyError::Missing(name));
+        };
+        if bytes.len() as u64 > most_bytes {
+            let most = most_bytes;
+            return Err(VerifyError::TooLarge { name, most });
+        }
+        match self.step.clone() {
+            Step::PinnedRoot(pin) => self.accept_pinned_root(&pin, bytes),
+            Step::NextRoot => self.accept_next_root(bytes),
+            Step::Timestamp => self.accept_timestamp(bytes),
+            Step::Snapshot => self.accept_snapshot(bytes),
+            Step::Role { role, delegator } => self.accept_role(&role, &delegator, bytes),
+            Step::File { path, file } => self.accept_file(path, &file, bytes),
+            Step::Search | Step::Done | Step::Failed => Ok(()),
+        }
+    }
+
+    /// Goes on with what is known, until something must be fetched.
+    fn go_on(&mut self) -> Result<(), VerifyError> {
+        loop {
+            let fetch = match self.step.clone() {
+                Step::PinnedRoot(pin) => Some((root_path(pin.version), MOST_ROOT_BYTES)),
+                Step::NextRoot => {
+                    let version = self.set()?.root().version;
+                    Some((root_path(version.saturating_add(1)), MOST_ROOT_BYTES))
+                }
+                Step::Timestamp => Some((TIMESTAMP_PATH.to_owned(), MOST_TIMESTAMP_BYTES)),
+                Step::Snapshot => self.want_snapshot()?,
+                Step::Role { role, delegator } => self.want_role(&role, &delegator)?,
+                Step::Search => self.search()?,
+                Step::File { path, file } => self.want_file(path, &file)?,
+                Step::Done | Step::Failed => {
+                    self.next = Next::Done;
+                    return Ok(());
+                }
+            };
+            if let Some((name, most_bytes)) = fetch {
+                self.next = Next::Fetch { name, most_bytes };
+                return Ok(());
+            }
+        }
+    }
+
+    fn accept_pinned_root(&mut self, pin: &RootPin, bytes: &[u8]) -> Result<(), VerifyError> {
+        let wrong = || VerifyError::WrongRoot {
+            version: pin.version,
+            expected: pin.sha256.clone(),
+            found: crypto::sha256_hex(bytes),
+        };
+        if crypto::sha256_hex(bytes) != pin.sha256 {
+            return Err(wrong());
+        }
+        let set = TrustedMetadataSet::from_root(bytes)?;
+        if set.root().version != pin.version {
+            return Err(wrong());
+        }
+        self.set = Some(set);
+        self.step = Step::NextRoot;
+        Ok(())
+    }
+
+    fn accept_next_root(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
+        self.roots += 1;
+        if self.roots > MOST_ROOTS {
+            return Err(VerifyError::TooLarge {
+                name: format!("the chain of roots, which may have {MOST_ROOTS},"),
+                most: MOST_ROOT_BYTES,
+            });
+        }
+        self.set_mut()?.update_root(bytes)?;
+        Ok(())
+    }
+
+    fn accept_last_root(&mut self) -> Result<(), VerifyError> {
+        let now = self.now;
+        self.set()?.check_root_expired(now)?;
+        self.feed_known()?;
+        self.step = Step::Timestamp;
+        Ok(())
+    }
+
+    /// Makes the known timestamp and snapshot the floor: nothing older is taken from here on.
+    fn feed_known(&mut self) -> Result<(), VerifyError> {
+        let (Some(known), Some(set)) = (&self.known, &self.set) else {
+            return Ok(());
+        };
+        let mut floor = set.clone();
+        let at = known.verified_at();
+        let fed = floor
+            .update_timestamp(known.timestamp().as_bytes(), at)
+            .and_then(|()| floor.update_snapshot(known.snapshot().as_bytes(), at));
+        let same_root = set.root_bytes() == known.root().as_bytes();
+        match fed {
+            Ok(()) => self.set = Some(floor),
+            // The keys of one were rotated: both floors fall (specification, section 5.3.11).
+            Err(_) if !same_root => {}
+            Err(error) => {
+                return Err(VerifyError::Malformed(format!(
+                    "the trusted state does not verify: {error}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn accept_timestamp(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
+        let now = self.now;
+        let set = self.set_mut()?;
+        match set.update_timestamp(bytes, now) {
+            Ok(()) => self.timestamp = Some(text(TIMESTAMP_PATH, bytes)?),
+            Err(Error::EqualVersion { .. }) => {
+                // Not news: ours stays, if it can still be used.
+                set.check_timestamp_expired(now)?;
+                if let Some(known) = &self.known {
+                    self.timestamp = Some(known.timestamp().to_owned());
+                    self.verified_at = known.verified_at();
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.step = Step::Snapshot;
+        Ok(())
+    }
+
+    fn want_snapshot(&mut self) -> Result<Option<(String, u64)>, VerifyError> {
+        let pin = self
+            .set()?
+            .timestamp()
+            .and_then(|timestamp| timestamp.snapshot_meta())
+            .ok_or_else(|| VerifyError::Malformed("the timestamp pins no snapshot".to_owned()))?
+            .clone();
+        let known = self.known.as_ref().map(|known| known.snapshot().to_owned());
+        if let Some(known) = known.filter(|known| fits_pin(known, &pin)) {
+            self.accept_snapshot(known.as_bytes())?;
+            return Ok(None);
+        }
+        let name = self.metadata_name("snapshot", pin.version)?;
+        within(name, pin.length, MOST_SNAPSHOT_BYTES).map(Some)
+    }
+
+    fn accept_snapshot(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
+        let now = self.now;
+        self.set_mut()?.update_snapshot(bytes, now)?;
+        self.snapshot = Some(text("snapshot", bytes)?);
+        self.step = Step::Role {
+            role: TARGETS.to_owned(),
+            delegator: "root".to_owned(),
+        };
+        Ok(())
+    }
+
+    fn want_role(
+        &mut self,
+        role: &str,
+        delegator: &str,
+    ) -> Result<Option<(String, u64)>, VerifyError> {
+        let pin = self
+            .pin_of_role(role)?
+            .ok_or_else(|| VerifyError::Malformed(format!("the snapshot pins no {role}.json")))?;
+        let known = self.known.as_ref().and_then(|known| known.role(role));
+        if let Some(known) = known.filter(|known| fits_pin(known, &pin)) {
+            let known = known.to_owned();
+            self.accept_role(role, delegator, known.as_bytes())?;
+            return Ok(None);
+        }
+        let name = self.metadata_name(role, pin.version)?;
+        within(name, pin.length, MOST_TARGETS_BYTES).map(Some)
+    }
+
+    fn accept_role(
+        &mut self,
+        role: &str,
+        delegator: &str,
+        bytes: &[u8],
+    ) -> Result<(), VerifyError> {
+        let now = self.now;
+        let set = self.set_mut()?;
+        if role == TARGETS {
+            set.update_targets(bytes, now)?;
+        } else {
+            set.update_delegated_targets(bytes, role, delegator, now)?;
+        }
+        self.roles.insert(role.to_owned(), text(role, bytes)?);
+        self.step = Step::Search;
+        Ok(())
+    }
+
+    /// Looks for the wanted files, one after the other, until one is found or a role must be read.
+    fn search(&mut self) -> Result<Option<(String, u64)>, VerifyError> {
+        let Some(mut search) = self.search.take().or_else(|| {
+            self.wanted.pop_front().map(|path| Search {
+                path,
+                stack: vec![(TARGETS.to_owned(), "root".to_owned())],
+                visited: BTreeSet::new(),
+            })
+        }) else {
+            self.step = Step::Done;
+            return Ok(None);
+        };
+        while let Some((role, delegator)) = search.stack.pop() {
+            if search.visited.contains(&role) {
+                continue;
+            }
+            if search.visited.len() >= MOST_DELEGATIONS {
+                break;
+            }
+            let set = self.set()?;
+            if set.targets_role(&role).is_none() {
+                if self.pin_of_role(&role)?.is_some() {
+                    // Read it, then visit it again.
+                    search.stack.push((role.clone(), delegator.clone()));
+                    self.search = Some(search);
+                    self.step = Step::Role { role, delegator };
+                    return Ok(None);
+                }
+                continue;
+            }
+            if role != TARGETS {
+                // It may have been read on the word of another delegator.
+                set.verify_delegated_targets(&role, &delegator, self.now)?;
+            }
+            search.visited.insert(role.clone());
+            if let Some(file) = visit(set, &role, &mut search)? {
+                let path = search.path;
+                self.step = Step::File { path, file };
+                return Ok(None);
+            }
+        }
+        // No role lists it: the next file.
+        Ok(None)
+    }
+
+    fn want_file(
+        &mut self,
+        path: String,
+        file: &TargetFile,
+    ) -> Result<Option<(String, u64)>, VerifyError> {
+        let known = self.known.as_ref().and_then(|known| known.file(&path));
+        if let Some(known) = known.filter(|known| fits_target(known.as_bytes(), file)) {
+            self.files.insert(path, known.to_owned());
+            self.step = Step::Search;
+            return Ok(None);
+        }
+        let hash = ["sha256", "sha512"]
+            .iter()
+            .find_map(|algorithm| file.hashes.get(*algorithm));
+        let name = match hash {
+            Some(hash) if self.set()?.root().consistent_snapshot => {
+                target_paths(&path, hash).swap_remove(0)
+            }
+            _ => format!("targets/{path}"),
+        };
+        within(name, Some(file.length), MOST_BUNDLE_BYTES).map(Some)
+    }
+
+    fn accept_file(
+        &mut self,
+        path: String,
+        file: &TargetFile,
+        bytes: &[u8],
+    ) -> Result<(), VerifyError> {
+        if !fits_target(bytes, file) {
+            return Err(VerifyError::Altered(format!(
+                "{path} does not have its signed length and hash"
+            )));
+        }
+        let content = text(&path, bytes)?;
+        self.files.insert(path, content);
+        self.step = Step::Search;
+        Ok(())
+    }
+
+    fn set(&self) -> Result<&TrustedMetadataSet, VerifyError> {
+        self.set.as_ref().ok_or_else(no_root)
+    }
+
+    fn set_mut(&mut self) -> Result<&mut TrustedMetadataSet, VerifyError> {
+        self.set.as_mut().ok_or_else(no_root)
+    }
+
+    fn pin_of_role(&self, role: &str) -> Result<Option<MetaFile>, VerifyError> {
+        let snapshot = self.set()?.snapshot();
+        Ok(snapshot.and_then(|snapshot| snapshot.meta.get(&format!("{role}.json")).cloned()))
+    }
+
+    fn metadata_name(&self, role: &str, version: u64) -> Result<String, VerifyError> {
+        let role = encode(role);
+        Ok(if self.set()?.root().consistent_snapshot {
+            format!("metadata/{version}.{role}.json")
+        } else {
+            format!("metadata/{role}.json")
+        })
+    }
+}
+
+/// The file that `role` lists, or else the roles that it delegates the path to, onto the stack.
+fn visit(
+    set: &TrustedMetadataSet,
+    role: &str,
+    search: &mut Search,
+) -> Result<Option<TargetFile>, VerifyError> {
+    let Some(targets) = set.targets_role(role) else {
+        return Ok(None);
+    };
+    if let Some(file) = targets.target(&search.path) {
+        return Ok(Some(file.clone()));
+    }
+    let delegated = targets.delegations.iter().flat_map(|all| &all.roles);
+    let mut children = Vec::new();
+    for child in delegated {
+        if child.matches_path(&search.path)? {
+            children.push((child.name.clone(), role.to_owned()));
+            if child.terminating {
+                search.stack.clear();
+                break;
+            }
+        }
+    }
+    search.stack.extend(children.into_iter().rev());
+    Ok(None)
+}
+
+fn no_root() -> VerifyError {
+    VerifyError::Malformed("no root is trusted yet".to_owned())
+}
+
+fn text(name: &str, bytes: &[u8]) -> Result<String, VerifyError> {
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| VerifyError::Malformed(format!("{name} is not UTF-8")))
+}

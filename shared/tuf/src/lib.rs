@@ -1,0 +1,34 @@
+//! The signed repository of a network: TUF 1.0 metadata over catalogs, limits, keys and the
+//! recovery kit.
+//!
+//! A front door is a public CDN or bucket that nobody has to trust: whatever it serves is checked
+//! here, against a root that came with the first contact. The verification rules themselves (TUF
+//! specification, section 5.3 and following) are not written again; they are those of
+//! [`sigstore_tuf::TrustedMetadataSet`], a state machine without I/O that passes the official TUF
+//! conformance suite. This crate adds what stands around it:
+//!
+//! - [`crypto`]: the signature algorithms, small enough for a browser and strict;
+//! - [`key`], [`envelope`], [`repository`]: the signing side and the layout of the files;
+//! - [`bundle`]: the same signed files in one, so that a sync is one GET;
+//! - [`client`]: the client workflow as a state machine that is fed bytes by whoever has them;
+//! - [`limits`]: what offline keys allow online keys to say.
+//!
+//! Nothing in this crate does I/O, reads a clock or draws randomness: time and secrets are passed
+//! in. The same code runs in a function, a gateway, a client and a browser.
+
+pub mod bundle;
+pub mod client;
+pub mod crypto;
+pub mod envelope;
+mod error;
+pub mod key;
+pub mod limits;
+pub mod repository;
+
+pub use bundle::{Bundle, MOST_BUNDLE_BYTES};
+pub use client::{
+    Next, Source, Start, TrustedState, Verified, Wanted, Workflow, read_state, verify_bundle,
+    verify_source,
+};
+pub use error::{SignError, VerifyError};
+pub use key::{PublicKey, SigningKey};

@@ -1,0 +1,73 @@
+//! The audit: one event in every commit that changes what people care about.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use model::{Actor, AuditEvent};
+use store::{Expect, Range, Write};
+
+use crate::{Context, Error, items};
+
+/// The most events of one answer.
+const PAGE: usize = 100;
+
+/// The write that records an event of this moment; `number` tells several of one moment apart.
+pub fn write(
+    context: &Context<'_>,
+    number: u32,
+    actor: &Actor,
+    action: &str,
+    subject: impl ToString,
+    detail: impl Into<String>,
+) -> Write {
+    let event = AuditEvent {
+        id: context.moment.uuid(number),
+        at: context.moment.now,
+        actor: actor.clone(),
+        action: action.to_owned(),
+        subject: subject.to_string(),
+        detail: detail.into(),
+    };
+    let day = day_of(event.at).to_string();
+    let spread = event.id.as_bytes()[15] % items::AUDIT_SPREAD;
+    let key = store::Key::new(items::audit(&day, spread), event.id.to_string());
+    Write::put(key, Expect::Absent, &event)
+}
+
+/// The events of `day`, newest first, from before the event `before` if it is given; and where to
+/// go on.
+pub async fn list(
+    context: &Context<'_>,
+    day: Date,
+    before: Option<&str>,
+) -> Result<(Vec<AuditEvent>, Option<String>), Error> {
+    let mut events: Vec<AuditEvent> = Vec::new();
+    let mut more = false;
+    for spread in 0..items::AUDIT_SPREAD {
+        let range = Range {
+            until: before.map(str::to_owned),
+            descending: true,
+            ..Range::all(items::audit(&day.to_string(), spread))
+        };
+        let page = context
+            .store
+            .query(context.moment.now, &range, None, PAGE)
+            .await?;
+        more |= page.next.is_some();
+        for item in &page.items {
+            events.push(item.read()?);
+        }
+    }
+    events.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+    more |= events.len() > PAGE;
+    events.truncate(PAGE);
+    let next = events
+        .last()
+        .filter(|_| more)
+        .map(|event| event.id.to_string());
+    Ok((events, next))
+}
+
+/// The day (UTC) that an event at `at` is kept under.
+pub fn day_of(at: jiff::Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}

@@ -1,0 +1,105 @@
+//! Devices after enrollment: what they are told, and revocation.
+
+use api::Kind;
+use api::enroll::DeviceAnswer;
+use jiff::SignedDuration;
+use model::{Actor, Device, DeviceId, DeviceState, IdentityKey};
+use store::{Expect, Range, Write};
+
+use crate::items::Taken;
+use crate::{Context, Error, audit, items};
+
+/// What the device `id` is told when it asks with `signer`.
+pub async fn show(
+    context: &Context<'_>,
+    signer: IdentityKey,
+    id: &DeviceId,
+) -> Result<DeviceAnswer, Error> {
+    let (device, _) = find(context, id).await?;
+    // Whoever does not hold the key learns nothing, not even whether the device exists.
+    if device.identity_key != signer {
+        return Err(unknown(id));
+    }
+    if device.state == DeviceState::Revoked {
+        return Err(revoked(&device));
+    }
+    Ok(crate::enroll::answer(context, &device))
+}
+
+/// Shuts the device `id` out, for good. Its address rests until no gateway can hold an older
+/// config. Doing it again changes nothing.
+pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Result<Device, Error> {
+    let now = context.moment.now;
+    let (mut device, version) = find(context, id).await?;
+    if device.state == DeviceState::Revoked {
+        return Ok(device);
+    }
+    device.state = DeviceState::Revoked;
+    device.revoked_at = Some(now);
+    let rest = SignedDuration::from_secs(i64::from(context.network.timing.lease_rest));
+    let lease = Write::put_until(
+        items::lease(device.lease),
+        Expect::Present,
+        &Taken::by(id),
+        now.checked_add(rest).ok(),
+    );
+    let writes = vec![
+        Write::put(items::device(id), Expect::Version(version), &device),
+        lease,
+        audit::write(context, 0, actor, "device.revoked", id, ""),
+    ];
+    context.store.commit(now, writes).await?;
+    Ok(device)
+}
+
+/// Some devices, from where `after` says; and where to go on.
+pub async fn list(
+    context: &Context<'_>,
+    after: Option<&str>,
+) -> Result<(Vec<Device>, Option<String>), Error> {
+    // `after` is a device id: it tells its own partition.
+    let mut after = after.map(str::to_owned);
+    let started = after.as_deref().and_then(|id| id.chars().nth(2));
+    let mut devices = Vec::new();
+    let partitions = items::DEVICE_PARTITIONS.chars();
+    for first in partitions.skip_while(|first| started.is_some_and(|started| *first < started)) {
+        let range = Range::all(items::devices(first));
+        let page = context
+            .store
+            .query(context.moment.now, &range, after.take().as_deref(), 500)
+            .await?;
+        for item in &page.items {
+            devices.push(item.read()?);
+        }
+        if page.next.is_some() || devices.len() >= 500 {
+            let last = devices.last().map(|device: &Device| device.id.to_string());
+            return Ok((devices, last));
+        }
+    }
+    Ok((devices, None))
+}
+
+async fn find(context: &Context<'_>, id: &DeviceId) -> Result<(Device, u64), Error> {
+    let found = context
+        .store
+        .get_many(context.moment.now, &[items::device(id)])
+        .await?;
+    let Some(item) = &found[0] else {
+        return Err(unknown(id));
+    };
+    Ok((item.read()?, item.version))
+}
+
+fn unknown(id: &DeviceId) -> Error {
+    let detail = format!("{id} is not enrolled here under this key: enroll with an invite");
+    Error::refused(Kind::DeviceUnknown, detail)
+}
+
+/// The refusal that a revoked device gets.
+pub(crate) fn revoked(device: &Device) -> Error {
+    let detail = format!(
+        "{} was revoked: ask the operator for a new invite",
+        device.id
+    );
+    Error::refused(Kind::DeviceRevoked, detail)
+}

@@ -1,0 +1,310 @@
+//! Gateways: the record, registration, heartbeats and the signed config.
+//!
+//! A heartbeat is one conditional put and no read: the item's key holds the hash of the key that
+//! signed, its version the place in the row of heartbeats. A replayed one finds another version.
+//! Whether a gateway is in service is judged by `publish`, not here.
+
+use api::Kind;
+use api::admin::{GatewayView, NewGateway};
+use api::register::{
+    GatewayConfig, HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest,
+};
+use model::gateway::{Bootstrap, GatewayKeys};
+use model::{Actor, Gateway, GatewayId, GatewayState, IdentityKey, Role, id};
+use rules::health::Observed;
+use store::{CommitError, Expect, Range, Write};
+
+use crate::items::{Heartbeat, Taken};
+use crate::{Context, Error, audit, items};
+
+/// The version of a heartbeat item when it was just made.
+const FIRST_VERSION: u64 = 1;
+
+/// Makes the record of a gateway, with the hash of its bootstrap secret.
+pub async fn create(
+    context: &Context<'_>,
+    actor: &Actor,
+    new: NewGateway,
+) -> Result<Gateway, Error> {
+    let now = context.moment.now;
+    if new.cohorts.is_empty() {
+        let detail = "'cohorts' must name at least one cohort";
+        return Err(Error::refused(Kind::MalformedRequest, detail));
+    }
+    if new.bootstrap_expires_at <= now {
+        let detail = "'bootstrap_expires_at' is in the past: choose a later time";
+        return Err(Error::refused(Kind::MalformedRequest, detail));
+    }
+    let gateway = Gateway {
+        id: new.id,
+        role: new.role,
+        state: GatewayState::Provisioning,
+        region: new.region,
+        endpoint: new.endpoint,
+        cohorts: new.cohorts,
+        bootstrap: Some(Bootstrap {
+            hash: new.bootstrap_hash,
+            expires_at: new.bootstrap_expires_at,
+        }),
+        keys: None,
+        created_at: now,
+        changed_at: now,
+    };
+    let detail = format!("{} at {}", gateway.role, gateway.endpoint);
+    let writes = vec![
+        Write::put(items::gateway(&gateway.id), Expect::Absent, &gateway),
+        audit::write(context, 0, actor, "gateway.created", &gateway.id, detail),
+    ];
+    match context.store.commit(now, writes).await {
+        Ok(()) => Ok(gateway),
+        Err(CommitError::Failed(_)) => {
+            let (there, _) = find(context, &gateway.id).await?;
+            let times = Gateway {
+                created_at: there.created_at,
+                changed_at: there.changed_at,
+                ..gateway
+            };
+            if times == there {
+                return Ok(there);
+            }
+            let detail = "choose another id, or use the gateway that is there";
+            Err(Error::refused(Kind::GatewayConflict, detail))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Trades the bootstrap secret of the gateway `id` for a place in service; the same identity may
+/// ask again and is told the same.
+pub async fn register(
+    context: &Context<'_>,
+    identity: IdentityKey,
+    id: &GatewayId,
+    request: &RegisterRequest,
+) -> Result<RegisterAnswer, Error> {
+    let now = context.moment.now;
+    let keys = GatewayKeys {
+        identity,
+        tunnel: request.tunnel_key,
+    };
+    let found = context
+        .store
+        .get_many(now, &[items::gateway(id), items::heartbeat(id, &identity)])
+        .await?;
+    let (Some(item), beat) = (&found[0], &found[1]) else {
+        return Err(unknown(id));
+    };
+    let mut gateway: Gateway = item.read()?;
+    if let (Some(beat), true) = (beat, gateway.keys == Some(keys)) {
+        return Ok(registered(context, beat.version));
+    }
+    check_bootstrap(context, &gateway, request)?;
+
+    gateway.bootstrap = None;
+    gateway.keys = Some(keys);
+    gateway.state = GatewayState::Registered;
+    gateway.changed_at = now;
+    let quiet = Heartbeat {
+        gateway: id.clone(),
+        seen_at: None,
+        load: 0,
+    };
+    let actor = Actor::Gateway(id.clone());
+    let writes = vec![
+        Write::put(items::gateway(id), Expect::Version(item.version), &gateway),
+        Write::put(
+            items::wireguard_key(keys.tunnel.as_bytes()),
+            Expect::Absent,
+            &Taken::by(id),
+        ),
+        Write::put(items::heartbeat(id, &identity), Expect::Absent, &quiet),
+        audit::write(
+            context,
+            0,
+            &actor,
+            "gateway.registered",
+            id,
+            format!("key {}", id::key_hash(&identity)),
+        ),
+    ];
+    match context.store.commit(now, writes).await {
+        Ok(()) => Ok(registered(context, FIRST_VERSION)),
+        Err(CommitError::Failed(1)) => {
+            let detail = "another device or gateway holds this WireGuard key: make a new one";
+            Err(Error::refused(Kind::KeyInUse, detail))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn registered(context: &Context<'_>, version: u64) -> RegisterAnswer {
+    RegisterAnswer {
+        heartbeat_seconds: context.network.timing.heartbeat,
+        version,
+    }
+}
+
+fn check_bootstrap(
+    context: &Context<'_>,
+    gateway: &Gateway,
+    request: &RegisterRequest,
+) -> Result<(), Error> {
+    let refuse = |detail: &str| Err(Error::refused(Kind::BootstrapRefused, detail));
+    let Some(bootstrap) = &gateway.bootstrap else {
+        return refuse("it was used by another identity: make a new gateway");
+    };
+    let sent = request
+        .secret
+        .bytes()
+        .map(|secret| id::bootstrap_hash(&secret));
+    if sent.as_deref() != Some(&bootstrap.hash) {
+        return refuse("it is not this gateway's: check that the whole token was copied");
+    }
+    if bootstrap.expires_at <= context.moment.now {
+        return refuse("it has expired: make a new gateway");
+    }
+    if !gateway.state.can_become(GatewayState::Registered) {
+        return Err(Error::refused(
+            Kind::GatewayState,
+            format!("the gateway is {}", gateway.state),
+        ));
+    }
+    Ok(())
+}
+
+/// Takes a sign of life.
+pub async fn heartbeat(
+    context: &Context<'_>,
+    identity: IdentityKey,
+    id: &GatewayId,
+    request: &HeartbeatRequest,
+) -> Result<HeartbeatAnswer, Error> {
+    let now = context.moment.now;
+    if request.load > 100 {
+        return Err(Error::refused(
+            Kind::MalformedRequest,
+            "'load' must be from 0 to 100",
+        ));
+    }
+    let beat = Heartbeat {
+        gateway: id.clone(),
+        seen_at: Some(now),
+        load: request.load,
+    };
+    let key = items::heartbeat(id, &identity);
+    let write = Write::put(key.clone(), Expect::Version(request.version), &beat);
+    match context.store.commit(now, vec![write]).await {
+        Ok(()) => Ok(HeartbeatAnswer {
+            version: request.version + 1,
+        }),
+        Err(CommitError::Failed(_)) => {
+            let found = context.store.get_many(now, &[key]).await?;
+            let there = found[0].as_ref().ok_or_else(|| unknown(id))?;
+            if there.version == request.version.saturating_add(1) {
+                // The answer to this very heartbeat was lost.
+                return Ok(HeartbeatAnswer {
+                    version: there.version,
+                });
+            }
+            Err(Error::Refused {
+                kind: Kind::HeartbeatOutOfStep,
+                detail: format!("go on from version {}", there.version),
+                version: Some(there.version),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The config of the gateway `id`, to be signed.
+pub async fn config(
+    context: &Context<'_>,
+    identity: IdentityKey,
+    id: &GatewayId,
+) -> Result<GatewayConfig, Error> {
+    let now = context.moment.now;
+    let items = store::query_all(context.store, now, &Range::all(items::GATEWAYS)).await?;
+    let gateways: Vec<Gateway> = items
+        .iter()
+        .map(store::Item::read)
+        .collect::<Result<_, _>>()?;
+    let own = gateways.iter().find(|gateway| gateway.id == *id);
+    let Some(own) = own.filter(|own| own.keys.is_some_and(|keys| keys.identity == identity)) else {
+        return Err(unknown(id));
+    };
+    let forward_to = gateways
+        .iter()
+        .filter(|other| own.role == Role::Ingress && other.role == Role::Egress)
+        .filter(|other| matches!(other.state, GatewayState::Active | GatewayState::Draining))
+        .map(|other| other.endpoint)
+        .collect();
+    Ok(GatewayConfig {
+        schema: GatewayConfig::SCHEMA.to_owned(),
+        network: context.network.id.clone(),
+        gateway: id.clone(),
+        role: own.role,
+        state: own.state,
+        signed_at: now,
+        endpoint: own.endpoint,
+        heartbeat_seconds: context.network.timing.heartbeat,
+        forward_to,
+    })
+}
+
+/// All gateways with their last sign of life, ordered by id, and the versions of their records.
+pub async fn observe(context: &Context<'_>) -> Result<Vec<(Observed, u64)>, Error> {
+    let now = context.moment.now;
+    let beats = store::query_all(context.store, now, &Range::all(items::HEARTBEATS)).await?;
+    let beats: std::collections::BTreeMap<String, &store::Item> = beats
+        .iter()
+        .map(|item| (item.key.sk.clone(), item))
+        .collect();
+    let items = store::query_all(context.store, now, &Range::all(items::GATEWAYS)).await?;
+    items
+        .iter()
+        .map(|item| {
+            let gateway: Gateway = item.read()?;
+            let beat = gateway.keys.and_then(|keys| {
+                beats
+                    .get(&items::heartbeat(&gateway.id, &keys.identity).sk)
+                    .copied()
+            });
+            let beat: Option<Heartbeat> = items::read(beat)?;
+            let load = beat.as_ref().map_or(0, |beat| beat.load);
+            let seen_at = beat.and_then(|beat| beat.seen_at);
+            Ok((
+                Observed {
+                    gateway,
+                    seen_at,
+                    load,
+                },
+                item.version,
+            ))
+        })
+        .collect()
+}
+
+/// All gateways, for people.
+pub async fn list(context: &Context<'_>) -> Result<Vec<GatewayView>, Error> {
+    let observed = observe(context).await?;
+    let views = observed.into_iter().map(|(observed, _)| GatewayView {
+        gateway: observed.gateway,
+        seen_at: observed.seen_at,
+    });
+    Ok(views.collect())
+}
+
+async fn find(context: &Context<'_>, id: &GatewayId) -> Result<(Gateway, u64), Error> {
+    let found = context
+        .store
+        .get_many(context.moment.now, &[items::gateway(id)])
+        .await?;
+    let item = found[0].as_ref().ok_or_else(|| unknown(id))?;
+    Ok((item.read()?, item.version))
+}
+
+fn unknown(id: &GatewayId) -> Error {
+    let detail =
+        format!("{id} is not registered here under this key: register with its bootstrap token");
+    Error::refused(Kind::GatewayUnknown, detail)
+}

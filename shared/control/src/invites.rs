@@ -1,0 +1,92 @@
+//! Invites: the right of so many devices to enroll.
+//!
+//! The operator's program makes the secret and tells its hash, which is the invite's id: the same
+//! request twice makes one invite, and the store never holds what would let a thief in.
+
+use api::Kind;
+use api::admin::{InviteView, NewInvite};
+use model::{Actor, Invite, InviteId, invite::MOST_USES};
+use store::{CommitError, Expect, Range, Write};
+
+use crate::{Context, Error, audit, items};
+
+/// The longest note, in bytes.
+const MOST_NOTE: usize = 500;
+
+/// Makes an invite.
+pub async fn create(context: &Context<'_>, actor: &Actor, new: NewInvite) -> Result<Invite, Error> {
+    let now = context.moment.now;
+    if !(1..=MOST_USES).contains(&new.uses) {
+        let detail = format!("'uses' must be from 1 to {MOST_USES}");
+        return Err(Error::refused(Kind::MalformedRequest, detail));
+    }
+    if new.expires_at <= now {
+        let detail = "'expires_at' is in the past: choose a later time";
+        return Err(Error::refused(Kind::MalformedRequest, detail));
+    }
+    if new.note.len() > MOST_NOTE {
+        let detail = format!("'note' has more than {MOST_NOTE} bytes");
+        return Err(Error::refused(Kind::MalformedRequest, detail));
+    }
+    let invite = Invite {
+        id: new.id,
+        cohort: new.cohort,
+        uses: new.uses,
+        created_at: now,
+        expires_at: new.expires_at,
+        note: new.note,
+    };
+    let detail = format!("{} uses, cohort {}", invite.uses, invite.cohort);
+    let writes = vec![
+        Write::put(items::invite(&invite.id), Expect::Absent, &invite),
+        audit::write(context, 0, actor, "invite.created", &invite.id, detail),
+    ];
+    match context.store.commit(now, writes).await {
+        Ok(()) => Ok(invite),
+        Err(CommitError::Failed(_)) => same_again(context, invite).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The invite that is there already, if it has the same terms.
+async fn same_again(context: &Context<'_>, wanted: Invite) -> Result<Invite, Error> {
+    let there: Invite = find(context, &wanted.id).await?.ok_or(Error::Contended)?;
+    let same_terms = Invite {
+        created_at: there.created_at,
+        ..wanted
+    } == there;
+    if !same_terms {
+        let detail = "make a new secret for other terms";
+        return Err(Error::refused(Kind::InviteConflict, detail));
+    }
+    Ok(there)
+}
+
+async fn find(context: &Context<'_>, id: &InviteId) -> Result<Option<Invite>, Error> {
+    let found = context
+        .store
+        .get_many(context.moment.now, &[items::invite(id)])
+        .await?;
+    Ok(items::read(found[0].as_ref())?)
+}
+
+/// Up to 50 invites with their use, from behind the id `after`; and where to go on.
+pub async fn list(
+    context: &Context<'_>,
+    after: Option<&str>,
+) -> Result<(Vec<InviteView>, Option<String>), Error> {
+    let now = context.moment.now;
+    let page = context
+        .store
+        .query(now, &Range::all(items::INVITES), after, 50)
+        .await?;
+    let mut views = Vec::with_capacity(page.items.len());
+    for item in &page.items {
+        let invite: Invite = item.read()?;
+        let taken =
+            store::query_all(context.store, now, &Range::all(items::slots(&invite.id))).await?;
+        let used = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+        views.push(InviteView { invite, used });
+    }
+    Ok((views, page.next))
+}

@@ -1,0 +1,128 @@
+//! The kinds of items and their keys. `docs/architecture.md` has the same list with writers,
+//! readers and rates.
+
+use model::{DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, id};
+use serde::{Deserialize, Serialize};
+use store::{Item, Key, StoreError};
+
+/// The partition of all invites.
+pub const INVITES: &str = "invite";
+/// The partition of all gateways.
+pub const GATEWAYS: &str = "gateway";
+/// The partition of all heartbeats.
+pub const HEARTBEATS: &str = "heartbeat";
+/// The partition of what was published.
+pub const CATALOG: &str = "catalog";
+/// Over how many partitions a day's audit events spread.
+pub const AUDIT_SPREAD: u8 = 8;
+
+/// [`model::Invite`].
+pub fn invite(id: &InviteId) -> Key {
+    Key::new(INVITES, id.as_str())
+}
+
+/// The partition of the taken uses of an invite.
+pub fn slots(invite: &InviteId) -> String {
+    format!("slot#{invite}")
+}
+
+/// [`Taken`]: one use of an invite.
+pub fn slot(invite: &InviteId, number: u32) -> Key {
+    Key::new(slots(invite), format!("{number:05}"))
+}
+
+/// The characters that a device id's hash starts with: a partition of devices for each.
+pub const DEVICE_PARTITIONS: &str = "234567abcdefghijklmnopqrstuvwxyz";
+
+/// The partition of the devices whose id starts with this character.
+pub fn devices(first: char) -> String {
+    format!("device#{first}")
+}
+
+/// [`model::Device`].
+pub fn device(id: &DeviceId) -> Key {
+    let first = id.as_str().chars().nth(2).unwrap_or('2');
+    Key::new(devices(first), id.as_str())
+}
+
+/// [`Taken`]: an index in the address pools.
+pub fn lease(index: LeaseIndex) -> Key {
+    Key::new(format!("lease#{:08x}", index.0), "lease")
+}
+
+/// [`Taken`]: a WireGuard key. Two holders of one key would take each other's packets.
+pub fn wireguard_key(key: &[u8; 32]) -> Key {
+    Key::new(
+        format!("key#{}", data_encoding::HEXLOWER.encode(key)),
+        "key",
+    )
+}
+
+/// [`model::Gateway`].
+pub fn gateway(id: &GatewayId) -> Key {
+    Key::new(GATEWAYS, id.as_str())
+}
+
+/// [`Heartbeat`]. The key that signs is part of the item's key: a heartbeat is accepted by one
+/// conditional write and no read.
+pub fn heartbeat(id: &GatewayId, identity: &IdentityKey) -> Key {
+    Key::new(HEARTBEATS, format!("{id}#{}", id::key_hash(identity)))
+}
+
+/// [`crate::publish::Reserved`].
+pub fn reserved() -> Key {
+    Key::new(CATALOG, "reserved")
+}
+
+/// [`crate::publish::Head`].
+pub fn head() -> Key {
+    Key::new(CATALOG, "head")
+}
+
+/// [`crate::publish::Alarm`].
+pub fn alarm() -> Key {
+    Key::new(CATALOG, "alarm")
+}
+
+/// [`crate::publish::MirrorState`].
+pub fn mirror(name: &str) -> Key {
+    Key::new(CATALOG, format!("mirror#{name}"))
+}
+
+/// The partition of some of a day's audit events; `day` as `2026-11-22`.
+pub fn audit(day: &str, spread: u8) -> String {
+    format!("audit#{day}#{spread}")
+}
+
+/// Something of which there is one, and who holds it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Taken {
+    /// The id of the device or gateway that holds it.
+    pub by: String,
+}
+
+impl Taken {
+    /// Held by `id`.
+    pub fn by(id: impl ToString) -> Self {
+        Self { by: id.to_string() }
+    }
+}
+
+/// A gateway's last sign of life.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Whose it is.
+    pub gateway: GatewayId,
+    /// When it arrived; absent until the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<jiff::Timestamp>,
+    /// The load that it told, in percent.
+    pub load: u8,
+}
+
+/// Reads an optional item.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(
+    item: Option<&Item>,
+) -> Result<Option<T>, StoreError> {
+    item.map(Item::read).transpose()
+}

@@ -1,0 +1,39 @@
+//! The function `enroll`: devices come in, and ask about themselves.
+//!
+//! | route | who | what |
+//! |---|---|---|
+//! | `POST /v1/enroll` | a device with an invite | [`control::enroll::enroll`] |
+//! | `GET /v1/devices/{id}` | that device | [`control::devices::show`] |
+
+use api::enroll::{DeviceAnswer, ENROLL, EnrollRequest};
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use edge::{Edge, Failure, Signed};
+use model::DeviceId;
+
+/// The routes.
+pub fn routes(edge: Edge) -> Router {
+    Router::new()
+        .route(ENROLL, post(enroll))
+        .route("/v1/devices/{id}", get(show))
+        .with_state(edge)
+}
+
+async fn enroll(State(edge): State<Edge>, request: Signed) -> Result<Json<DeviceAnswer>, Failure> {
+    let body: EnrollRequest = request.json()?;
+    let context = edge.context(request.moment);
+    let answer = control::enroll::enroll(&context, request.signer, body).await?;
+    Ok(Json(answer))
+}
+
+async fn show(
+    State(edge): State<Edge>,
+    id: Path<String>,
+    request: Signed,
+) -> Result<Json<DeviceAnswer>, Failure> {
+    let id: DeviceId = edge::parse(&id)?;
+    let context = edge.context(request.moment);
+    let answer = control::devices::show(&context, request.signer, &id).await?;
+    Ok(Json(answer))
+}

@@ -1,0 +1,78 @@
+//! The function `register`: gateways come into service, say that they live, and pull their
+//! signed configs. It alone holds the key that signs those.
+//!
+//! | route | who | what |
+//! |---|---|---|
+//! | `POST /v1/gateways/{id}/registration` | a node with its bootstrap token | [`control::gateways::register`] |
+//! | `POST /v1/gateways/{id}/heartbeat` | that gateway | [`control::gateways::heartbeat`] |
+//! | `GET /v1/gateways/{id}/config` | that gateway | [`control::gateways::config`] |
+
+use std::sync::Arc;
+
+use api::register::{HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest};
+use api::{Kind, Problem};
+use axum::extract::{FromRef, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use edge::{Edge, Failure, Signed};
+use http::header::CONTENT_TYPE;
+use model::GatewayId;
+use tuf::key::SigningKey;
+
+/// What the routes stand on.
+#[derive(Clone, FromRef)]
+struct Register {
+    edge: Edge,
+    config_key: Arc<SigningKey>,
+}
+
+/// The routes; `config_key` signs gateways' configs.
+pub fn routes(edge: Edge, config_key: Arc<SigningKey>) -> Router {
+    Router::new()
+        .route("/v1/gateways/{id}/registration", post(register))
+        .route("/v1/gateways/{id}/heartbeat", post(heartbeat))
+        .route("/v1/gateways/{id}/config", get(config))
+        .with_state(Register { edge, config_key })
+}
+
+async fn register(
+    State(edge): State<Edge>,
+    id: Path<String>,
+    request: Signed,
+) -> Result<Json<RegisterAnswer>, Failure> {
+    let id: GatewayId = edge::parse(&id)?;
+    let body: RegisterRequest = request.json()?;
+    let context = edge.context(request.moment);
+    let answer = control::gateways::register(&context, request.signer, &id, &body).await?;
+    Ok(Json(answer))
+}
+
+async fn heartbeat(
+    State(edge): State<Edge>,
+    id: Path<String>,
+    request: Signed,
+) -> Result<Json<HeartbeatAnswer>, Failure> {
+    let id: GatewayId = edge::parse(&id)?;
+    let body: HeartbeatRequest = request.json()?;
+    let context = edge.context(request.moment);
+    let answer = control::gateways::heartbeat(&context, request.signer, &id, &body).await?;
+    Ok(Json(answer))
+}
+
+async fn config(
+    State(register): State<Register>,
+    id: Path<String>,
+    request: Signed,
+) -> Result<Response, Failure> {
+    let id: GatewayId = edge::parse(&id)?;
+    let context = register.edge.context(request.moment);
+    let config = control::gateways::config(&context, request.signer, &id).await?;
+    let signed = tuf::envelope::sign(&config, &[&register.config_key]).map_err(|error| {
+        Problem::new(
+            Kind::Internal,
+            format!("the config could not be signed: {error}"),
+        )
+    })?;
+    Ok(([(CONTENT_TYPE, "application/json")], signed).into_response())
+}

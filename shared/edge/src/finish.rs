@@ -1,0 +1,78 @@
+//! What stands around every router: request ids, one log line a request, problems for what no
+//! route takes.
+
+use api::{Kind, Problem, problem};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, Uri};
+use tracing::Instrument;
+
+use crate::{Edge, Failure, MOST_BODY};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Adds what every function has: the limit of bodies, request ids, logging, and problems for
+/// unknown routes.
+pub fn finish(router: Router, edge: Edge) -> Router {
+    router
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_route)
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn_with_state(edge, around))
+}
+
+async fn no_route(method: Method, uri: Uri) -> Failure {
+    let detail = format!("{method} {} is not a route of this function", uri.path());
+    Problem::new(Kind::UnknownRoute, detail).into()
+}
+
+async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let moment = edge.clock.moment();
+    let id = moment.uuid(0).to_string();
+    // The path holds ids and no secret; queries and bodies are not logged.
+    let span = tracing::info_span!("request", %id, method = %request.method(), path = request.uri().path());
+    async move {
+        let mut response = next.run(request).await;
+        let millis = edge
+            .clock
+            .moment()
+            .now
+            .duration_since(moment.now)
+            .as_millis();
+        if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+            tracing::info!(
+                status = problem.status,
+                problem = problem.type_,
+                millis,
+                "refused"
+            );
+            problem.request_id = Some(id.clone());
+            response = write(&problem);
+        } else {
+            tracing::info!(status = response.status().as_u16(), millis, "answered");
+        }
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn write(problem: &Problem) -> Response {
+    let status = http::StatusCode::from_u16(problem.status)
+        .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, axum::Json(problem)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
+    if let Some(seconds) = problem.retry_after() {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}

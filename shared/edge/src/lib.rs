@@ -1,0 +1,53 @@
+//! What every function shares at the HTTP edge: who is asking, what the time is, and how an error
+//! becomes an answer.
+//!
+//! A function is an [`axum::Router`] over an [`Edge`], finished by [`finish`]. The same router runs
+//! in one process, on Lambda and on Workers.
+
+mod clock;
+mod failure;
+mod finish;
+mod signed;
+
+use std::sync::Arc;
+
+use control::{Context, Moment};
+use model::Network;
+use store::Store;
+
+pub use clock::{Clock, SystemClock};
+pub use failure::Failure;
+pub use finish::finish;
+pub use signed::Signed;
+
+/// The most bytes of a request's body. The largest real one has some 600.
+pub const MOST_BODY: usize = 64 * 1024;
+
+/// What a function's routes stand on.
+#[derive(Clone)]
+pub struct Edge {
+    /// The state.
+    pub store: Arc<dyn Store>,
+    /// The network's settings.
+    pub network: Arc<Network>,
+    /// Time and randomness.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Edge {
+    /// The context of a request at `moment`.
+    pub fn context(&self, moment: Moment) -> Context<'_> {
+        Context {
+            store: self.store.as_ref(),
+            network: &self.network,
+            moment,
+        }
+    }
+}
+
+/// A part of a path or a query as the type `T`, or the problem that says what it should be.
+pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error: T::Err| {
+        api::Problem::new(api::Kind::MalformedRequest, error.to_string()).into()
+    })
+}

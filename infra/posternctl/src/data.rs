@@ -1,0 +1,218 @@
+//! The data folder: where a network on one machine lives.
+//!
+//! ```text
+//! network.json      settings; written last by `init`, so that a folder with it is complete
+//! keys/offline/     root and targets keys: move them off this machine (docs/runbooks)
+//! keys/online/      what `publish` and `register` sign with
+//! keys/operator.json
+//! offline/          what the offline keys have signed
+//! state.sqlite      the state
+//! site/             the signed repository, as front doors serve it
+//! gateways/         the agents that `up` runs
+//! invite            the invite that `up` shows
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use api::IdentitySecret;
+use control::publish::{Offline, OnlineKeys};
+use model::{
+    FirstContact, FrontDoor, IdentityKey, Limits, Network, RecoveryKit, RootPin, TrustedKeys,
+};
+use serde::{Deserialize, Serialize};
+use tuf::key::SigningKey;
+use tuf::repository::Pin;
+
+/// The schema of `network.json`.
+pub const SCHEMA: &str = "postern-network/1";
+
+/// `network.json`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Settings {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// What every function knows.
+    pub network: Network,
+    /// Ports on loopback that `up` listens on.
+    pub ports: Ports,
+    /// Base URLs of the control plane, as invites name them.
+    pub control: Vec<String>,
+    /// Front doors, as invites and catalogs name them.
+    pub front_doors: Vec<FrontDoor>,
+    /// Keys that may operate the network.
+    pub operators: Vec<IdentityKey>,
+}
+
+/// Ports on loopback.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Ports {
+    /// The control plane's.
+    pub control: u16,
+    /// The three front doors'.
+    pub doors: [u16; 3],
+}
+
+/// A data folder.
+#[derive(Clone)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// The folder at `root`, which need not exist.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A place in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Whether `init` finished here.
+    pub fn is_made(&self) -> bool {
+        self.path("network.json").exists()
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        if !self.is_made() {
+            bail!(
+                "{} holds no network: run 'posternctl init' or 'posternctl up' first, \
+                 or name its folder with --data",
+                self.root.display()
+            );
+        }
+        let settings: Settings = serde_json::from_slice(&self.read("network.json")?)
+            .with_context(|| format!("{} cannot be read", self.path("network.json").display()))?;
+        if settings.schema != SCHEMA {
+            bail!(
+                "network.json has the schema '{}', this program reads '{SCHEMA}'",
+                settings.schema
+            );
+        }
+        Ok(settings)
+    }
+
+    /// A file's bytes.
+    pub fn read(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let path = self.path(name);
+        fs::read(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Replaces a file as a whole, readable by its owner alone.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.path(name);
+        let folder = path.parent().unwrap_or(&self.root);
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(folder)?;
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            fs::File::open(folder)?.sync_all()
+        };
+        write().with_context(|| path.display().to_string())
+    }
+
+    /// The operator's secret.
+    pub fn operator(&self) -> anyhow::Result<IdentitySecret> {
+        let text = self.read("keys/operator.json")?;
+        Ok(serde_json::from_slice::<OperatorKey>(&text)
+            .context("keys/operator.json")?
+            .secret)
+    }
+
+    /// Writes the operator's secret.
+    pub fn write_operator(&self, secret: IdentitySecret) -> anyhow::Result<()> {
+        self.write(
+            "keys/operator.json",
+            &serde_json::to_vec_pretty(&OperatorKey { secret })?,
+        )
+    }
+
+    /// A key of `keys/`.
+    pub fn key(&self, name: &str) -> anyhow::Result<SigningKey> {
+        let file = format!("keys/{name}.json");
+        let text = String::from_utf8(self.read(&file)?).with_context(|| file.clone())?;
+        SigningKey::from_file_json(&text).with_context(|| file)
+    }
+
+    /// Writes a key of `keys/`.
+    pub fn write_key(&self, name: &str, key: &SigningKey) -> anyhow::Result<()> {
+        self.write(&format!("keys/{name}.json"), key.to_file_json().as_bytes())
+    }
+
+    /// The keys that `publish` signs with.
+    pub fn online_keys(&self) -> anyhow::Result<OnlineKeys> {
+        Ok(OnlineKeys {
+            catalogs: self.key("online/catalogs")?,
+            snapshot: self.key("online/snapshot")?,
+            timestamp: self.key("online/timestamp")?,
+        })
+    }
+
+    /// The key that `register` signs configs with.
+    pub fn config_key(&self) -> anyhow::Result<Arc<SigningKey>> {
+        Ok(Arc::new(self.key("online/config")?))
+    }
+
+    /// What the offline keys have signed: the newest targets and all roots.
+    pub fn offline(&self) -> anyhow::Result<Offline> {
+        let mut roots = Vec::new();
+        while self
+            .path(&format!("offline/{}.root.json", roots.len() + 1))
+            .exists()
+        {
+            roots.push(self.read(&format!("offline/{}.root.json", roots.len() + 1))?);
+        }
+        let is_there = |version: u64| {
+            self.path(&format!("offline/{version}.targets.json"))
+                .exists()
+        };
+        let targets_version = (1..).take_while(|version| is_there(*version)).last();
+        let targets_version = targets_version.context("offline/ holds no signed targets")?;
+        let mut files = BTreeMap::new();
+        for path in [Limits::PATH, TrustedKeys::PATH, RecoveryKit::PATH] {
+            files.insert(path.to_owned(), self.read(&format!("offline/{path}"))?);
+        }
+        Ok(Offline {
+            limits: serde_json::from_slice(&files[Limits::PATH]).context(Limits::PATH)?,
+            targets: self.read(&format!("offline/{targets_version}.targets.json"))?,
+            targets_version,
+            roots,
+            files,
+        })
+    }
+
+    /// What a stranger must hold to reach and trust the network.
+    pub fn first_contact(&self, settings: &Settings) -> anyhow::Result<FirstContact> {
+        let offline = self.offline()?;
+        let root = offline.roots.last().context("offline/ holds no root")?;
+        let version = offline.roots.len() as u64;
+        Ok(FirstContact {
+            network: settings.network.id.clone(),
+            root: RootPin {
+                version,
+                sha256: Pin::of(version, root).sha256,
+            },
+            front_doors: settings.front_doors.clone(),
+            control: settings.control.clone(),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct OperatorKey {
+    secret: IdentitySecret,
+}

@@ -1,0 +1,286 @@
+//! `posternctl init`: makes a network.
+//!
+//! Two of three offline keys sign the root, two of three others the top-level targets (limits,
+//! trust, recovery kit). The online keys are made, too. Everything is written before
+//! `network.json`, so that an `init` that was interrupted can simply be run again.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::bail;
+use api::IdentitySecret;
+use clap::Args;
+use ipnet::{IpNet, Ipv4Net};
+use jiff::SignedDuration;
+use model::{
+    AddressPools, CohortName, FrontDoor, IdentityKey, Limits, Network, NetworkId, RecoveryKit,
+    Timing, TrustedKeys,
+};
+use tuf::key::SigningKey;
+use tuf::repository::{RoleKeys, RootRoles, sign_root, sign_targets};
+
+use crate::data::{Folder, Ports, SCHEMA, Settings};
+use crate::{now, random};
+
+/// How long the first root and targets are valid.
+const OFFLINE_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// Offline keys of a role, and how many of them must sign.
+const OFFLINE_KEYS: usize = 3;
+const OFFLINE_THRESHOLD: u32 = 2;
+/// The cohort that a network starts with.
+const COHORT: &str = "default";
+
+/// How the network shall be.
+#[derive(Args, Clone)]
+pub struct Options {
+    /// The first of four ports in a row on loopback (control plane, then three front doors); 0
+    /// takes free ones. They stay for the network's life.
+    #[arg(long, default_value_t = 7700)]
+    port: u16,
+    /// Seconds from one heartbeat of a gateway to the next.
+    #[arg(long, default_value_t = 5)]
+    heartbeat: u32,
+    /// A front door's URL, where others than this machine's own serve the repository (repeatable).
+    #[arg(long = "door", value_name = "URL")]
+    doors: Vec<String>,
+    /// A network that gateways may stand in, as 203.0.113.0/24 (repeatable).
+    #[arg(
+        long = "gateway-network",
+        value_name = "CIDR",
+        default_value = "127.0.0.0/8"
+    )]
+    gateway_networks: Vec<IpNet>,
+    /// The pool of outer tunnel addresses, as 100.64.0.0/11.
+    #[arg(long, requires = "inner_pool", value_name = "CIDR")]
+    outer_pool: Option<Ipv4Net>,
+    /// The pool of inner tunnel addresses, of the same size.
+    #[arg(long, requires = "outer_pool", value_name = "CIDR")]
+    inner_pool: Option<Ipv4Net>,
+}
+
+/// Makes the network in `data`.
+pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
+    if data.is_made() {
+        bail!(
+            "{} holds a network already: name another folder with --data",
+            data.root().display()
+        );
+    }
+    let settings = make(data, options)?;
+    if json {
+        let line = serde_json::json!({"network": settings.network.id, "data": data.root()});
+        println!("{line}");
+    } else {
+        println!(
+            "Made the network {} in {}.",
+            settings.network.id,
+            data.root().display()
+        );
+        println!(
+            "Its offline keys are in keys/offline: move them to a safe place, off this machine."
+        );
+    }
+    Ok(())
+}
+
+/// Makes the network and returns its settings.
+pub fn make(data: &Folder, options: &Options) -> anyhow::Result<Settings> {
+    let settings = settings(options)?;
+    let operator = IdentitySecret::from_seed(random()?);
+    let settings = Settings {
+        operators: vec![operator.public()],
+        ..settings
+    };
+
+    let root = offline_keys(data, "root")?;
+    let targets = offline_keys(data, "targets")?;
+    let online = |name: &str| -> anyhow::Result<SigningKey> {
+        let key = SigningKey::ed25519_from_seed(random()?);
+        data.write_key(&format!("online/{name}"), &key)?;
+        Ok(key)
+    };
+    let catalogs = single(&online("catalogs")?);
+    let snapshot = single(&online("snapshot")?);
+    let timestamp = single(&online("timestamp")?);
+    // Configs are signed by a plain Ed25519 key whose public half the targets carry.
+    let config_seed: [u8; 32] = random()?;
+    data.write_key("online/config", &SigningKey::ed25519_from_seed(config_seed))?;
+    let config_key = IdentitySecret::from_seed(config_seed).public();
+
+    let expires = now().checked_add(OFFLINE_LIFE)?;
+    let roles = RootRoles {
+        root: several(&root),
+        targets: several(&targets),
+        snapshot,
+        timestamp,
+    };
+    let signed = sign_root(1, expires, &roles, &signers(&root))?;
+    data.write("offline/1.root.json", &signed)?;
+    let files = offline_files(&settings, options, config_key)?;
+    let signed = sign_targets(1, expires, &files, &catalogs, &signers(&targets))?;
+    data.write("offline/1.targets.json", &signed)?;
+    for (path, bytes) in &files {
+        data.write(&format!("offline/{path}"), bytes)?;
+    }
+    data.write_operator(operator)?;
+    data.write("network.json", &serde_json::to_vec_pretty(&settings)?)?;
+    Ok(settings)
+}
+
+fn settings(options: &Options) -> anyhow::Result<Settings> {
+    let timing = Timing {
+        heartbeat: options.heartbeat,
+        ..Timing::default()
+    };
+    timing.check()?;
+    let pools = match (options.outer_pool, options.inner_pool) {
+        (Some(outer), Some(inner)) => {
+            let ula = AddressPools::default_with(random()?);
+            AddressPools::new(outer, inner, ula.ula())?
+        }
+        _ => AddressPools::default_with(random()?),
+    };
+    let ports = ports(options.port)?;
+    let local = |port: &u16| format!("http://127.0.0.1:{port}");
+    let doors = if options.doors.is_empty() {
+        ports.doors.iter().map(local).collect()
+    } else {
+        options
+            .doors
+            .iter()
+            .map(|url| url.trim_end_matches('/').to_owned())
+            .collect::<Vec<_>>()
+    };
+    Ok(Settings {
+        schema: SCHEMA.to_owned(),
+        network: Network {
+            id: NetworkId::from_random(random()?),
+            pools,
+            timing,
+        },
+        control: vec![local(&ports.control)],
+        front_doors: doors
+            .into_iter()
+            .map(|url| FrontDoor {
+                url,
+                fallback: Vec::new(),
+            })
+            .collect(),
+        ports,
+        operators: Vec::new(),
+    })
+}
+
+/// Four ports: in a row from `first`, or free ones.
+fn ports(first: u16) -> anyhow::Result<Ports> {
+    if first > 0 {
+        let Some(_) = first.checked_add(3) else {
+            bail!("--port must leave room for four ports");
+        };
+        return Ok(Ports {
+            control: first,
+            doors: [first + 1, first + 2, first + 3],
+        });
+    }
+    // All four are held until all are known, so that they differ.
+    let held: Vec<TcpListener> = (0..4)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()?;
+    let ports: Vec<u16> = held
+        .iter()
+        .map(|held| held.local_addr().map(|a| a.port()))
+        .collect::<Result<_, _>>()?;
+    Ok(Ports {
+        control: ports[0],
+        doors: [ports[1], ports[2], ports[3]],
+    })
+}
+
+fn offline_keys(data: &Folder, role: &str) -> anyhow::Result<Vec<SigningKey>> {
+    (1..=OFFLINE_KEYS)
+        .map(|number| {
+            let key = SigningKey::ed25519_from_seed(random()?);
+            data.write_key(&format!("offline/{role}-{number}"), &key)?;
+            Ok(key)
+        })
+        .collect()
+}
+
+fn offline_files(
+    settings: &Settings,
+    options: &Options,
+    config_key: IdentityKey,
+) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let network = settings.network.id.clone();
+    let mut hosts = Vec::new();
+    for door in &settings.front_doors {
+        let uri: http::Uri = door.url.parse()?;
+        let Some(host) = uri.host() else {
+            bail!(
+                "the front door '{}' must be a URL with a host, as https://door.example.net",
+                door.url
+            );
+        };
+        hosts.push(host.to_owned());
+    }
+    hosts.sort();
+    hosts.dedup();
+    let cohort: CohortName = COHORT.parse()?;
+    let limits = Limits {
+        schema: Limits::SCHEMA.to_owned(),
+        network: network.clone(),
+        front_door_hosts: hosts,
+        gateway_networks: options.gateway_networks.clone(),
+        cohorts: vec![cohort],
+    };
+    let trust = TrustedKeys {
+        schema: TrustedKeys::SCHEMA.to_owned(),
+        network: network.clone(),
+        config_keys: vec![config_key],
+    };
+    let kit = RecoveryKit {
+        schema: RecoveryKit::SCHEMA.to_owned(),
+        network,
+        front_doors: settings.front_doors.clone(),
+        control: settings.control.clone(),
+    };
+    Ok(BTreeMap::from([
+        (Limits::PATH.to_owned(), serde_json::to_vec(&limits)?),
+        (TrustedKeys::PATH.to_owned(), serde_json::to_vec(&trust)?),
+        (RecoveryKit::PATH.to_owned(), serde_json::to_vec(&kit)?),
+    ]))
+}
+
+fn single(key: &SigningKey) -> RoleKeys {
+    RoleKeys {
+        keys: vec![key.public()],
+        threshold: 1,
+    }
+}
+
+fn several(keys: &[SigningKey]) -> RoleKeys {
+    RoleKeys {
+        keys: keys.iter().map(SigningKey::public).collect(),
+        threshold: OFFLINE_THRESHOLD,
+    }
+}
+
+/// As many of the keys as must sign.
+fn signers(keys: &[SigningKey]) -> Vec<&SigningKey> {
+    keys.iter().take(OFFLINE_THRESHOLD as usize).collect()
+}
+
+/// The options of a network that `up` makes by itself.
+pub fn defaults(port: u16, heartbeat: u32) -> Options {
+    Options {
+        port,
+        heartbeat,
+        doors: Vec::new(),
+        gateway_networks: vec![IpNet::V4(Ipv4Net::new_assert(
+            Ipv4Addr::new(127, 0, 0, 0),
+            8,
+        ))],
+        outer_pool: None,
+        inner_pool: None,
+    }
+}

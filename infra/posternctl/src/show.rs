@@ -1,0 +1,348 @@
+//! The commands that ask the control plane and show what it says.
+
+use std::net::SocketAddr;
+
+use api::admin::{
+    self, AUDIT, CATALOG, CatalogView, DEVICES, GATEWAYS, GatewayView, INVITES, InviteView,
+    NewGateway, NewInvite,
+};
+use api::{BootstrapText, InviteText};
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets};
+use jiff::civil::Date;
+use jiff::{SignedDuration, ToSpan};
+use model::{AuditEvent, CohortName, Device, DeviceId, Gateway, GatewayId, Invite, Role, id};
+use serde::Serialize;
+
+use crate::data::Folder;
+use crate::remote::Remote;
+use crate::{now, random};
+
+/// The invite to make.
+#[derive(Args, Clone)]
+pub struct InviteOptions {
+    /// How many devices may enroll with it.
+    #[arg(long, default_value_t = 1)]
+    pub uses: u32,
+    /// For how many days it is good.
+    #[arg(long, default_value_t = 7)]
+    pub days: u32,
+    /// The cohort that its devices join.
+    #[arg(long, default_value = "default")]
+    pub cohort: CohortName,
+    /// What to remember about it.
+    #[arg(long, default_value = "")]
+    pub note: String,
+    /// List the invites instead of making one.
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// What to do with devices.
+#[derive(Subcommand, Clone)]
+pub enum DeviceAction {
+    /// Shut a device out, for good.
+    Revoke {
+        /// Its id.
+        id: DeviceId,
+    },
+}
+
+/// What to do with gateways.
+#[derive(Subcommand, Clone)]
+pub enum GatewayAction {
+    /// Make the record and the one-time bootstrap token of a gateway.
+    Add(GatewayOptions),
+}
+
+/// The gateway to make.
+#[derive(Args, Clone)]
+pub struct GatewayOptions {
+    /// What it does: ingress or egress.
+    #[arg(long, value_parser = parse_role)]
+    pub role: Role,
+    /// Where its tunnels are reached (UDP), as 203.0.113.7:51820.
+    #[arg(long)]
+    pub endpoint: SocketAddr,
+    /// Where it stands.
+    #[arg(long, default_value = "local")]
+    pub region: String,
+    /// The cohorts that may use it.
+    #[arg(long, default_value = "default", value_delimiter = ',')]
+    pub cohorts: Vec<CohortName>,
+    /// Its id, as g- and 4 to 32 lowercase letters or digits; drawn if it is not given.
+    #[arg(long)]
+    pub id: Option<GatewayId>,
+    /// For how many hours the token is good.
+    #[arg(long, default_value_t = 24)]
+    pub hours: u32,
+}
+
+/// Which audit events.
+#[derive(Args, Clone)]
+pub struct AuditOptions {
+    /// The day (UTC) to begin with, as 2026-11-22; today if it is not given.
+    #[arg(long)]
+    day: Option<Date>,
+    /// How many days back from there.
+    #[arg(long, default_value_t = 7)]
+    days: u32,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    match text {
+        "ingress" => Ok(Role::Ingress),
+        "egress" => Ok(Role::Egress),
+        _ => Err("it must be 'ingress' or 'egress'".to_owned()),
+    }
+}
+
+/// `posternctl invite`.
+pub async fn invite(data: &Folder, options: &InviteOptions, json: bool) -> anyhow::Result<()> {
+    let remote = Remote::open(data)?;
+    if options.list {
+        let invites: Vec<InviteView> = remote.list(INVITES).await?;
+        return print(
+            json,
+            &invites,
+            &["invite", "cohort", "used", "expires", "note"],
+            |view| {
+                let invite = &view.invite;
+                vec![
+                    invite.id.to_string(),
+                    invite.cohort.to_string(),
+                    format!("{} of {}", view.used, invite.uses),
+                    format!("{:.0}", invite.expires_at),
+                    invite.note.clone(),
+                ]
+            },
+        );
+    }
+    let (text, invite) = make_invite(data, &remote, options).await?;
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({"invite": text.to_string(), "id": invite.id, "expires_at": invite.expires_at})
+        );
+    } else {
+        println!("{}", qr(&text.to_string())?);
+        println!("{text}\n");
+        println!(
+            "{} uses until {:.0}, for the cohort {}.",
+            invite.uses, invite.expires_at, invite.cohort
+        );
+        println!("On the device: postern enroll '<the text above>'");
+    }
+    Ok(())
+}
+
+/// Makes an invite: its secret is drawn here and never sent.
+pub async fn make_invite(
+    data: &Folder,
+    remote: &Remote,
+    options: &InviteOptions,
+) -> anyhow::Result<(InviteText, Invite)> {
+    let contact = data.first_contact(remote.settings())?;
+    let text = InviteText {
+        contact,
+        secret: random()?,
+    };
+    let life = SignedDuration::from_hours(24 * i64::from(options.days));
+    let new = NewInvite {
+        id: text.id(),
+        cohort: options.cohort.clone(),
+        uses: options.uses,
+        expires_at: now().checked_add(life)?,
+        note: options.note.clone(),
+    };
+    let invite = remote.post(INVITES, &new).await?;
+    Ok((text, invite))
+}
+
+/// A text as a QR code for a terminal.
+pub fn qr(text: &str) -> anyhow::Result<String> {
+    use qrcode::render::unicode::Dense1x2;
+    let code = qrcode::QrCode::with_error_correction_level(text, qrcode::EcLevel::L)?;
+    // Dark modules on a terminal's dark background: readers expect them the other way round.
+    let mut image = code.render::<Dense1x2>();
+    Ok(image
+        .dark_color(Dense1x2::Light)
+        .light_color(Dense1x2::Dark)
+        .build())
+}
+
+/// `posternctl devices`.
+pub async fn devices(
+    data: &Folder,
+    action: Option<DeviceAction>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let remote = Remote::open(data)?;
+    if let Some(DeviceAction::Revoke { id }) = action {
+        let device: Device = remote
+            .post(&admin::revocation(&id), &serde_json::json!({}))
+            .await?;
+        if json {
+            println!("{}", serde_json::to_string(&device)?);
+        } else {
+            println!(
+                "{} is shut out: its requests are refused from now on.",
+                device.id
+            );
+        }
+        return Ok(());
+    }
+    let devices: Vec<Device> = remote.list(DEVICES).await?;
+    print(
+        json,
+        &devices,
+        &["device", "state", "cohort", "enrolled"],
+        |device| {
+            let state = format!("{:?}", device.state).to_lowercase();
+            let enrolled = format!("{:.0}", device.enrolled_at);
+            vec![
+                device.id.to_string(),
+                state,
+                device.cohort.to_string(),
+                enrolled,
+            ]
+        },
+    )
+}
+
+/// `posternctl gateways`.
+pub async fn gateways(
+    data: &Folder,
+    action: Option<GatewayAction>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let remote = Remote::open(data)?;
+    if let Some(GatewayAction::Add(options)) = action {
+        let (token, gateway) = make_gateway(data, &remote, &options).await?;
+        if json {
+            println!(
+                "{}",
+                serde_json::json!({"gateway": gateway.id, "token": token.to_string()})
+            );
+        } else {
+            println!("{token}\n");
+            println!("On the node, within {} hours:", options.hours);
+            println!("postern-gateway --token '<the text above>' --data <folder>");
+        }
+        return Ok(());
+    }
+    let gateways: Vec<GatewayView> = remote.list(GATEWAYS).await?;
+    let now = now();
+    print(
+        json,
+        &gateways,
+        &["gateway", "role", "state", "region", "endpoint", "seen"],
+        |view| {
+            let gateway = &view.gateway;
+            let seen = view
+                .seen_at
+                .map(|seen| format!("{} s ago", now.duration_since(seen).as_secs()));
+            vec![
+                gateway.id.to_string(),
+                gateway.role.to_string(),
+                gateway.state.to_string(),
+                gateway.region.clone(),
+                gateway.endpoint.to_string(),
+                seen.unwrap_or_else(|| "never".to_owned()),
+            ]
+        },
+    )
+}
+
+/// Makes a gateway's record: its bootstrap secret is drawn here and never sent.
+pub async fn make_gateway(
+    data: &Folder,
+    remote: &Remote,
+    options: &GatewayOptions,
+) -> anyhow::Result<(BootstrapText, Gateway)> {
+    let contact = data.first_contact(remote.settings())?;
+    let gateway = match &options.id {
+        Some(id) => id.clone(),
+        None => GatewayId::from_random(random()?),
+    };
+    let token = BootstrapText {
+        contact,
+        gateway,
+        secret: random()?,
+    };
+    let new = NewGateway {
+        id: token.gateway.clone(),
+        role: options.role,
+        region: options.region.clone(),
+        endpoint: options.endpoint,
+        cohorts: options.cohorts.clone(),
+        bootstrap_hash: id::bootstrap_hash(&token.secret),
+        bootstrap_expires_at: now()
+            .checked_add(SignedDuration::from_hours(options.hours.into()))?,
+    };
+    let gateway = remote.post(GATEWAYS, &new).await?;
+    Ok((token, gateway))
+}
+
+/// `posternctl catalog`.
+pub async fn catalog(data: &Folder, json: bool) -> anyhow::Result<()> {
+    let view: CatalogView = Remote::open(data)?.get(CATALOG).await?;
+    if json {
+        println!("{}", serde_json::to_string(&view)?);
+        return Ok(());
+    }
+    println!(
+        "Version {} was published at {:.0}.",
+        view.version, view.published_at
+    );
+    for alarm in &view.alarms {
+        println!("ALARM {alarm}");
+    }
+    Ok(())
+}
+
+/// `posternctl audit`.
+pub async fn audit(data: &Folder, options: &AuditOptions, json: bool) -> anyhow::Result<()> {
+    let remote = Remote::open(data)?;
+    let mut day = options.day.unwrap_or_else(|| control::audit::day_of(now()));
+    let mut events: Vec<AuditEvent> = Vec::new();
+    for _ in 0..options.days {
+        events.extend(remote.list(&format!("{AUDIT}?day={day}")).await?);
+        day = day.checked_sub(1.day())?;
+    }
+    print(
+        json,
+        &events,
+        &["at", "who", "did", "to", "detail"],
+        |event| {
+            vec![
+                format!("{:.0}", event.at),
+                event.actor.to_string(),
+                event.action.clone(),
+                event.subject.clone(),
+                event.detail.clone(),
+            ]
+        },
+    )
+}
+
+/// Prints a list: as one JSON document, or as a table.
+fn print<T: Serialize>(
+    json: bool,
+    items: &[T],
+    header: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(items)?);
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.to_vec());
+    for item in items {
+        table.add_row(row(item));
+    }
+    println!("{table}");
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! The schedule of `up`: publish, again and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use control::publish::{Mirror, Publisher};
+use edge::Edge;
+use publish::Folder as Site;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::data::{Folder, Settings};
+
+/// From one run to the next. A run in which nothing changed costs some reads.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What the last run left.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// How many gateways are in service.
+    pub gateways: usize,
+}
+
+/// Publishes until it is stopped; what comes back tells how far it is.
+pub fn start(
+    data: &Folder,
+    settings: &Settings,
+    edge: Edge,
+    mut stopped: watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<watch::Receiver<Option<Published>>> {
+    let offline = data.offline()?;
+    let keys = data.online_keys()?;
+    let mirrors: Vec<Arc<dyn Mirror>> = vec![Arc::new(Site::new("site", data.path("site"))?)];
+    let front_doors: Vec<String> = settings
+        .front_doors
+        .iter()
+        .map(|door| door.url.clone())
+        .collect();
+    let (tell, told) = watch::channel(None);
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            }
+            let publisher = Publisher {
+                context: edge.context(edge.clock.moment()),
+                offline: &offline,
+                keys: &keys,
+                mirrors: &mirrors,
+                front_doors: &front_doors,
+            };
+            match publisher.run().await {
+                Ok(report) => {
+                    if report.published {
+                        tracing::info!(version = report.version, "published");
+                    }
+                    tell.send_replace(Some(Published {
+                        gateways: report.listed,
+                    }));
+                }
+                // The next run tries again; the front doors serve on meanwhile.
+                Err(error) => tracing::error!(%error, "publishing failed"),
+            }
+        }
+    });
+    Ok(told)
+}

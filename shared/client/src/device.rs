@@ -1,0 +1,154 @@
+//! What a device remembers: one JSON document of the schema [`SCHEMA`].
+//!
+//! It holds secrets (three private keys, the invite's while enrolling), so it is written by
+//! [`crate::file`] alone, readable by its owner alone. Whatever a sync or a selection learns is
+//! kept here, so that the next start begins where the last one ended.
+
+use std::collections::BTreeMap;
+
+use api::enroll::{DeviceAnswer, InviteSecret};
+use api::{IdentitySecret, InviteText, WireGuardSecret};
+use jiff::Timestamp;
+use model::{CatalogGateway, DeviceId, FirstContact, InviteId, NetworkId};
+use rules::ranking::History;
+use serde::{Deserialize, Serialize};
+use tuf::TrustedState;
+
+use crate::decisions::Log;
+use crate::error::Error;
+
+/// The schema that this code writes and reads.
+pub const SCHEMA: &str = "postern-device/1";
+/// What the schemas of all device files start with.
+pub const SCHEMA_FAMILY: &str = "postern-device/";
+/// How many random bytes a new device needs: three secrets.
+pub const RANDOM_BYTES: usize = 96;
+
+/// A device and all that it remembers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Device {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// How the network was first reached, and where trust started.
+    pub contact: FirstContact,
+    /// The invite that it enrolls or enrolled with.
+    pub invite: InviteId,
+    /// The invite's secret, until enrollment is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invite_secret: Option<InviteSecret>,
+    /// Signs its requests.
+    pub identity: IdentitySecret,
+    /// The outer tunnel's secret.
+    pub tunnel: WireGuardSecret,
+    /// The inner tunnel's secret.
+    pub exit: WireGuardSecret,
+    /// What the control plane last said of it; None until it is enrolled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<DeviceAnswer>,
+    /// What was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<TrustedState>,
+    /// Front doors by URL.
+    #[serde(default)]
+    pub doors: BTreeMap<String, DoorMemory>,
+    /// Gateways by id.
+    #[serde(default)]
+    pub gateways: BTreeMap<String, History>,
+    /// The gateways in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
+    /// What its person prefers.
+    #[serde(default)]
+    pub preferences: Preferences,
+    /// What was decided, and why.
+    #[serde(default)]
+    pub decisions: Log,
+}
+
+/// What is remembered of a front door.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DoorMemory {
+    /// How it did.
+    #[serde(default)]
+    pub history: History,
+    /// The entity tag of what it last served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<Etag>,
+}
+
+/// An entity tag, and what it stood for: it is sent back only while that is what we hold.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Etag {
+    /// As the door sent it.
+    pub value: String,
+    /// The path that was asked for.
+    pub path: String,
+    /// The version of the timestamp in what was served.
+    pub version: u64,
+}
+
+/// The gateways in use, as the catalog described them when they were chosen.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Selection {
+    /// Where the device enters.
+    pub ingress: CatalogGateway,
+    /// Where it leaves to the internet.
+    pub egress: CatalogGateway,
+    /// When they were chosen.
+    pub at: Timestamp,
+}
+
+/// What the person at the device prefers.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Preferences {
+    /// Regions whose gateways come first; none: all are equal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
+}
+
+impl Device {
+    /// A device that is about to enroll with `invite`, with keys made of `random`.
+    pub fn new(invite: &InviteText, random: &[u8; RANDOM_BYTES]) -> Self {
+        let part = |number: usize| {
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(&random[number * 32..][..32]);
+            bytes
+        };
+        Self {
+            schema: SCHEMA.to_owned(),
+            contact: invite.contact.clone(),
+            invite: invite.id(),
+            invite_secret: Some(InviteSecret::new(&invite.secret)),
+            identity: IdentitySecret::from_seed(part(0)),
+            tunnel: WireGuardSecret::from_random(part(1)),
+            exit: WireGuardSecret::from_random(part(2)),
+            answer: None,
+            trusted: None,
+            doors: BTreeMap::new(),
+            gateways: BTreeMap::new(),
+            selection: None,
+            preferences: Preferences::default(),
+            decisions: Log::default(),
+        }
+    }
+
+    /// Its id: the control plane's word for it, or what its key will make it.
+    pub fn id(&self) -> DeviceId {
+        self.answer.as_ref().map_or_else(
+            || DeviceId::of(&self.identity.public()),
+            |answer| answer.device.clone(),
+        )
+    }
+
+    /// Its network.
+    pub fn network(&self) -> &NetworkId {
+        &self.contact.network
+    }
+
+    /// What the control plane last said; [`Error::Unfinished`] before enrollment.
+    pub fn enrolled(&self) -> Result<&DeviceAnswer, Error> {
+        self.answer
+            .as_ref()
+            .ok_or_else(|| Error::Unfinished { device: self.id() })
+    }
+}

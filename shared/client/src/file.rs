@@ -1,0 +1,215 @@
+//! The device file: where it is, and how it survives crashes and company.
+//!
+//! - **Atomic.** It is written to a temporary file in its own folder, synced, renamed over the old
+//!   one, and the folder is synced: after a crash there is the old file or the new one, whole.
+//! - **Private.** `0600` from the first byte; a new folder is `0700`.
+//! - **Locked.** A command that changes it holds `<file>.lock` from load to save. The lock is the
+//!   system's and ends with the process, so none is ever left behind. Commands that only read take
+//!   no lock: the rename shows them a whole file.
+//! - **Never overwritten in ignorance.** A damaged file or one of a newer schema is an error, and
+//!   stays as it is.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::device::{SCHEMA, SCHEMA_FAMILY};
+use crate::{Device, Error};
+
+/// For how long a command waits for another one: longer than a front door's timeout.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it looks again. The system's blocking lock could not be given up on.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The device file's path: `given`, or the one in the platform's config folder.
+pub fn locate(given: Option<PathBuf>) -> Result<PathBuf, Error> {
+    if let Some(path) = given {
+        return Ok(path);
+    }
+    let folders = directories::ProjectDirs::from("", "", "postern").ok_or(Error::NoPlace)?;
+    Ok(folders.config_dir().join("device.json"))
+}
+
+/// Reads the device file without a lock; [`Error::NoDevice`] if there is none.
+pub fn read(path: &Path) -> Result<Device, Error> {
+    load(path)?.ok_or_else(|| Error::NoDevice {
+        path: path.to_owned(),
+    })
+}
+
+/// The device file, held by this process alone.
+#[derive(Debug)]
+pub struct Locked {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Locked {
+    /// Locks the device file at `path`, which need not exist yet, and waits for at most `patience`
+    /// while another process holds it.
+    pub async fn open(path: &Path, patience: Duration) -> Result<Self, Error> {
+        let failed = |doing| move |source| failure(path, doing, source);
+        create_folder(folder(path)).map_err(failed("make the folder of"))?;
+        let lock_path = path.with_added_extension("lock");
+        let lock = private_options()
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(|source| failure(&lock_path, "open", source))?;
+
+        let given_up = tokio::time::Instant::now() + patience;
+        let mut said = false;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => {
+                    return Err(failure(&lock_path, "lock", source));
+                }
+                Err(TryLockError::WouldBlock) if tokio::time::Instant::now() >= given_up => {
+                    return Err(Error::Locked {
+                        path: path.to_owned(),
+                    });
+                }
+                Err(TryLockError::WouldBlock) => {
+                    if !said {
+                        tracing::warn!("another postern is using {}: waiting", path.display());
+                        said = true;
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Where the device file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file holds; None if there is none.
+    pub fn load(&self) -> Result<Option<Device>, Error> {
+        load(&self.path)
+    }
+
+    /// What the file holds; [`Error::NoDevice`] if there is none.
+    pub fn read(&self) -> Result<Device, Error> {
+        read(&self.path)
+    }
+
+    /// Replaces the file, all or nothing. When this returns, it survives a loss of power.
+    pub fn save(&self, device: &Device) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(device)
+            .map_err(|error| Error::Internal(format!("the device is not JSON: {error}")))?;
+        replace(&self.path, &bytes).map_err(|source| failure(&self.path, "write", source))
+    }
+}
+
+/// Writes a file that only its owner can read, all or nothing.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A temporary file is made with mode 0600, and removed if it is not persisted.
+    let mut temporary = tempfile::NamedTempFile::new_in(folder(path))?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    sync_folder(folder(path))
+}
+
+/// Makes a folder that only its owner can enter, if it is not there.
+pub fn create_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn load(path: &Path) -> Result<Option<Device>, Error> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: String,
+    }
+
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failure(path, "read", source)),
+    };
+    warn_if_shared(path);
+    let damaged = |why: String| Error::Damaged {
+        path: path.to_owned(),
+        why,
+    };
+    // serde_json's messages name fields and places, never what a field holds; those of the secrets
+    // do not either (api::secret).
+    let head: Head = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if head.schema != SCHEMA {
+        let newer = head.schema.starts_with(SCHEMA_FAMILY);
+        return Err(if newer {
+            Error::NewerSchema {
+                path: path.to_owned(),
+                found: head.schema,
+            }
+        } else {
+            damaged(format!("it is no device file but '{}'", head.schema))
+        });
+    }
+    let device = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some(device))
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn failure(path: &Path, doing: &'static str, source: io::Error) -> Error {
+    Error::File {
+        path: path.to_owned(),
+        doing,
+        source,
+    }
+}
+
+fn private_options() -> std::fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+#[cfg(unix)]
+fn warn_if_shared(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+        let path = path.display();
+        tracing::warn!("others can read {path}, which holds secrets: chmod 600 {path}");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_shared(_path: &Path) {}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    // Windows opens no folders; its rename is written through.
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests;

@@ -1,0 +1,120 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::fixture::Repository;
+
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("below").join("device.json");
+    (folder, path)
+}
+
+async fn open(path: &Path) -> Locked {
+    Locked::open(path, Duration::ZERO).await.unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn a_device_survives_its_file_which_is_its_owners_alone() {
+    let (_folder, path) = place();
+    let device = Repository::default().synced_device();
+    let file = open(&path).await;
+    file.save(&device).unwrap();
+
+    let read = file.load().unwrap().unwrap();
+
+    assert_eq!(read.identity, device.identity);
+    assert_eq!(read.trusted, device.trusted);
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+}
+
+#[tokio::test]
+async fn a_save_leaves_nothing_but_the_file_and_its_lock() {
+    let (_folder, path) = place();
+    let file = open(&path).await;
+    let device = Repository::default().device(&[]);
+    file.save(&device).unwrap();
+    file.save(&device).unwrap();
+    let mut names: Vec<_> = std::fs::read_dir(path.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["device.json", "device.json.lock"]);
+}
+
+#[tokio::test]
+async fn a_save_that_fails_leaves_the_old_file() {
+    let (_folder, path) = place();
+    let file = open(&path).await;
+    file.save(&Repository::default().device(&[])).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    // A folder cannot be replaced by a file: the rename fails after everything was written.
+    let taken = path.with_file_name("taken");
+    std::fs::create_dir(&taken).unwrap();
+    assert!(replace(&taken, b"new").is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        3
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_command_waits_for_the_first() {
+    let (_folder, path) = place();
+    let first = open(&path).await;
+
+    let error = Locked::open(&path, Duration::from_secs(3))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), "locked");
+
+    let waiting = Locked::open(&path, Duration::from_secs(3));
+    let (second, ()) = tokio::join!(waiting, async { drop(first) });
+    assert!(second.is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_kept_and_shows_no_secret() {
+    let (_folder, path) = place();
+    let file = open(&path).await;
+    let device = Repository::default().device(&[]);
+    file.save(&device).unwrap();
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let secret = serde_json::to_string(&device.identity).unwrap();
+    let longer = secret.replace("=\"", "AAAA\"");
+    for damaged in [
+        &whole[..whole.len() / 2],
+        &whole.replace(&secret, &longer),
+        "",
+    ] {
+        std::fs::write(&path, damaged).unwrap();
+        let error = file.load().unwrap_err();
+        assert_eq!(error.kind(), "damaged");
+        let message = error.to_string();
+        assert!(!message.contains(secret.trim_matches('"')), "{message}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_schema_asks_for_a_newer_program() {
+    let (_folder, path) = place();
+    let file = open(&path).await;
+    std::fs::write(&path, r#"{"schema": "postern-device/2", "keys": []}"#).unwrap();
+    let error = file.load().unwrap_err();
+    assert_eq!(error.kind(), "newer-schema");
+    assert!(error.to_string().ends_with("update this program"));
+}
+
+#[test]
+fn no_file_says_to_enroll() {
+    let (_folder, path) = place();
+    let error = read(&path).unwrap_err();
+    assert!(error.to_string().contains("postern enroll"));
+}

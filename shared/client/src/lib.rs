@@ -1,0 +1,51 @@
+//! A device's side of the network: find a front door that tells the truth, keep what was
+//! verified, choose gateways, write tunnels.
+//!
+//! Design, section 7. The crate stands on `api`, `tuf` and `rules` and never reaches the control
+//! plane's insides.
+//!
+//! - [`file`], [`device`]: what a device remembers, and how that survives crashes and company;
+//! - [`race`], [`doors`], [`sync`]: the hedged fetch of the signed catalog;
+//! - [`enroll`]: a place in the network from an invite, and contact afterwards;
+//! - [`select`], [`tunnel`]: which gateways, and the WireGuard configs of the two hops;
+//! - [`standing`]: how long an old catalog serves; [`decisions`]: why what was done was done;
+//! - [`verify`]: a repository or a bundle checked offline.
+//!
+//! Decisions are pure ([`rules::ranking`], [`race`], [`select::choose`]). Time comes from a
+//! [`Clock`], randomness as bytes, waiting from tokio's clock, which tests can pause.
+
+pub mod clock;
+pub mod decisions;
+pub mod device;
+pub mod doors;
+pub mod enroll;
+pub mod error;
+pub mod file;
+pub mod race;
+pub mod select;
+pub mod standing;
+pub mod status;
+pub mod sync;
+pub mod tunnel;
+pub mod verify;
+pub mod web;
+
+pub use clock::Clock;
+pub use device::Device;
+pub use error::Error;
+pub use file::Locked;
+pub use web::Web;
+
+#[cfg(test)]
+mod fixture;
+
+/// What every action that talks to the network needs.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The program's one HTTP client.
+    pub web: &'a Web,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Limits of waiting.
+    pub options: doors::Options,
+}

@@ -1,0 +1,145 @@
+//! How an old catalog stands: stale, not stuck.
+//!
+//! New metadata that has expired is refused, but the last verified catalog stays usable for a
+//! bounded grace after its timestamp expired, and every command says so. A hard stop at expiry
+//! would hand whoever blocks all front doors the victory; no stop at all would let them keep a
+//! device on dead or seized gateways for ever.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use model::{Catalog, RecoveryKit};
+use serde::Serialize;
+use tuf::{VerifyError, Wanted};
+
+use crate::{Device, Error};
+
+/// For how long after its timestamp's expiry a catalog stays usable: 14 days, two lives of a
+/// catalog's own signature by default ([`model::Timing`]).
+pub const GRACE: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// How the last verified catalog stands at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase", tag = "state")]
+pub enum Standing {
+    /// Its timestamp is valid.
+    Current {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Its timestamp has expired, its grace has not.
+    Stale {
+        /// When it expired.
+        since: Timestamp,
+        /// The end of the grace.
+        until: Timestamp,
+    },
+    /// Its grace is over.
+    Lapsed {
+        /// When it expired.
+        since: Timestamp,
+    },
+}
+
+impl Standing {
+    /// How a catalog whose timestamp expires at `expires` stands at `now`.
+    pub fn at(expires: Timestamp, now: Timestamp) -> Self {
+        let until = expires.checked_add(GRACE).unwrap_or(Timestamp::MAX);
+        if now < expires {
+            Self::Current { until: expires }
+        } else if now < until {
+            Self::Stale {
+                since: expires,
+                until,
+            }
+        } else {
+            Self::Lapsed { since: expires }
+        }
+    }
+
+    /// Whether it has expired.
+    pub fn is_stale(&self) -> bool {
+        !matches!(self, Self::Current { .. })
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Current { until } => write!(f, "is valid until {until:.0}"),
+            Self::Stale { since, until } => write!(
+                f,
+                "expired at {since:.0} and stays usable until {until:.0}: sync when you can"
+            ),
+            Self::Lapsed { since } => {
+                write!(f, "expired at {since:.0} and its grace is over: sync")
+            }
+        }
+    }
+}
+
+/// What a device's trusted state holds.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The catalog.
+    pub catalog: Catalog,
+    /// The recovery kit, if the network has one.
+    pub kit: Option<RecoveryKit>,
+    /// How the catalog stands.
+    pub standing: Standing,
+}
+
+/// Reads the device's trusted state, stale or not. None if there is none, or if it holds no
+/// catalog of the device's cohort (which changed since).
+pub fn known(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
+    let (Some(state), Some(answer)) = (&device.trusted, &device.answer) else {
+        return Ok(None);
+    };
+    let wanted = Wanted {
+        network: &device.contact.network,
+        cohort: Some(&answer.cohort),
+    };
+    let verified = match tuf::read_state(state, &wanted) {
+        Ok(verified) => verified,
+        Err(VerifyError::Missing(_)) => return Ok(None),
+        Err(error) => return Err(Error::Trusted(error)),
+    };
+    let standing = Standing::at(state.timestamp_expires(), now);
+    Ok(verified.catalog.map(|catalog| Known {
+        catalog,
+        kit: verified.kit,
+        standing,
+    }))
+}
+
+/// The catalog to act on: [`Error::NoCatalog`] or [`Error::Lapsed`] where there is none.
+pub fn usable(device: &Device, now: Timestamp) -> Result<Known, Error> {
+    let known = known(device, now)?.ok_or(Error::NoCatalog)?;
+    if let Standing::Lapsed { since } = known.standing {
+        return Err(Error::Lapsed { expired: since });
+    }
+    Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalog_is_current_then_stale_for_14_days_then_lapsed() {
+        let expires = Timestamp::constant(1_800_000_000, 0);
+        let after = |seconds| Timestamp::from_second(expires.as_second() + seconds).unwrap();
+        assert!(!Standing::at(expires, after(-1)).is_stale());
+        assert_eq!(
+            Standing::at(expires, expires),
+            Standing::Stale {
+                since: expires,
+                until: after(14 * 86_400)
+            }
+        );
+        assert_eq!(
+            Standing::at(expires, after(14 * 86_400)),
+            Standing::Lapsed { since: expires }
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! What a device knows of itself and of the network.
+
+use std::collections::BTreeMap;
+
+use api::enroll::DeviceAnswer;
+use jiff::Timestamp;
+use model::{Addresses, CohortName, DeviceId, NetworkId};
+use rules::ranking::History;
+use serde::Serialize;
+
+use crate::device::Selection;
+use crate::standing::{self, Standing};
+use crate::{Context, Device, Error, doors, enroll};
+
+/// A device's status.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Its id.
+    pub device: DeviceId,
+    /// Its network.
+    pub network: NetworkId,
+    /// Whether the control plane has answered its enrollment.
+    pub enrolled: bool,
+    /// Its cohort.
+    pub cohort: Option<CohortName>,
+    /// Its tunnel addresses.
+    pub addresses: Option<Addresses>,
+    /// The last verified catalog.
+    pub catalog: Option<CatalogStatus>,
+    /// The gateways in use.
+    pub selection: Option<Selection>,
+    /// The regions that it prefers.
+    pub regions: Vec<String>,
+    /// Every known front door and what is remembered of it.
+    pub doors: BTreeMap<String, History>,
+    /// What the control plane says now, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online: Option<Online>,
+}
+
+/// The last verified catalog.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CatalogStatus {
+    /// The version of the repository: of its timestamp.
+    pub version: u64,
+    /// The version at which the catalog last changed.
+    pub catalog_version: u64,
+    /// Until when its timestamp is valid.
+    pub expires: Timestamp,
+    /// Whether it has expired.
+    pub stale: bool,
+    /// Until when it may be used.
+    pub usable_until: Timestamp,
+    /// Both in one.
+    pub standing: Standing,
+    /// How many gateways it lists.
+    pub gateways: usize,
+}
+
+/// What the control plane says.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Online {
+    /// It knows the device.
+    Answer(DeviceAnswer),
+    /// It did not say so.
+    Error {
+        /// [`Error::kind`].
+        kind: String,
+        /// In words.
+        message: String,
+    },
+}
+
+/// The status from the device file alone.
+pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
+    let known = standing::known(device, now)?;
+    let kit = known.as_ref().and_then(|known| known.kit.as_ref());
+    let catalog = known.as_ref().map(|known| &known.catalog);
+    let doors = doors::known(&device.contact, kit, catalog)
+        .into_iter()
+        .map(|door| {
+            let memory = device.doors.get(&door.url);
+            let history = memory.map(|memory| memory.history.clone());
+            (door.url, history.unwrap_or_default())
+        })
+        .collect();
+    let catalog = match (&device.trusted, &known) {
+        (Some(state), Some(known)) => Some(CatalogStatus {
+            version: state.timestamp_version(),
+            catalog_version: known.catalog.version,
+            expires: state.timestamp_expires(),
+            stale: known.standing.is_stale(),
+            usable_until: state
+                .timestamp_expires()
+                .checked_add(standing::GRACE)
+                .unwrap_or(Timestamp::MAX),
+            standing: known.standing,
+            gateways: known.catalog.gateways().count(),
+        }),
+        _ => None,
+    };
+    let answer = device.answer.as_ref();
+    Ok(Status {
+        device: device.id(),
+        network: device.network().clone(),
+        enrolled: answer.is_some(),
+        cohort: answer.map(|answer| answer.cohort.clone()),
+        addresses: answer.map(|answer| answer.addresses),
+        catalog,
+        selection: device.selection.clone(),
+        regions: device.preferences.regions.clone(),
+        doors,
+        online: None,
+    })
+}
+
+/// The status with the control plane's word: a problem is part of the answer, not an error.
+pub async fn online(device: &Device, context: &Context<'_>) -> Result<Status, Error> {
+    let mut status = status(device, context.clock.now())?;
+    status.online = Some(match enroll::contact(device, context).await {
+        Ok(answer) => Online::Answer(answer),
+        Err(error) => Online::Error {
+            kind: error.kind().to_owned(),
+            message: error.to_string(),
+        },
+    });
+    Ok(status)
+}

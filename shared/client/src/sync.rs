@@ -1,0 +1,203 @@
+//! A sync: race the known doors for the cohort's bundle, keep what verified, remember how each
+//! door did.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use model::{Catalog, FrontDoor};
+use rules::ranking::{Candidate, rank};
+use serde::Serialize;
+use tuf::TrustedState;
+
+use crate::decisions::{About, Decision};
+use crate::device::Etag;
+use crate::doors::{self, Answer, Ask, Came, DoorOutcome, Lane};
+use crate::standing::{self, Standing};
+use crate::{Context, Device, Error, race};
+
+/// What a sync came to.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// The version of the repository: of its timestamp.
+    pub version: u64,
+    /// The version at which the catalog last changed.
+    pub catalog_version: Option<u64>,
+    /// How many gateways it lists.
+    pub gateways: usize,
+    /// Whether anything is new.
+    pub changed: bool,
+    /// The door whose answer counted.
+    pub door: String,
+    /// What came of each door that was asked, in the order of asking.
+    pub outcomes: Vec<DoorOutcome>,
+    /// What was left out of the catalog, a line each.
+    pub skipped: Vec<String>,
+    /// Until when the timestamp is valid.
+    pub expires: Timestamp,
+    /// Whether it has expired.
+    pub stale: bool,
+    /// How the catalog stands.
+    pub standing: Standing,
+}
+
+/// Fetches and keeps the newest verified catalog. The device is changed in either case (histories,
+/// the decision log) and is the caller's to save.
+pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, Error> {
+    let now = context.clock.now();
+    let ask = Arc::new(Ask {
+        network: device.contact.network.clone(),
+        cohort: device.enrolled()?.cohort.clone(),
+        pin: device.contact.root.clone(),
+        trusted: device.trusted.clone(),
+    });
+    let known = standing::known(device, now)?;
+    let kit = known.as_ref().and_then(|known| known.kit.as_ref());
+    let catalog = known.as_ref().map(|known| &known.catalog);
+    let doors = doors::known(&device.contact, kit, catalog);
+    device
+        .doors
+        .retain(|url, _| doors.iter().any(|door| door.url == *url));
+
+    let candidates: Vec<_> = doors.iter().map(|door| candidate(device, door)).collect();
+    let id = device.id();
+    let ranks = rank(&candidates, id.as_str(), now);
+    let lanes: Vec<_> = ranks
+        .iter()
+        .filter_map(|rank| doors.iter().find(|door| door.url == rank.id))
+        .map(|door| lane(device, &ask, door, now))
+        .collect();
+
+    let (answer, outcomes) = doors::fetch(
+        context.web,
+        context.clock,
+        context.options,
+        ask.clone(),
+        &lanes,
+    )
+    .await;
+
+    let winner = answer
+        .as_ref()
+        .map(|answer| lanes[answer.lane].door.url.clone());
+    remember(device, context.clock.now(), &outcomes);
+    let about = About::Sync {
+        winner: winner.clone(),
+        outcomes: outcomes.clone(),
+    };
+    let decision = Decision::new(now, id.as_str(), &candidates, &ranks, about);
+    device.decisions.push(decision);
+
+    let now = context.clock.now();
+    let (Some(answer), Some(door)) = (answer, winner) else {
+        let expires = known.and(ask.trusted.as_ref());
+        let standing = expires.map(|state| Standing::at(state.timestamp_expires(), now));
+        return Err(Error::NoDoor { outcomes, standing });
+    };
+    let kept = keep(device, &ask, &door, answer);
+    let catalog = kept.catalog.or(known.map(|known| known.catalog));
+    let state = device.trusted.as_ref().ok_or(Error::NoCatalog)?;
+    let standing = Standing::at(state.timestamp_expires(), now);
+    Ok(Report {
+        version: state.timestamp_version(),
+        catalog_version: catalog.as_ref().map(|catalog| catalog.version),
+        gateways: catalog.map_or(0, |catalog| catalog.gateways().count()),
+        changed: kept.changed,
+        door,
+        outcomes,
+        skipped: kept.skipped,
+        expires: state.timestamp_expires(),
+        stale: standing.is_stale(),
+        standing,
+    })
+}
+
+fn candidate(device: &Device, door: &FrontDoor) -> Candidate {
+    let memory = device.doors.get(&door.url);
+    Candidate {
+        id: door.url.clone(),
+        preferred: true,
+        load: 0,
+        history: memory
+            .map(|memory| memory.history.clone())
+            .unwrap_or_default(),
+    }
+}
+
+/// A door's lane. Its entity tag goes along only if it stands for exactly what we hold, and while
+/// that is valid: a door that has nothing better than an expired timestamp shall show it.
+fn lane(device: &Device, ask: &Ask, door: &FrontDoor, now: Timestamp) -> Lane {
+    let memory = device.doors.get(&door.url);
+    let valid = |state: &&TrustedState| now < state.timestamp_expires();
+    let version = ask
+        .trusted
+        .as_ref()
+        .filter(valid)
+        .map(TrustedState::timestamp_version);
+    let stands = |etag: &&Etag| Some(etag.version) == version && etag.path == ask.path();
+    Lane {
+        door: door.clone(),
+        smoothed_ms: memory.and_then(|memory| memory.history.rtt_ms),
+        etag: memory
+            .and_then(|memory| memory.etag.as_ref())
+            .filter(stands)
+            .map(|etag| etag.value.clone()),
+    }
+}
+
+/// Notes how each door did.
+fn remember(device: &mut Device, now: Timestamp, outcomes: &[DoorOutcome]) {
+    for outcome in outcomes {
+        let history = &mut device
+            .doors
+            .entry(outcome.door.clone())
+            .or_default()
+            .history;
+        let ms = u32::try_from(outcome.ms).unwrap_or(u32::MAX);
+        match outcome.outcome {
+            Came::Verified | Came::Unchanged => history.succeeded(now, ms),
+            Came::Failed => history.failed(now),
+            // It was not proved dead, but it took at least this long: the next sync asks a faster
+            // one first, and does not pay its stagger for ever.
+            Came::Cancelled if u128::from(ms) >= race::stagger(history.rtt_ms).as_millis() => {
+                history.rtt_ms = history.rtt_ms.max(Some(ms));
+            }
+            Came::Cancelled => {}
+        }
+    }
+}
+
+/// What an answer brought. Nothing, if it was a 304.
+#[derive(Default)]
+struct Kept {
+    changed: bool,
+    catalog: Option<Catalog>,
+    skipped: Vec<String>,
+}
+
+/// Keeps what the door served.
+fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer) -> Kept {
+    let Some(served) = answer.served else {
+        return Kept::default();
+    };
+    let verified = *served.verified;
+    let memory = device.doors.entry(door.to_owned()).or_default();
+    memory.etag = served.etag.map(|value| Etag {
+        value,
+        path: ask.path(),
+        version: verified.state.timestamp_version(),
+    });
+    if let Some(catalog) = &verified.catalog {
+        let listed: BTreeSet<_> = catalog
+            .gateways()
+            .map(|gateway| gateway.id.as_str())
+            .collect();
+        device.gateways.retain(|id, _| listed.contains(id.as_str()));
+    }
+    device.trusted = Some(verified.state);
+    Kept {
+        changed: verified.changed,
+        catalog: verified.catalog,
+        skipped: verified.skipped,
+    }
+}

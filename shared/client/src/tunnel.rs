@@ -1,0 +1,171 @@
+//! The two tunnels, as configs for `wg-quick`.
+//!
+//! The outer tunnel ends at the ingress gateway and carries one thing: UDP to the chosen egress
+//! gateway. The inner tunnel ends there and carries everything else. So the ingress knows who and
+//! the egress knows where to, and neither knows both.
+//!
+//! Both interfaces carry the same firewall mark. `wg-quick` sends all packets without the inner
+//! tunnel's mark into the inner tunnel, except where the main table has a route more exact than
+//! the default; without the mark on the outer tunnel's own packets they would be sent into the
+//! inner one, in a circle. Bring up `postern-outer` first.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use model::{Catalog, CatalogGateway, Role};
+use serde::Serialize;
+
+use crate::standing::{self, Standing};
+use crate::{Device, Error};
+
+/// Seconds between keepalives: below the 30 s after which the shortest-lived NAT bindings for UDP
+/// are dropped (`wg(8)` recommends 25).
+const KEEPALIVE: u16 = 25;
+/// The outer MTU: a link of 1,500 bytes less what WireGuard adds over IPv6 (40 for IPv6, 8 for
+/// UDP, 32 for its header and tag). It is `wg-quick`'s own default.
+const OUTER_MTU: u16 = 1500 - WIREGUARD;
+/// The inner MTU: its packets are wrapped once more.
+const INNER_MTU: u16 = OUTER_MTU - WIREGUARD;
+/// What WireGuard adds to a packet, at most.
+const WIREGUARD: u16 = 40 + 8 + 32;
+/// `wg-quick`'s own first choice of a mark, 51820.
+const MARK: &str = "0xca6c";
+
+/// The name of the outer tunnel's interface; a Linux interface name has at most 15 bytes.
+pub const OUTER: &str = "postern-outer";
+/// The name of the inner tunnel's interface.
+pub const INNER: &str = "postern-inner";
+
+/// Both configs. They hold private keys: for a file of mode `0600` or the screen of its owner.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Configs {
+    /// The outer tunnel's.
+    pub outer: String,
+    /// The inner tunnel's.
+    pub inner: String,
+    /// What changed since the gateways were selected: tunnels made before must be made anew.
+    pub notes: Vec<String>,
+    /// How the catalog stands.
+    pub catalog: Standing,
+}
+
+/// The configs of the selected gateways, as the last verified catalog describes them now.
+pub fn configs(device: &Device, now: Timestamp) -> Result<Configs, Error> {
+    let addresses = device.enrolled()?.addresses;
+    let known = standing::usable(device, now)?;
+    let selection = device.selection.as_ref().ok_or(Error::NotSelected)?;
+    let mut notes = Vec::new();
+    let ingress = current(&known.catalog, &selection.ingress, &mut notes)?;
+    let egress = current(&known.catalog, &selection.egress, &mut notes)?;
+
+    let exit = egress.endpoint.ip();
+    let outer = Hop {
+        title: "outer tunnel",
+        secret: device.tunnel.reveal(),
+        addresses: format!("{}/32, {}/128", addresses.outer, addresses.outer6),
+        mtu: OUTER_MTU,
+        gateway: ingress,
+        allowed: format!("{exit}/{}", if exit.is_ipv4() { 32 } else { 128 }),
+        keepalive: Some(KEEPALIVE),
+    };
+    let inner = Hop {
+        title: "inner tunnel",
+        secret: device.exit.reveal(),
+        addresses: format!("{}/32, {}/128", addresses.inner, addresses.inner6),
+        mtu: INNER_MTU,
+        gateway: egress,
+        allowed: "0.0.0.0/0, ::/0".to_owned(),
+        keepalive: None,
+    };
+    Ok(Configs {
+        outer: outer.text(device),
+        inner: inner.text(device),
+        notes,
+        catalog: known.standing,
+    })
+}
+
+/// A selected gateway as the catalog lists it now; what differs is noted.
+fn current<'a>(
+    catalog: &'a Catalog,
+    selected: &CatalogGateway,
+    notes: &mut Vec<String>,
+) -> Result<&'a CatalogGateway, Error> {
+    let (role, id) = (selected.role, &selected.id);
+    let gateway = catalog
+        .gateways()
+        .find(|gateway| gateway.id == *id && gateway.role == role)
+        .ok_or_else(|| Error::NotListed {
+            role,
+            gateway: id.clone(),
+        })?;
+    if gateway.tunnel_key != selected.tunnel_key {
+        notes.push(format!("the {role} gateway {id} has a new key"));
+    }
+    if gateway.endpoint != selected.endpoint {
+        notes.push(format!(
+            "the {role} gateway {id} moved to {}",
+            gateway.endpoint
+        ));
+    }
+    Ok(gateway)
+}
+
+struct Hop<'a> {
+    title: &'static str,
+    secret: String,
+    addresses: String,
+    mtu: u16,
+    gateway: &'a CatalogGateway,
+    allowed: String,
+    keepalive: Option<u16>,
+}
+
+impl Hop<'_> {
+    fn text(&self, device: &Device) -> String {
+        let gateway = self.gateway;
+        let to = match gateway.role {
+            Role::Ingress => "enters at",
+            Role::Egress => "leaves at",
+        };
+        let mut text = format!(
+            "# Postern, {title}: {device} {to} {id} ({region}).\n\
+             [Interface]\n\
+             PrivateKey = {secret}\n\
+             Address = {addresses}\n\
+             MTU = {mtu}\n\
+             FwMark = {MARK}\n\
+             \n\
+             [Peer]\n\
+             PublicKey = {key}\n\
+             Endpoint = {endpoint}\n\
+             AllowedIPs = {allowed}\n",
+            title = self.title,
+            device = device.id(),
+            id = gateway.id,
+            region = one_line(&gateway.region),
+            secret = self.secret,
+            addresses = self.addresses,
+            mtu = self.mtu,
+            key = gateway.tunnel_key,
+            endpoint = gateway.endpoint,
+            allowed = self.allowed,
+        );
+        if let Some(seconds) = self.keepalive {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "PersistentKeepalive = {seconds}");
+        }
+        text
+    }
+}
+
+/// Free text in a comment: a line break in it would start a line of config, and `wg-quick` runs
+/// some of those (`PostUp`) as root.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

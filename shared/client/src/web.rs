@@ -1,0 +1,247 @@
+//! HTTP: one client for the whole program.
+//!
+//! No redirects are followed (a front door that sends elsewhere is a front door that fails), bodies
+//! are read up to a cap, and nothing is decompressed, so an answer costs at most its cap in memory.
+//! TLS is rustls with `ring`, against the system's root certificates. The proxies that the usual
+//! variables name (`HTTPS_PROXY`, `NO_PROXY`) are honoured, as other programs do.
+//!
+//! Trust does not come from here: what a door serves is verified by `tuf`, and what the control
+//! plane answers is only ever about this device itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::header::{ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{Client, ClientBuilder, Response, redirect};
+use url::Url;
+
+use crate::Error;
+
+/// How long a connection may take: two retransmissions of a lost SYN (1 s and 2 s, RFC 6298) and
+/// a margin.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long one control endpoint may take for an answer.
+const CONTROL: Duration = Duration::from_secs(20);
+/// The most bytes of a control plane's answer; a real one has some 500.
+const MOST_ANSWER: u64 = 64 * 1024;
+
+/// The program's HTTP client.
+#[derive(Clone, Debug)]
+pub struct Web {
+    client: Client,
+}
+
+/// What a front door answered.
+#[derive(Debug)]
+pub enum Fetched {
+    /// 304: what the entity tag stood for is still so.
+    NotModified,
+    /// 200.
+    Body {
+        /// The body, whole.
+        bytes: Vec<u8>,
+        /// Its entity tag.
+        etag: Option<String>,
+    },
+}
+
+/// Why there was no usable answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// A short stable word.
+    pub kind: &'static str,
+    /// What happened.
+    pub why: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(kind: &'static str, why: impl Into<String>) -> Self {
+        Self {
+            kind,
+            why: why.into(),
+        }
+    }
+
+    /// Whether no connection came about: another address may help.
+    pub fn is_unconnected(&self) -> bool {
+        matches!(
+            self.kind,
+            "refused" | "unreachable" | "dns" | "no-connection"
+        )
+    }
+}
+
+impl Web {
+    /// The client. Called once by a program.
+    pub fn new() -> Result<Self, Error> {
+        // An error says that the process has one already, which is as good.
+        let _already = rustls::crypto::ring::default_provider().install_default();
+        match builder().build() {
+            Ok(client) => Ok(Self { client }),
+            // A machine without root certificates can still use doors over plain HTTP: what they
+            // serve is signed.
+            Err(error) => {
+                tracing::warn!("https will not work here: {}", innermost(&error));
+                Self::of(builder().tls_certs_only([]))
+            }
+        }
+    }
+
+    /// A client that reaches the host of `url` at `addresses`, whatever DNS says.
+    fn at(url: &Url, addresses: &[IpAddr]) -> Result<Self, Error> {
+        let port = url.port_or_known_default().unwrap_or(443);
+        let addresses: Vec<_> = addresses
+            .iter()
+            .map(|address| SocketAddr::new(*address, port))
+            .collect();
+        let host = url.host_str().unwrap_or_default();
+        Self::of(builder().resolve_to_addrs(host, &addresses))
+    }
+
+    fn of(builder: ClientBuilder) -> Result<Self, Error> {
+        let client = builder
+            .build()
+            .map_err(|error| Error::Internal(format!("no HTTP client: {}", innermost(&error))))?;
+        Ok(Self { client })
+    }
+
+    /// Fetches `url`, at most `most` bytes. With `fallback` addresses, a connection that fails is
+    /// tried once more over them; the second value says so.
+    pub async fn get(
+        &self,
+        url: &str,
+        fallback: &[IpAddr],
+        etag: Option<&str>,
+        most: u64,
+    ) -> (Result<Fetched, Failure>, bool) {
+        let first = self.get_once(url, etag, most).await;
+        let unconnected = matches!(&first, Err(failure) if failure.is_unconnected());
+        if !unconnected || fallback.is_empty() {
+            return (first, false);
+        }
+        let second = match Url::parse(url).map(|url| Self::at(&url, fallback)) {
+            Ok(Ok(web)) => web.get_once(url, etag, most).await,
+            // Without a second client the first failure stands.
+            Ok(Err(_)) | Err(_) => return (first, false),
+        };
+        let result = match (first, second) {
+            (Err(first), Err(second)) => Err(Failure::new(
+                second.kind,
+                format!("{}; over fallback addresses: {}", first.why, second.why),
+            )),
+            (_, second) => second,
+        };
+        (result, true)
+    }
+
+    async fn get_once(&self, url: &str, etag: Option<&str>, most: u64) -> Result<Fetched, Failure> {
+        let mut request = self.client.get(url);
+        if let Some(etag) = etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let response = request.send().await.map_err(|error| failure(&error))?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(Fetched::NotModified),
+            status => return Err(Failure::new("http", format!("HTTP status {status}"))),
+        }
+        let etag = response
+            .headers()
+            .get(ETAG)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let bytes = body(response, most).await?;
+        Ok(Fetched::Body { bytes, etag })
+    }
+
+    /// Sends a request to a control endpoint and gives status and body of the answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        content: Vec<u8>,
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let request = self.client.request(method, url).headers(headers);
+        let response = request
+            .body(content)
+            .timeout(CONTROL)
+            .send()
+            .await
+            .map_err(|error| failure(&error))?;
+        let status = response.status();
+        Ok((status, body(response, MOST_ANSWER).await?))
+    }
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder()
+        .user_agent("postern")
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT)
+}
+
+async fn body(mut response: Response, most: u64) -> Result<Vec<u8>, Failure> {
+    let too_large = || Failure::new("too-large", format!("more than {most} bytes"));
+    let announced = response.content_length().unwrap_or(0);
+    if announced > most {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
+        if (bytes.len() + chunk.len()) as u64 > most {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    let why = innermost(error);
+    let refused = io_kind(error) == Some(std::io::ErrorKind::ConnectionRefused);
+    if error.is_connect() {
+        return if refused {
+            Failure::new("refused", "connection refused")
+        } else if error.is_timeout() {
+            Failure::new(
+                "unreachable",
+                format!("no connection in {} ms", CONNECT.as_millis()),
+            )
+        } else if error.is_dns() {
+            Failure::new("dns", format!("its name was not found: {why}"))
+        } else {
+            Failure::new("no-connection", format!("no connection: {why}"))
+        };
+    }
+    if error.is_timeout() {
+        return Failure::new("timeout", "no whole answer in time");
+    }
+    if error.is_builder() {
+        return Failure::new("url", format!("not a URL to fetch: {why}"));
+    }
+    Failure::new("cut-off", format!("the answer was cut off: {why}"))
+}
+
+/// The kind of the I/O error behind an error, if there is one.
+fn io_kind(error: &dyn std::error::Error) -> Option<std::io::ErrorKind> {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return Some(io.kind());
+        }
+        source = inner.source();
+    }
+    None
+}
+
+/// The innermost cause, which is the one that says something.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}

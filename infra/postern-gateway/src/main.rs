@@ -47,7 +47,10 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .context("the terminate signal cannot be awaited")?;
     tokio::select! {
-        ended = agent.run() => match ended? {},
+        ended = agent.run() => {
+            let Err(error) = ended;
+            return Err(error.into());
+        }
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }

@@ -176,12 +176,19 @@ impl Folder {
         {
             roots.push(self.read(&format!("offline/{}.root.json", roots.len() + 1))?);
         }
-        let is_there = |version: u64| {
-            self.path(&format!("offline/{version}.targets.json"))
-                .exists()
-        };
-        let targets_version = (1..).take_while(|version| is_there(*version)).last();
-        let targets_version = targets_version.context("offline/ holds no signed targets")?;
+        let mut targets_version = 0;
+        while self
+            .path(&format!("offline/{}.targets.json", targets_version + 1))
+            .exists()
+        {
+            targets_version += 1;
+        }
+        if targets_version == 0 || roots.is_empty() {
+            bail!(
+                "{} holds no signed root and targets",
+                self.path("offline").display()
+            );
+        }
         let mut files = BTreeMap::new();
         for path in [Limits::PATH, TrustedKeys::PATH, RecoveryKit::PATH] {
             files.insert(path.to_owned(), self.read(&format!("offline/{path}"))?);

@@ -384,12 +384,13 @@ impl<'a> RaceLog<'a> {
             }
             let ms = at.saturating_sub(started).as_millis();
             let ended = EndedAs { at, took: None };
-            if staggers >= race::QUIET {
-                let why = format!("no answer in {ms} ms");
+            // It made the next door start, and that one or another was faster: it failed, and the
+            // log says so. A door that still had time did not.
+            if staggers >= 1 {
+                let why = format!("no answer in {ms} ms, and another was faster");
                 self.write(lane, Came::Failed, Some("silent"), Some(why), ended);
             } else {
-                let why = format!("no answer in {ms} ms, and another was faster");
-                self.write(lane, Came::Cancelled, None, Some(why), ended);
+                self.write(lane, Came::Cancelled, None, None, ended);
             }
         }
         let mut outcomes = self.outcomes;

@@ -14,7 +14,7 @@ use crate::decisions::{About, Decision};
 use crate::device::Etag;
 use crate::doors::{self, Answer, Ask, Came, DoorOutcome, Lane};
 use crate::standing::{self, Standing};
-use crate::{Context, Device, Error, race};
+use crate::{Context, Device, Error};
 
 /// What a sync came to.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -156,11 +156,13 @@ fn remember(device: &mut Device, now: Timestamp, outcomes: &[DoorOutcome]) {
         let ms = u32::try_from(outcome.ms).unwrap_or(u32::MAX);
         match outcome.outcome {
             Came::Verified | Came::Unchanged => history.succeeded(now, ms),
-            Came::Failed => history.failed(now),
-            // It was not proved dead, but it took at least this long: the next sync asks a faster
-            // one first, and does not pay its stagger for ever.
-            Came::Cancelled if u128::from(ms) >= race::stagger(history.rtt_ms).as_millis() => {
-                history.rtt_ms = history.rtt_ms.max(Some(ms));
+            Came::Failed => {
+                history.failed(now);
+                // It took at least this long: after its rest a faster one is still asked first,
+                // and its stagger is not paid for ever.
+                if outcome.kind.as_deref() == Some("silent") {
+                    history.rtt_ms = history.rtt_ms.max(Some(ms));
+                }
             }
             Came::Cancelled => {}
         }

@@ -86,7 +86,8 @@ impl Agent {
             if *self.events.borrow() == Event::Starting {
                 self.events.send_replace(Event::InService);
             }
-            let wants_config = self.state.config.is_none() || beats % HEARTBEATS_PER_CONFIG == 0;
+            let wants_config =
+                self.state.config.is_none() || beats.is_multiple_of(HEARTBEATS_PER_CONFIG);
             if wants_config {
                 match self.pull_config().await {
                     Ok(()) => drop(self.events.send_replace(Event::Configured)),

@@ -65,8 +65,9 @@ impl AddressPools {
     /// The default pools, `100.64.0.0/11` and `100.96.0.0/11` (RFC 6598), with the ULA prefix
     /// made from 5 random bytes.
     pub fn default_with(random: [u8; 5]) -> Self {
-        let [a, b, c, d, e] = random;
-        let prefix = [0xfd, a, b, c, d, e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut prefix = [0; 16];
+        prefix[0] = 0xfd;
+        prefix[1..6].copy_from_slice(&random);
         Self {
             outer: Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 11),
             inner: Ipv4Net::new_assert(Ipv4Addr::new(100, 96, 0, 0), 11),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DeviceId, GatewayId};
 
-/// A UUIDv7 (RFC 9562): audit events order by it.
+/// A `UUIDv7` (RFC 9562): audit events order by it.
 pub type AuditId = uuid::Uuid;
 
 /// One change of state.

@@ -101,9 +101,8 @@ impl Catalog {
 fn lenient(bytes: &[u8]) -> Result<(Catalog, Vec<String>), Invalid> {
     let refuse = |error: serde_json::Error| Invalid::new("catalog", error.to_string());
     let mut document: Value = serde_json::from_slice(bytes).map_err(refuse)?;
-    let slices = match document.get_mut("slices").map(Value::take) {
-        Some(Value::Array(slices)) => slices,
-        _ => return Err(Invalid::new("catalog", "it has no list 'slices'")),
+    let Some(Value::Array(slices)) = document.get_mut("slices").map(Value::take) else {
+        return Err(Invalid::new("catalog", "it has no list 'slices'"));
     };
     document["slices"] = Value::Array(Vec::new());
     let mut catalog: Catalog = serde_json::from_value(document).map_err(refuse)?;

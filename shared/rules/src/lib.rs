@@ -18,7 +18,7 @@ fn hash64(parts: &[&[u8]]) -> u64 {
         hash.update(part);
         hash.update([0]);
     }
-    let digest: [u8; 32] = hash.finalize().into();
-    let [a, b, c, d, e, f, g, h, ..] = digest;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.finalize()[..8]);
+    u64::from_be_bytes(first)
 }

@@ -42,10 +42,9 @@ pub fn list(
 /// The step nearest to `percent`, or the one that is listed while it is near enough.
 fn coarse(percent: u8, listed: Option<u8>) -> u8 {
     let percent = i16::from(percent.min(100));
-    if let Some(listed) = listed {
-        if (percent - i16::from(listed) * STEP).abs() <= STICKY {
-            return listed;
-        }
+    let near = |listed: &u8| (percent - i16::from(*listed) * STEP).abs() <= STICKY;
+    if let Some(listed) = listed.filter(near) {
+        return listed;
     }
     u8::try_from((percent + STEP / 2) / STEP).expect("at most 100 percent are 4 steps")
 }

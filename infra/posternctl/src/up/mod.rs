@@ -69,7 +69,7 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
     if is_new {
         make_gateways(data, &remote, options.gateways).await?;
     }
-    let agents = start_agents(data, &stopped, &mut tasks).await?;
+    let agents = start_agents(data, &stopped, &mut tasks)?;
     let ready = async {
         agents.in_service().await?;
         let listed = |published: &Option<schedule::Published>| {
@@ -83,9 +83,10 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
             .context("publishing ended")?;
         Ok::<_, anyhow::Error>(())
     };
-    match tokio::time::timeout(PATIENCE, ready).await {
-        Ok(done) => done?,
-        Err(_) => tracing::warn!("not every gateway is in service yet; see 'posternctl gateways'"),
+    if let Ok(done) = tokio::time::timeout(PATIENCE, ready).await {
+        done?;
+    } else {
+        tracing::warn!("not every gateway is in service yet; see 'posternctl gateways'");
     }
     let invite = invite(data, &remote).await?;
     announce(data, &settings, &invite, json)?;
@@ -215,7 +216,7 @@ impl Agents {
     }
 }
 
-async fn start_agents(
+fn start_agents(
     data: &Folder,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
@@ -237,16 +238,14 @@ async fn start_agents(
         let mut stopped = stopped.clone();
         tasks.spawn(async move {
             tokio::select! {
-                ended = agent.run() => match ended {
+                ended = agent.run() => {
+                    let Err(error) = ended;
                     // One gateway that was refused does not stop the others.
-                    Err(error) => {
-                        tracing::error!(%error, "a gateway's agent ended");
-                        Ok(())
-                    }
-                    Ok(never) => match never {},
-                },
-                _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
+                    tracing::error!(%error, "a gateway's agent ended");
+                }
+                _ = stopped.wait_for(|stopped| *stopped) => {}
             }
+            Ok(())
         });
     }
     Ok(agents)

@@ -1,0 +1,132 @@
+//! A front door that serves a folder as a CDN would, and fails as it is told.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// How a door fails.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Not at all.
+    None,
+    /// Nothing listens.
+    Stopped,
+    /// One byte of every bundle is another.
+    Altered,
+    /// It serves this older copy of the repository.
+    Older(PathBuf),
+    /// It takes the request and never answers.
+    Silent,
+}
+
+/// A front door at a fixed address.
+pub struct Door {
+    site: PathBuf,
+    port: u16,
+    fault: Arc<Mutex<Fault>>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Door {
+    /// A door at a free port that will serve `site`.
+    pub async fn open(site: &Path) -> Self {
+        let listener = listen(0).await;
+        let port = listener.local_addr().expect("it is bound").port();
+        let mut door = Self {
+            site: site.to_owned(),
+            port,
+            fault: Arc::new(Mutex::new(Fault::None)),
+            server: None,
+        };
+        door.serve(listener);
+        door
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on it fails so.
+    pub async fn set(&mut self, fault: Fault) {
+        if fault == Fault::Stopped {
+            if let Some(server) = self.server.take() {
+                server.abort();
+                // The listener is gone once the task is.
+                assert!(server.await.is_err_and(|error| error.is_cancelled()));
+            }
+        } else if self.server.is_none() {
+            let listener = listen(self.port).await;
+            self.serve(listener);
+        }
+        *self.fault.lock().expect("no test panics while it holds it") = fault;
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let state = Served {
+            site: self.site.clone(),
+            fault: self.fault.clone(),
+        };
+        let router = Router::new().fallback(answer).with_state(state);
+        self.server = Some(tokio::spawn(async move {
+            axum::serve(listener, router)
+                .await
+                .expect("the door serves");
+        }));
+    }
+}
+
+async fn listen(port: u16) -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .expect("the port is free")
+}
+
+#[derive(Clone)]
+struct Served {
+    site: PathBuf,
+    fault: Arc<Mutex<Fault>>,
+}
+
+async fn answer(State(served): State<Served>, request: Request<Body>) -> Response {
+    let fault = served
+        .fault
+        .lock()
+        .expect("no test panics while it holds it")
+        .clone();
+    let site = match &fault {
+        Fault::Older(copy) => copy,
+        _ => &served.site,
+    };
+    if fault == Fault::Silent {
+        std::future::pending::<()>().await;
+    }
+    let path = request.uri().path().trim_start_matches('/');
+    let Ok(mut bytes) = tokio::fs::read(site.join(path)).await else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if fault == Fault::Altered {
+        alter(&mut bytes);
+    }
+    bytes.into_response()
+}
+
+/// Changes one digit of the timestamp's year of expiry: the file is as well-formed as before.
+fn alter(bytes: &mut [u8]) {
+    let role = br#""_type":"timestamp""#;
+    let find = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).position(|at| at == what);
+    let Some(role) = find(bytes, role) else {
+        return;
+    };
+    let expires = br#""expires":"20"#;
+    let year = find(&bytes[role..], expires).expect("a timestamp expires") + role + expires.len();
+    bytes[year + 1] = if bytes[year + 1] == b'9' { b'8' } else { b'9' };
+}

@@ -1,0 +1,195 @@
+//! The programs, built once and run as a person would run them.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// The path of a program of this workspace, which is built first if it is not.
+pub fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let built = std::process::Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--bins",
+                "-p",
+                "postern",
+                "-p",
+                "posternctl",
+            ])
+            .args(["-p", "postern-gateway", "--manifest-path"])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the programs do not build");
+        // target/debug/deps/<test> → target/debug
+        let test = std::env::current_exe().expect("a test knows its own path");
+        test.ancestors()
+            .nth(2)
+            .expect("tests are two folders deep")
+            .to_owned()
+    });
+    folder.join(name)
+}
+
+/// Runs `posternctl --json` on the data folder and gives its document.
+pub async fn posternctl(data: &Path, arguments: &[&str]) -> Value {
+    let mut command = Command::new(program("posternctl"));
+    command
+        .arg("--data")
+        .arg(data)
+        .arg("--json")
+        .args(arguments);
+    let (ok, document) = run(command).await;
+    assert!(ok, "posternctl {arguments:?} failed: {document}");
+    document
+}
+
+/// Runs `postern --json` with the device file and gives its document.
+pub async fn postern(device: &Path, arguments: &[&str]) -> Value {
+    let (ok, document) = run(postern_command(device, arguments)).await;
+    assert!(ok, "postern {arguments:?} failed: {document}");
+    document
+}
+
+/// Runs `postern --json`, which must fail, and gives its document.
+pub async fn postern_refused(device: &Path, arguments: &[&str]) -> Value {
+    let (ok, document) = run(postern_command(device, arguments)).await;
+    assert!(!ok, "postern {arguments:?} was to fail: {document}");
+    document
+}
+
+/// `postern --json` with the device file, to be run in a way of the test's own.
+pub fn postern_command(device: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program("postern"));
+    command
+        .arg("--device")
+        .arg(device)
+        .arg("--json")
+        .args(arguments);
+    command
+}
+
+/// Runs a command and reads what it prints as one JSON document.
+pub async fn run(mut command: Command) -> (bool, Value) {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let document = serde_json::from_str(&text).unwrap_or_else(|error| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        panic!("{command:?}: not JSON ({error})\nstdout: {text}\nstderr: {said}")
+    });
+    (output.status.success(), document)
+}
+
+/// A running `posternctl up`.
+pub struct Up {
+    child: Child,
+    /// The invite that it printed.
+    pub invite: String,
+    /// The base URLs of its own front doors.
+    pub doors: Vec<String>,
+    /// Its data folder.
+    pub data: PathBuf,
+}
+
+impl Up {
+    /// Starts it and waits until it says that it is ready.
+    pub async fn start(data: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(program("posternctl"))
+            .arg("--data")
+            .arg(data)
+            .args(["--json", "up"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("posternctl starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = tokio::time::timeout(crate::PATIENCE * 2, lines.next_line())
+            .await
+            .expect("'up' is ready in time")
+            .expect("its output can be read")
+            .expect("it says a line before it ends");
+        let ready: Value = serde_json::from_str(&line).expect("the line is JSON");
+        assert_eq!(ready["ready"], true, "{ready}");
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        Self {
+            child,
+            invite: text(&ready["invite"]),
+            doors: ready["doors"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(text)
+                .collect(),
+            data: PathBuf::from(text(&ready["data"])),
+        }
+    }
+
+    /// Asks it to stop, as Ctrl-C does, and waits until it has.
+    pub async fn stop(mut self) {
+        signal(&self.child, "INT").await;
+        let ended = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await;
+        let status = ended
+            .expect("'up' stops in time")
+            .expect("it can be awaited");
+        assert!(status.success(), "'up' ended with {status}");
+    }
+}
+
+/// A running `postern-gateway`.
+pub struct Gateway {
+    child: Child,
+    /// Its id.
+    pub id: String,
+}
+
+impl Gateway {
+    /// Makes a gateway's record and starts its agent with the token.
+    pub async fn start(network: &Path, folder: &Path, number: u8) -> Self {
+        let role = if number % 2 == 1 { "ingress" } else { "egress" };
+        let endpoint = format!("127.0.0.{number}:51820");
+        let made = posternctl(
+            network,
+            &["gateways", "add", "--role", role, "--endpoint", &endpoint],
+        )
+        .await;
+        let id = made["gateway"].as_str().expect("an id").to_owned();
+        let child = Command::new(program("postern-gateway"))
+            .arg("--data")
+            .arg(folder.join(&id))
+            .env("POSTERN_TOKEN", made["token"].as_str().expect("a token"))
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("postern-gateway starts");
+        Self { child, id }
+    }
+
+    /// Kills it without a word.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("the gateway was running");
+    }
+}
+
+async fn signal(child: &Child, name: &str) {
+    let id = child.id().expect("the program runs").to_string();
+    let sent = Command::new("kill")
+        .args(["-s", name, &id])
+        .status()
+        .await
+        .expect("kill runs");
+    assert!(sent.success());
+}

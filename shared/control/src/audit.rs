@@ -1,5 +1,7 @@
 //! The audit: one event in every commit that changes what people care about.
 
+use std::cmp::Reverse;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use model::{Actor, AuditEvent};
@@ -16,7 +18,7 @@ pub fn write(
     number: u32,
     actor: &Actor,
     action: &str,
-    subject: impl ToString,
+    subject: &(impl ToString + ?Sized),
     detail: impl Into<String>,
 ) -> Write {
     let event = AuditEvent {
@@ -48,16 +50,13 @@ pub async fn list(
             descending: true,
             ..Range::all(items::audit(&day.to_string(), spread))
         };
-        let page = context
-            .store
-            .query(context.moment.now, &range, None, PAGE)
-            .await?;
-        more |= page.next.is_some();
-        for item in &page.items {
+        let (items, is_more) = items::read_up_to(context, &range, None, PAGE).await?;
+        more |= is_more;
+        for item in &items {
             events.push(item.read()?);
         }
     }
-    events.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+    events.sort_unstable_by_key(|event| Reverse(event.id));
     more |= events.len() > PAGE;
     events.truncate(PAGE);
     let next = events

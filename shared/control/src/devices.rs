@@ -9,6 +9,9 @@ use store::{Expect, Range, Write};
 use crate::items::Taken;
 use crate::{Context, Error, audit, items};
 
+/// The most devices of one answer.
+const PAGE: usize = 500;
+
 /// What the device `id` is told when it asks with `signer`.
 pub async fn show(
     context: &Context<'_>,
@@ -52,7 +55,7 @@ pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Resu
     Ok(device)
 }
 
-/// Some devices, from where `after` says; and where to go on.
+/// Up to 500 devices, from behind the id `after`; and where to go on.
 pub async fn list(
     context: &Context<'_>,
     after: Option<&str>,
@@ -64,14 +67,13 @@ pub async fn list(
     let partitions = items::DEVICE_PARTITIONS.chars();
     for first in partitions.skip_while(|first| started.is_some_and(|started| *first < started)) {
         let range = Range::all(items::devices(first));
-        let page = context
-            .store
-            .query(context.moment.now, &range, after.take().as_deref(), 500)
-            .await?;
-        for item in &page.items {
+        let room = PAGE - devices.len();
+        let after = after.take();
+        let (items, _) = items::read_up_to(context, &range, after.as_deref(), room).await?;
+        for item in &items {
             devices.push(item.read()?);
         }
-        if page.next.is_some() || devices.len() >= 500 {
+        if devices.len() >= PAGE {
             let last = devices.last().map(|device: &Device| device.id.to_string());
             return Ok((devices, last));
         }

@@ -54,42 +54,63 @@ pub async fn enroll(
     }
     let invite = usable(context, items::read(found[1].as_ref())?)?;
 
-    let mut leases = Candidates::new(
-        probing::sequence(id.as_str(), "lease", context.network.pools.size())
-            .filter(|index| context.network.pools.is_usable(LeaseIndex(*index))),
-    );
-    let mut slots = Candidates::new(probing::sequence(
-        id.as_str(),
-        invite_id.as_str(),
-        invite.uses,
-    ));
-    let mut device = Device {
+    let device = Device {
         id: id.clone(),
         state: DeviceState::Active,
         identity_key: identity,
         tunnel_key: request.tunnel_key,
         exit_key: request.exit_key,
-        lease: LeaseIndex(leases.next_lease(context).await?),
+        lease: LeaseIndex(0),
         cohort: invite.cohort.clone(),
-        invite: invite_id.clone(),
+        invite: invite_id,
         enrolled_at: now,
         revoked_at: None,
     };
-    let mut slot = slots.next_slot(context, &invite).await?;
+    let refusal = match place(context, device, &invite).await {
+        Ok(Some(device)) => return Ok(answer(context, &device)),
+        Ok(None) => Error::Contended,
+        // The last place may have gone to this very request, sent twice.
+        Err(
+            refusal @ Error::Refused {
+                kind: Kind::InviteUsedUp | Kind::PoolCrowded,
+                ..
+            },
+        ) => refusal,
+        Err(error) => return Err(error),
+    };
+    let found = context.store.get_many(now, &[items::device(&id)]).await?;
+    match items::read::<Device>(found[0].as_ref())? {
+        Some(device) => answer_again(context, &device, &request),
+        None => Err(refusal),
+    }
+}
+
+/// Gives `device` a lease and a use of `invite`, and commits it; `None` if it is there already.
+async fn place(
+    context: &Context<'_>,
+    mut device: Device,
+    invite: &Invite,
+) -> Result<Option<Device>, Error> {
+    let mut leases = Candidates::new(
+        probing::sequence(device.id.as_str(), "lease", context.network.pools.size())
+            .filter(|index| context.network.pools.is_usable(LeaseIndex(*index))),
+    );
+    let mut slots = Candidates::new(probing::sequence(
+        device.id.as_str(),
+        invite.id.as_str(),
+        invite.uses,
+    ));
+    device.lease = LeaseIndex(leases.next_lease(context).await?);
+    let mut slot = slots.next_slot(context, invite).await?;
     loop {
-        match context
-            .store
-            .commit(now, writes(context, &device, slot))
-            .await
-        {
-            Ok(()) => return Ok(answer(context, &device)),
-            Err(CommitError::Failed(at::DEVICE)) => {
-                return enrolled_meanwhile(context, &id, &request).await;
-            }
+        let writes = writes(context, &device, slot);
+        match context.store.commit(context.moment.now, writes).await {
+            Ok(()) => return Ok(Some(device)),
+            Err(CommitError::Failed(at::DEVICE)) => return Ok(None),
             Err(CommitError::Failed(at::LEASE)) => {
                 device.lease = LeaseIndex(leases.next_lease(context).await?);
             }
-            Err(CommitError::Failed(at::SLOT)) => slot = slots.next_slot(context, &invite).await?,
+            Err(CommitError::Failed(at::SLOT)) => slot = slots.next_slot(context, invite).await?,
             Err(CommitError::Failed(at::TUNNEL_KEY | at::EXIT_KEY)) => {
                 let detail = "another device holds one of the WireGuard keys: make new keys and enroll again";
                 return Err(Error::refused(Kind::KeyInUse, detail));
@@ -159,19 +180,6 @@ fn answer_again(
     Ok(answer(context, device))
 }
 
-async fn enrolled_meanwhile(
-    context: &Context<'_>,
-    id: &DeviceId,
-    request: &EnrollRequest,
-) -> Result<DeviceAnswer, Error> {
-    let found = context
-        .store
-        .get_many(context.moment.now, &[items::device(id)])
-        .await?;
-    let device: Device = items::read(found[0].as_ref())?.ok_or(Error::Contended)?;
-    answer_again(context, &device, request)
-}
-
 /// Candidates in the order in which they are tried.
 struct Candidates<I> {
     all: I,
@@ -234,12 +242,11 @@ impl<I: Iterator<Item = u32>> Candidates<I> {
             free.reverse();
             self.known_free = Some(free);
         }
-        let next = match &mut self.known_free {
-            Some(free) => free.pop(),
-            None => {
-                self.tried += 1;
-                self.all.next()
-            }
+        let next = if let Some(free) = &mut self.known_free {
+            free.pop()
+        } else {
+            self.tried += 1;
+            self.all.next()
         };
         next.ok_or_else(|| {
             let detail = format!("all {} uses are taken: ask for a new invite", invite.uses);

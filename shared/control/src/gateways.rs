@@ -254,12 +254,13 @@ pub async fn config(
 /// All gateways with their last sign of life, ordered by id, and the versions of their records.
 pub async fn observe(context: &Context<'_>) -> Result<Vec<(Observed, u64)>, Error> {
     let now = context.moment.now;
+    // The gateways first: one that came into service meanwhile must not seem to be without a beat.
+    let items = store::query_all(context.store, now, &Range::all(items::GATEWAYS)).await?;
     let beats = store::query_all(context.store, now, &Range::all(items::HEARTBEATS)).await?;
     let beats: std::collections::BTreeMap<String, &store::Item> = beats
         .iter()
         .map(|item| (item.key.sk.clone(), item))
         .collect();
-    let items = store::query_all(context.store, now, &Range::all(items::GATEWAYS)).await?;
     items
         .iter()
         .map(|item| {

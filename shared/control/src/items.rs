@@ -3,7 +3,9 @@
 
 use model::{DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, id};
 use serde::{Deserialize, Serialize};
-use store::{Item, Key, StoreError};
+use store::{Item, Key, Range, StoreError};
+
+use crate::Context;
 
 /// The partition of all invites.
 pub const INVITES: &str = "invite";
@@ -103,7 +105,7 @@ pub struct Taken {
 
 impl Taken {
     /// Held by `id`.
-    pub fn by(id: impl ToString) -> Self {
+    pub fn by(id: &impl ToString) -> Self {
         Self { by: id.to_string() }
     }
 }
@@ -125,4 +127,32 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(
     item: Option<&Item>,
 ) -> Result<Option<T>, StoreError> {
     item.map(Item::read).transpose()
+}
+
+/// Up to `limit` items of `range`, from behind the sort key `after` if it is given, and whether
+/// more may follow. A page of the store may be short before the end; this is not.
+pub(crate) async fn read_up_to(
+    context: &Context<'_>,
+    range: &Range,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Item>, bool), StoreError> {
+    let mut items = Vec::new();
+    let mut after = after.map(str::to_owned);
+    loop {
+        let page = context
+            .store
+            .query(
+                context.moment.now,
+                range,
+                after.as_deref(),
+                limit - items.len(),
+            )
+            .await?;
+        items.extend(page.items);
+        if page.next.is_none() || items.len() >= limit {
+            return Ok((items, page.next.is_some()));
+        }
+        after = page.next;
+    }
 }

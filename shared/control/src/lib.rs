@@ -46,7 +46,7 @@ impl Moment {
         Self { now, seed }
     }
 
-    /// A UUIDv7 (RFC 9562) of this moment; `number` tells several apart.
+    /// A `UUIDv7` (RFC 9562) of this moment; `number` tells several apart.
     pub fn uuid(&self, number: u32) -> AuditId {
         let millis = u64::try_from(self.now.as_millisecond()).unwrap_or(0);
         let hash = Sha256::new()

@@ -38,7 +38,7 @@ pub(super) fn lists(
     last: &BTreeMap<CohortName, Catalog>,
 ) -> Lists {
     let limits = &publisher.offline.limits;
-    let list = |cohort: &CohortName| {
+    let list_of = |cohort: &CohortName| {
         let loads = last.get(cohort).into_iter().flat_map(Catalog::gateways);
         let loads = loads
             .map(|gateway| (gateway.id.clone(), gateway.load))
@@ -60,7 +60,7 @@ pub(super) fn lists(
     limits
         .cohorts
         .iter()
-        .map(|cohort| (cohort.clone(), list(cohort)))
+        .map(|cohort| (cohort.clone(), list_of(cohort)))
         .collect()
 }
 
@@ -155,7 +155,10 @@ pub(super) fn version(
         root_version: publisher.offline.roots.len() as u64,
         targets_version: publisher.offline.targets_version,
         catalogs: catalogs.iter().map(hash).collect(),
-        files: files.keys().cloned().collect(),
+        files: files
+            .iter()
+            .map(|(path, bytes)| (path.clone(), Pin::of(1, bytes).sha256))
+            .collect(),
     };
     Ok(Assembled { head, files })
 }

@@ -36,6 +36,13 @@ const MOST_RESERVATIONS: u32 = 8;
 /// The name under which scheduled publishing stands in the audit.
 const ACTOR: &str = "publish";
 
+/// Numbers of the audit events that one run can make, so that each has an id of its own.
+mod event {
+    pub const PUBLISHED: u32 = 0;
+    pub const ALARM: u32 = 1;
+    pub const FIRST_CHANGE: u32 = 2;
+}
+
 /// What the offline keys have signed: files that this function only passes on.
 #[derive(Clone)]
 pub struct Offline {
@@ -107,8 +114,9 @@ pub struct Head {
     pub targets_version: u64,
     /// SHA-256 of each cohort's catalog, lowercase hexadecimal.
     pub catalogs: BTreeMap<CohortName, String>,
-    /// The paths of all files of this version, none of which ever changes.
-    pub files: Vec<String>,
+    /// All files of this version, none of which ever changes: SHA-256 (lowercase hexadecimal) by
+    /// path. A mirror is repaired from others, and what those hold is not believed without it.
+    pub files: BTreeMap<String, String>,
 }
 
 /// The last version that a publisher took for itself.
@@ -147,8 +155,11 @@ struct Assembled {
 impl Publisher<'_> {
     /// Publishes where something changed or grew old, and repairs the mirrors that lag.
     pub async fn run(&self) -> Result<Report, Error> {
-        let (observed, changes, mass_silence) = service::judge(&self.context).await?;
+        // The head before the gateways: whoever observed earlier than the head's maker cannot
+        // replace that head with what was true before.
         let head = self.head().await?;
+        self.check_offline(head.as_ref().map(|(head, _)| head))?;
+        let (observed, changes, mass_silence) = service::judge(&self.context).await?;
         let last = self
             .last_catalogs(head.as_ref().map(|(head, _)| head))
             .await;
@@ -216,6 +227,24 @@ impl Publisher<'_> {
             || lists.iter().any(changed)
     }
 
+    /// Clients refuse a step back of the offline files as they refuse any other.
+    fn check_offline(&self, head: Option<&Head>) -> Result<(), Error> {
+        let (root, targets) = (
+            self.offline.roots.len() as u64,
+            self.offline.targets_version,
+        );
+        match head {
+            Some(head) if head.root_version > root || head.targets_version > targets => {
+                Err(Error::Defect(format!(
+                    "root {} and targets {} are published, this publisher holds {root} and \
+                     {targets}: give it the newer offline files",
+                    head.root_version, head.targets_version
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn head(&self) -> Result<Option<(Head, u64)>, Error> {
         read_head(&self.context).await
     }
@@ -225,7 +254,7 @@ impl Publisher<'_> {
         let mut last = BTreeMap::new();
         for (cohort, hash) in head.iter().flat_map(|head| &head.catalogs) {
             let paths = tuf::repository::target_paths(&cohort.catalog_path(), hash);
-            let Some(bytes) = promote::find(self.mirrors, &paths[0]).await else {
+            let Some(bytes) = promote::find(self.mirrors, &paths[0], hash).await else {
                 tracing::warn!(%cohort, "no mirror has the last catalog; it is made anew");
                 continue;
             };
@@ -278,10 +307,10 @@ impl Publisher<'_> {
             ),
             audit::write(
                 &self.context,
-                0,
+                event::PUBLISHED,
                 &actor,
                 "catalog.published",
-                head.version,
+                &head.version,
                 detail,
             ),
         ];
@@ -292,7 +321,7 @@ impl Publisher<'_> {
             .await
         {
             Ok(()) => Ok(true),
-            Err(CommitError::Failed(_)) => Ok(false),
+            Err(CommitError::Failed(0)) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

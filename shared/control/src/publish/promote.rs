@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use store::{CommitError, Expect, Write};
 use tuf::bundle::Bundle;
-use tuf::repository;
+use tuf::repository::{self, Pin};
 
 use super::{Head, Mirror, MirrorError, MirrorState, Publisher, Replaced};
 use crate::{Error, items};
@@ -55,7 +55,8 @@ pub(super) async fn write_files(
     failed
 }
 
-/// Brings every mirror that is not known to serve `head` there. `files` holds the head's files if
+/// Brings every mirror that does not serve `head`, or is not known to have been brought there
+/// whole, to it. `files` holds the head's files if
 /// this run made them; else they are read from whichever mirror has them.
 pub(super) async fn all(
     publisher: &Publisher<'_>,
@@ -72,7 +73,8 @@ pub(super) async fn all(
     let mut promoted = Promoted::default();
     for ((mirror, key), state) in publisher.mirrors.iter().zip(keys).zip(states) {
         let known: Option<MirrorState> = items::read(state.as_ref())?;
-        if known.is_some_and(|known| known.version >= head.version) {
+        let was_there = known.is_some_and(|known| known.version >= head.version);
+        if was_there && serves(mirror.as_ref(), head.version).await {
             continue;
         }
         match one(publisher, mirror.as_ref(), head, files).await {
@@ -119,11 +121,11 @@ async fn one(
     files: Option<&BTreeMap<String, Vec<u8>>>,
 ) -> Result<(), Behind> {
     let mut copies = BTreeMap::new();
-    for path in &head.files {
+    for (path, hash) in &head.files {
         let made = files.and_then(|files| files.get(path)).cloned();
         let bytes = match made {
             Some(bytes) => bytes,
-            None => find(publisher.mirrors, path)
+            None => find(publisher.mirrors, path, hash)
                 .await
                 .ok_or_else(|| Behind::Lost(path.clone()))?,
         };
@@ -169,14 +171,26 @@ async fn raise(mirror: &dyn Mirror, path: &str, bytes: &[u8], version: u64) -> R
     )))
 }
 
-/// A file from whichever mirror has it.
-pub(super) async fn find(mirrors: &[Arc<dyn Mirror>], path: &str) -> Option<Vec<u8>> {
+/// Whether `mirror` serves `version` or a newer one; not if it cannot be reached.
+async fn serves(mirror: &dyn Mirror, version: u64) -> bool {
+    let path = repository::TIMESTAMP_PATH;
+    let there = mirror.get(path).await.ok().flatten();
+    there.and_then(|object| version_of(path, &object.bytes)) >= Some(version)
+}
+
+/// The file with this SHA-256 from whichever mirror has it.
+pub(super) async fn find(mirrors: &[Arc<dyn Mirror>], path: &str, sha256: &str) -> Option<Vec<u8>> {
     for mirror in mirrors {
         match mirror.get(path).await {
-            Ok(Some(object)) => return Some(object.bytes.into()),
+            Ok(Some(object)) if Pin::of(1, &object.bytes).sha256 == sha256 => {
+                return Some(object.bytes.into());
+            }
+            Ok(Some(_)) => {
+                tracing::error!(mirror = mirror.name(), %path, "a file was altered");
+            }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(mirror = mirror.name(), path, %error, "a file was not read")
+                tracing::warn!(mirror = mirror.name(), path, %error, "a file was not read");
             }
         }
     }
@@ -194,7 +208,7 @@ pub(super) async fn served_version(mirrors: &[Arc<dyn Mirror>]) -> u64 {
                 newest = newest.max(served.unwrap_or(0));
             }
             Err(error) => {
-                tracing::warn!(mirror = mirror.name(), %error, "its version is not known")
+                tracing::warn!(mirror = mirror.name(), %error, "its version is not known");
             }
         }
     }

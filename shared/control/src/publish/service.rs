@@ -4,7 +4,7 @@ use model::{Actor, GatewayId, GatewayState};
 use rules::health::{self, Judgement, MassSilence, Observed};
 use store::{CommitError, Expect, Write};
 
-use super::{ACTOR, Alarm};
+use super::{ACTOR, Alarm, event};
 use crate::{Context, Error, audit, gateways, items};
 
 /// Judges all gateways and commits what changes: the gateways as they are then, the changes, and
@@ -23,7 +23,7 @@ pub(super) async fn judge(
     } = health::judge(&before, &context.network.timing, context.moment.now);
 
     let mut made = Vec::new();
-    for (number, (id, next)) in (1..).zip(changes) {
+    for (number, (id, next)) in (event::FIRST_CHANGE..).zip(changes) {
         let Some((observed, version)) = observed.iter_mut().find(|(o, _)| o.gateway.id == id)
         else {
             continue;
@@ -84,7 +84,8 @@ async fn sound(context: &Context<'_>, silence: Option<&MassSilence>) -> Result<(
             };
             (alarm, "alarm.raised")
         }
-        None if last.since.is_some() => (Alarm::default(), "alarm.cleared"),
+        // One that began later than this run does not end with it.
+        None if last.since.is_some_and(|since| since <= now) => (Alarm::default(), "alarm.cleared"),
         _ => return Ok(()),
     };
     let detail = match silence {
@@ -102,7 +103,14 @@ async fn sound(context: &Context<'_>, silence: Option<&MassSilence>) -> Result<(
     let actor = Actor::Schedule(ACTOR.to_owned());
     let writes = vec![
         Write::put(items::alarm(), expect, &alarm),
-        audit::write(context, 0, &actor, action, "mass-silence", detail),
+        audit::write(
+            context,
+            event::ALARM,
+            &actor,
+            action,
+            "mass-silence",
+            detail,
+        ),
     ];
     match context.store.commit(now, writes).await {
         // Another run saw the same and was faster.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use model::CohortName;
+use model::CatalogName;
 
 /// The way in and out: enroll this device, sync the catalog, write its tunnels.
 #[derive(Debug, Parser)]
@@ -66,9 +66,9 @@ pub enum Command {
         /// Start from this invite's root (text, file or -) instead of this device's trust
         #[arg(long, value_name = "INVITE")]
         invite: Option<String>,
-        /// Check this cohort's catalog [default: the device's, or the one that the bundle's place names]
+        /// Check this catalog [default: the device's, or the one that the bundle's place names]
         #[arg(long, value_name = "COHORT")]
-        cohort: Option<CohortName>,
+        catalog: Option<CatalogName>,
     },
 }
 

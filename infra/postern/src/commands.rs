@@ -12,7 +12,7 @@ use client::status::{Online, Status};
 use client::{Clock, Context, Error, Locked, Web, decisions, enroll, file, select, status, sync};
 use client::{tunnel, verify};
 use jiff::Timestamp;
-use model::{CohortName, Invalid, Role};
+use model::{CatalogName, Invalid, Role};
 use serde_json::{Value, json};
 
 use crate::args::{Args, Command, Hop};
@@ -56,13 +56,13 @@ pub async fn run(args: Args) -> Result<Done, Error> {
         Command::Verify {
             path: what,
             invite,
-            cohort,
+            catalog,
         } => {
             let basis = match invite {
                 Some(invite) => verify::Basis::of_contact(read_invite(&invite)?.contact),
                 None => verify::Basis::of_device(&file::read(&path()?)?),
             };
-            run_verify(basis, &what, cohort)
+            run_verify(basis, &what, catalog)
         }
     }
 }
@@ -251,10 +251,10 @@ fn run_explain(path: &Path) -> Result<Done, Error> {
 fn run_verify(
     basis: verify::Basis,
     what: &Path,
-    cohort: Option<CohortName>,
+    catalog: Option<CatalogName>,
 ) -> Result<Done, Error> {
-    let basis = match cohort {
-        Some(cohort) => basis.for_cohort(cohort),
+    let basis = match catalog {
+        Some(catalog) => basis.for_catalog(catalog),
         None => basis,
     };
     let report = basis.verify(what, SystemClock.now())?;
@@ -265,8 +265,8 @@ fn run_verify(
         report.version,
         report.standing
     );
-    if let (Some(cohort), Some(gateways)) = (&report.cohort, report.gateways) {
-        let _ = writeln!(text, "The catalog of '{cohort}' lists {gateways} gateways.");
+    if let (Some(catalog), Some(gateways)) = (&report.catalog, report.gateways) {
+        let _ = writeln!(text, "The catalog '{catalog}' lists {gateways} gateways.");
     }
     push_skipped(&mut text, &report.skipped);
     Done::new(text, &report)

@@ -11,7 +11,9 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use jiff::civil::Date;
 use jiff::{SignedDuration, ToSpan};
-use model::{AuditEvent, CohortName, Device, DeviceId, Gateway, GatewayId, Invite, Role, id};
+use model::{
+    AuditEvent, CohortName, Device, DeviceId, Gateway, GatewayId, Invite, PoolName, Role, Tag, id,
+};
 use serde::Serialize;
 
 use crate::data::Folder;
@@ -30,6 +32,9 @@ pub struct InviteOptions {
     /// The cohort that its devices join.
     #[arg(long, default_value = "default")]
     pub cohort: CohortName,
+    /// The tags that its devices get, as press,staff.
+    #[arg(long, value_delimiter = ',')]
+    pub tags: Vec<Tag>,
     /// What to remember about it.
     #[arg(long, default_value = "")]
     pub note: String,
@@ -67,7 +72,10 @@ pub struct GatewayOptions {
     /// Where it stands.
     #[arg(long, default_value = "local")]
     pub region: String,
-    /// The cohorts that may use it.
+    /// The pool that policies know it by; its role's name if it is not given.
+    #[arg(long)]
+    pub pool: Option<PoolName>,
+    /// The cohorts whose catalogs may list it.
     #[arg(long, default_value = "default", value_delimiter = ',')]
     pub cohorts: Vec<CohortName>,
     /// Its id, as g- and 4 to 32 lowercase letters or digits; drawn if it is not given.
@@ -151,6 +159,7 @@ pub async fn make_invite(
     let new = NewInvite {
         id: text.id(),
         cohort: options.cohort.clone(),
+        tags: options.tags.iter().cloned().collect(),
         uses: options.uses,
         expires_at: now().checked_add(life)?,
         note: options.note.clone(),
@@ -275,6 +284,10 @@ pub async fn make_gateway(
         role: options.role,
         region: options.region.clone(),
         endpoint: options.endpoint,
+        pool: match &options.pool {
+            Some(pool) => pool.clone(),
+            None => options.role.to_string().parse()?,
+        },
         cohorts: options.cohorts.clone(),
         bootstrap_hash: id::bootstrap_hash(&token.secret),
         bootstrap_expires_at: now()

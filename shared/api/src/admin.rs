@@ -3,8 +3,10 @@
 //! Ids and secrets are made by the caller and only hashes travel, so a request that is sent twice
 //! changes nothing twice, and the control plane never holds a secret that it does not need.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use model::{CohortName, Gateway, GatewayId, Invite, InviteId, Role};
+use model::{CohortName, Gateway, GatewayId, Invite, InviteId, PoolName, Role, Tag};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -32,6 +34,9 @@ pub struct NewInvite {
     pub id: InviteId,
     /// The cohort that its devices join.
     pub cohort: CohortName,
+    /// The tags that its devices get.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Tag>,
     /// How many devices may enroll with it.
     pub uses: u32,
     /// From when on it is refused.
@@ -63,7 +68,9 @@ pub struct NewGateway {
     pub region: String,
     /// Where its tunnels are reached (UDP).
     pub endpoint: SocketAddr,
-    /// The cohorts that may use it.
+    /// The pool that policies know it by.
+    pub pool: PoolName,
+    /// The cohorts whose catalogs may list it.
     pub cohorts: Vec<CohortName>,
     /// The hash of the bootstrap secret that the caller made.
     pub bootstrap_hash: String,

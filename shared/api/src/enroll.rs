@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
-use model::{Addresses, CohortName, DeviceId, DeviceState, ExitKey, TunnelKey};
+use model::{Addresses, CatalogName, CohortName, DeviceId, DeviceState, ExitKey, TunnelKey};
 use serde::{Deserialize, Serialize};
 
 /// `POST`: enrolls the device whose identity key signs. Idempotent.
@@ -55,8 +55,10 @@ pub struct DeviceAnswer {
     pub device: DeviceId,
     /// Its state.
     pub state: DeviceState,
-    /// Whose catalog it reads.
+    /// Its rollout ring.
     pub cohort: CohortName,
+    /// The catalog that it reads.
+    pub catalog: CatalogName,
     /// Its tunnel addresses.
     pub addresses: Addresses,
     /// When it was enrolled.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
-use model::{Catalog, CohortName, FirstContact, FrontDoor, NetworkId, RecoveryKit, RootPin};
+use model::{Catalog, CatalogName, FirstContact, FrontDoor, NetworkId, RecoveryKit, RootPin};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tuf::{MOST_BUNDLE_BYTES, Start, TrustedState, Verified, Wanted};
@@ -124,8 +124,8 @@ pub struct Lane {
 pub struct Ask {
     /// The network.
     pub network: NetworkId,
-    /// The device's cohort.
-    pub cohort: CohortName,
+    /// The catalog that the device reads.
+    pub catalog: CatalogName,
     /// Where trust starts when nothing is known.
     pub pin: RootPin,
     /// What is known.
@@ -135,7 +135,7 @@ pub struct Ask {
 impl Ask {
     /// The path that is asked for, below a door's base URL.
     pub fn path(&self) -> String {
-        tuf::repository::bundle_path(Some(&self.cohort))
+        tuf::repository::bundle_path(Some(&self.catalog))
     }
 
     /// Whether "nothing changed" is believed at `now`.
@@ -151,7 +151,7 @@ impl Ask {
         };
         let wanted = Wanted {
             network: &self.network,
-            cohort: Some(&self.cohort),
+            catalog: Some(&self.catalog),
         };
         tuf::verify_bundle(start, &wanted, bytes, now)
             .map_err(|error| Failure::new(error.kind(), error.to_string()))

@@ -111,7 +111,7 @@ impl Repository {
         let catalog = Catalog {
             schema: catalog::SCHEMA.to_owned(),
             network: self.network.parse().unwrap(),
-            cohort: "default".parse().unwrap(),
+            name: "default".parse().unwrap(),
             version: self.version,
             changed_at: NOW,
             front_doors: self.doors.clone(),
@@ -201,7 +201,7 @@ impl Repository {
         let mut device = self.device(&[]);
         let wanted = tuf::Wanted {
             network: &device.contact.network,
-            cohort: Some(&"default".parse().unwrap()),
+            catalog: Some(&"default".parse().unwrap()),
         };
         let start = tuf::Start::Pin(&device.contact.root);
         let verified = tuf::verify_bundle(start, &wanted, &self.bundle(), NOW).unwrap();
@@ -232,6 +232,7 @@ pub fn answer(device: &Device) -> DeviceAnswer {
         device: device.id(),
         state: DeviceState::Active,
         cohort: "default".parse().unwrap(),
+        catalog: "default".parse().unwrap(),
         addresses: Addresses {
             outer: "100.64.1.44".parse().unwrap(),
             inner: "100.96.1.44".parse().unwrap(),

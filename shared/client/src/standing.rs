@@ -90,14 +90,14 @@ pub struct Known {
 }
 
 /// Reads the device's trusted state, stale or not. None if there is none, or if it holds no
-/// catalog of the device's cohort (which changed since).
+/// catalog that the device reads (which changed since).
 pub fn known(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
     let (Some(state), Some(answer)) = (&device.trusted, &device.answer) else {
         return Ok(None);
     };
     let wanted = Wanted {
         network: &device.contact.network,
-        cohort: Some(&answer.cohort),
+        catalog: Some(&answer.catalog),
     };
     let verified = match tuf::read_state(state, &wanted) {
         Ok(verified) => verified,

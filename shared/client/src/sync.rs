@@ -1,4 +1,4 @@
-//! A sync: race the known doors for the cohort's bundle, keep what verified, remember how each
+//! A sync: race the known doors for the catalog's bundle, keep what verified, remember how each
 //! door did.
 
 use std::collections::BTreeSet;
@@ -47,7 +47,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
     let now = context.clock.now();
     let ask = Arc::new(Ask {
         network: device.contact.network.clone(),
-        cohort: device.enrolled()?.cohort.clone(),
+        catalog: device.enrolled()?.catalog.clone(),
         pin: device.contact.root.clone(),
         trusted: device.trusted.clone(),
     });

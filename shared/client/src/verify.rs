@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use model::{CohortName, FirstContact};
+use model::{CatalogName, FirstContact};
 use serde::Serialize;
 use tuf::{MOST_BUNDLE_BYTES, Start, TrustedState, Verified, VerifyError, Wanted};
 
@@ -20,7 +20,7 @@ use crate::{Device, Error};
 pub struct Basis {
     contact: FirstContact,
     trusted: Option<TrustedState>,
-    cohort: Option<CohortName>,
+    catalog: Option<CatalogName>,
 }
 
 /// What a folder or a file holds.
@@ -38,8 +38,8 @@ pub struct Report {
     pub standing: Standing,
     /// Whether it holds what the device does not know yet.
     pub changed: bool,
-    /// The cohort whose catalog was checked; None: the part for gateways was.
-    pub cohort: Option<CohortName>,
+    /// The catalog that was checked; None: the part for gateways was.
+    pub catalog: Option<CatalogName>,
     /// How many gateways the catalog lists.
     pub gateways: Option<usize>,
     /// What was left out of the catalog, a line each.
@@ -52,7 +52,7 @@ impl Basis {
         Self {
             contact: device.contact.clone(),
             trusted: device.trusted.clone(),
-            cohort: device.answer.as_ref().map(|answer| answer.cohort.clone()),
+            catalog: device.answer.as_ref().map(|answer| answer.catalog.clone()),
         }
     }
 
@@ -61,14 +61,14 @@ impl Basis {
         Self {
             contact,
             trusted: None,
-            cohort: None,
+            catalog: None,
         }
     }
 
-    /// Checks this cohort's catalog.
+    /// Checks this catalog.
     #[must_use]
-    pub fn for_cohort(mut self, cohort: CohortName) -> Self {
-        self.cohort = Some(cohort);
+    pub fn for_catalog(mut self, catalog: CatalogName) -> Self {
+        self.catalog = Some(catalog);
         self
     }
 
@@ -78,10 +78,10 @@ impl Basis {
             Some(state) => Start::State(state),
             None => Start::Pin(&self.contact.root),
         };
-        let cohort = self.cohort.clone().or_else(|| cohort_of(path));
+        let catalog = self.catalog.clone().or_else(|| catalog_of(path));
         let wanted = Wanted {
             network: &self.contact.network,
-            cohort: cohort.as_ref(),
+            catalog: catalog.as_ref(),
         };
         let verified = if path.is_dir() {
             let mut source = |name: &str, most| read(path, name, most);
@@ -98,14 +98,14 @@ impl Basis {
             path: path.to_owned(),
             error,
         })?;
-        Ok(Report::of(path, cohort, &verified, now))
+        Ok(Report::of(path, catalog, &verified, now))
     }
 }
 
 impl Report {
-    fn of(path: &Path, cohort: Option<CohortName>, verified: &Verified, now: Timestamp) -> Self {
+    fn of(path: &Path, catalog: Option<CatalogName>, verified: &Verified, now: Timestamp) -> Self {
         let state = &verified.state;
-        let catalog = verified.catalog.as_ref();
+        let gateways = verified.catalog.as_ref();
         Self {
             path: path.to_owned(),
             root_version: state.root_version(),
@@ -113,15 +113,15 @@ impl Report {
             expires: state.timestamp_expires(),
             standing: Standing::at(state.timestamp_expires(), now),
             changed: verified.changed,
-            cohort,
-            gateways: catalog.map(|catalog| catalog.gateways().count()),
+            catalog,
+            gateways: gateways.map(|catalog| catalog.gateways().count()),
             skipped: verified.skipped.clone(),
         }
     }
 }
 
 /// Whose bundle a file is, by where the repository's layout puts it: `bundles/cohort/<cohort>`.
-fn cohort_of(path: &Path) -> Option<CohortName> {
+fn catalog_of(path: &Path) -> Option<CatalogName> {
     let below_cohort = path.parent()?.file_name()? == "cohort";
     let name = path.file_name()?.to_str()?;
     below_cohort.then(|| name.parse().ok()).flatten()
@@ -162,7 +162,7 @@ mod tests {
 
     fn basis(repository: &Repository) -> Basis {
         let contact = repository.invite(&[], &[]).contact;
-        Basis::of_contact(contact).for_cohort("default".parse().unwrap())
+        Basis::of_contact(contact).for_catalog("default".parse().unwrap())
     }
 
     #[test]
@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn a_bundle_in_its_place_says_whose_it_is() {
-        let cohort = cohort_of(Path::new("/mirror/bundles/cohort/early"));
-        assert_eq!(cohort, Some("early".parse().unwrap()));
-        assert_eq!(cohort_of(Path::new("/mirror/bundles/trust")), None);
+        let catalog = catalog_of(Path::new("/mirror/bundles/cohort/early"));
+        assert_eq!(catalog, Some("early".parse().unwrap()));
+        assert_eq!(catalog_of(Path::new("/mirror/bundles/trust")), None);
     }
 
     #[test]

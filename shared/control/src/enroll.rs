@@ -62,8 +62,11 @@ pub async fn enroll(
         exit_key: request.exit_key,
         lease: LeaseIndex(0),
         cohort: invite.cohort.clone(),
+        tags: invite.tags.clone(),
         invite: invite_id,
         enrolled_at: now,
+        previous: None,
+        rotation_wanted_at: None,
         revoked_at: None,
     };
     let refusal = match place(context, device, &invite).await {
@@ -126,6 +129,7 @@ pub fn answer(context: &Context<'_>, device: &Device) -> DeviceAnswer {
         device: device.id.clone(),
         state: device.state,
         cohort: device.cohort.clone(),
+        catalog: device.cohort.clone().into(),
         addresses: context.network.pools.addresses(&device.id, device.lease),
         enrolled_at: device.enrolled_at,
     }

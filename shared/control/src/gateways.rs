@@ -41,12 +41,15 @@ pub async fn create(
         state: GatewayState::Provisioning,
         region: new.region,
         endpoint: new.endpoint,
+        pool: new.pool,
         cohorts: new.cohorts,
         bootstrap: Some(Bootstrap {
             hash: new.bootstrap_hash,
             expires_at: new.bootstrap_expires_at,
         }),
         keys: None,
+        previous: None,
+        rotation_wanted_at: None,
         created_at: now,
         changed_at: now,
     };

@@ -31,6 +31,7 @@ pub async fn create(context: &Context<'_>, actor: &Actor, new: NewInvite) -> Res
     let invite = Invite {
         id: new.id,
         cohort: new.cohort,
+        tags: new.tags,
         uses: new.uses,
         created_at: now,
         expires_at: new.expires_at,

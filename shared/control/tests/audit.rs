@@ -167,6 +167,9 @@ fn put(number: u32) -> Write {
         cohort: "default".parse().unwrap(),
         invite: model::InviteId::of(&common::secret(1)),
         enrolled_at: START,
+        tags: std::collections::BTreeSet::new(),
+        previous: None,
+        rotation_wanted_at: None,
         revoked_at: None,
     };
     Write::put(control::items::device(&device.id), Expect::Absent, &device)

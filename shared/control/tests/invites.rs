@@ -13,6 +13,7 @@ fn new_invite(number: u8) -> NewInvite {
     NewInvite {
         id: InviteId::of(&secret(number)),
         cohort: "default".parse().unwrap(),
+        tags: std::collections::BTreeSet::new(),
         uses: 5,
         expires_at: after(3600),
         note: "for friends".to_owned(),

@@ -61,6 +61,7 @@ async fn an_address_rests_and_then_goes_to_another() {
         let long = api::admin::NewInvite {
             id: model::InviteId::of(&common::secret(1)),
             cohort: "default".parse().unwrap(),
+            tags: std::collections::BTreeSet::new(),
             uses: 100,
             expires_at: after(2 * REST),
             note: String::new(),

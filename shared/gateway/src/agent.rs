@@ -198,7 +198,7 @@ impl Agent {
         let network = self.state.contact.network.clone();
         let wanted = Wanted {
             network: &network,
-            cohort: None,
+            catalog: None,
         };
         let mut last = "no front door is known".to_owned();
         for door in self.state.contact.front_doors.clone() {

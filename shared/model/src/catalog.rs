@@ -11,20 +11,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CohortName, GatewayId, Invalid, NetworkId, Role, TunnelKey};
+use crate::{CatalogName, GatewayId, Invalid, NetworkId, Role, TunnelKey};
 
 /// The schema that this code writes, and the only one that it reads.
 pub const SCHEMA: &str = "postern-catalog/1";
 
-/// A cohort's list of gateways.
+/// A list of gateways for some devices.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Catalog {
     /// [`SCHEMA`].
     pub schema: String,
     /// The network that it belongs to: one from another network is refused.
     pub network: NetworkId,
-    /// The cohort that it is for.
-    pub cohort: CohortName,
+    /// Whose it is: one under another name is refused.
+    pub name: CatalogName,
     /// The version of the repository at which its contents last changed.
     pub version: u64,
     /// When its contents last changed.
@@ -146,7 +146,7 @@ mod tests {
             json!({"id": id, "role": "ingress", "region": "r", "endpoint": "192.0.2.1:51820",
                    "tunnel_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "load": 0})
         };
-        json!({"schema": SCHEMA, "network": "n-abcdefgh", "cohort": "default", "version": 3,
+        json!({"schema": SCHEMA, "network": "n-abcdefgh", "name": "default", "version": 3,
                "changed_at": "2026-11-22T00:00:00Z", "front_doors": [],
                "slices": [{"kind": "open", "gateways": [entry("g-aaaa"), entry("g-bbbb")]}]})
     }

@@ -1,9 +1,11 @@
 //! Devices.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{CohortName, DeviceId, ExitKey, IdentityKey, InviteId, LeaseIndex, TunnelKey};
+use crate::{CohortName, DeviceId, ExitKey, IdentityKey, InviteId, LeaseIndex, Tag, TunnelKey};
 
 /// A client's enrolled identity, as the control plane keeps it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,15 +22,37 @@ pub struct Device {
     pub exit_key: ExitKey,
     /// Its place in the address pools.
     pub lease: LeaseIndex,
-    /// The rollout ring whose catalog it reads.
+    /// Its rollout ring.
     pub cohort: CohortName,
+    /// Marks that policies name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Tag>,
     /// The invite that let it in.
     pub invite: InviteId,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
+    /// The keys before the last rotation, while they still work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousDeviceKeys>,
+    /// Since when an operator wants its keys rotated, until they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_wanted_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+}
+
+/// A device's keys from before a rotation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PreviousDeviceKeys {
+    /// The key that signed its requests.
+    pub identity_key: IdentityKey,
+    /// The key that ingress gateways knew.
+    pub tunnel_key: TunnelKey,
+    /// The key that egress gateways knew.
+    pub exit_key: ExitKey,
+    /// From when on they are refused: the end of the grace.
+    pub until: Timestamp,
 }
 
 /// A device's state.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{CohortName, GatewayId, IdentityKey, TunnelKey};
+use crate::{CohortName, GatewayId, IdentityKey, PoolName, TunnelKey};
 
 /// What a gateway does with the packets of a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -97,7 +97,9 @@ pub struct Gateway {
     pub region: String,
     /// Where its tunnels are reached (UDP).
     pub endpoint: SocketAddr,
-    /// The cohorts whose catalogs list it.
+    /// The pool that policies know it by.
+    pub pool: PoolName,
+    /// The cohorts whose catalogs may list it: a gateway can go to a few before all.
     pub cohorts: Vec<CohortName>,
     /// The hash of its one-time bootstrap secret, until it is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +107,12 @@ pub struct Gateway {
     /// The keys that it registered with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<GatewayKeys>,
+    /// The keys before the last rotation, while they still work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousGatewayKeys>,
+    /// Since when an operator wants its keys rotated, until they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_wanted_at: Option<Timestamp>,
     /// When the record was made.
     pub created_at: Timestamp,
     /// When its state last changed.
@@ -127,6 +135,15 @@ pub struct GatewayKeys {
     pub identity: IdentityKey,
     /// The key of its WireGuard interface.
     pub tunnel: TunnelKey,
+}
+
+/// A gateway's keys from before a rotation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PreviousGatewayKeys {
+    /// The keys.
+    pub keys: GatewayKeys,
+    /// From when on they are refused: the end of the grace.
+    pub until: Timestamp,
 }
 
 #[cfg(test)]

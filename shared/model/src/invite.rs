@@ -1,9 +1,11 @@
 //! Invites.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{CohortName, InviteId};
+use crate::{CohortName, InviteId, Tag};
 
 /// The most uses of one invite. Each use is an item; an invite for more people than this should
 /// be several, so that a leaked one can be revoked alone.
@@ -16,6 +18,9 @@ pub struct Invite {
     pub id: InviteId,
     /// The cohort that its devices join.
     pub cohort: CohortName,
+    /// The tags that its devices get.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Tag>,
     /// How many devices may enroll with it, from 1 to [`MOST_USES`].
     pub uses: u32,
     /// When it was made.

@@ -10,25 +10,25 @@
 pub mod address;
 pub mod audit;
 pub mod catalog;
-pub mod cohort;
 pub mod device;
 pub mod gateway;
 pub mod id;
 pub mod invite;
 pub mod key;
 pub mod kit;
+pub mod name;
 pub mod network;
 
 pub use address::{AddressPools, Addresses, LeaseIndex};
 pub use audit::{Actor, AuditEvent, AuditId};
 pub use catalog::{Catalog, CatalogGateway, Slice};
-pub use cohort::CohortName;
 pub use device::{Device, DeviceState};
 pub use gateway::{Gateway, GatewayState, Role};
 pub use id::{DeviceId, GatewayId, InviteId, NetworkId};
 pub use invite::Invite;
 pub use key::{ExitKey, IdentityKey, TunnelKey};
 pub use kit::{FirstContact, FrontDoor, Limits, RecoveryKit, RootPin, TrustedKeys};
+pub use name::{CatalogName, CohortName, PoolName, Tag};
 pub use network::{Network, Timing};
 
 /// A value that is not well-formed: what it was, and what would be.

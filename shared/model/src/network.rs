@@ -29,6 +29,9 @@ pub struct Timing {
     pub timestamp: u32,
     /// How long snapshots and catalogs are valid.
     pub catalog: u32,
+    /// For how long the keys from before a rotation still work: the grace.
+    #[serde(default = "Timing::default_rotation_grace")]
+    pub rotation_grace: u32,
     /// How long a revoked device's address rests: until no gateway can hold an older config.
     pub lease_rest: u32,
 }
@@ -41,12 +44,18 @@ impl Default for Timing {
             missed_heartbeats: 3,
             timestamp: 24 * 3600,
             catalog: 7 * 24 * 3600,
+            rotation_grace: Self::default_rotation_grace(),
             lease_rest: 24 * 3600,
         }
     }
 }
 
 impl Timing {
+    /// Two days: longer than a device that syncs daily can miss.
+    const fn default_rotation_grace() -> u32 {
+        48 * 3600
+    }
+
     /// Refuses values outside the documented ranges.
     pub fn check(&self) -> Result<(), Invalid> {
         let refuse = |why: &str| Err(Invalid::new("timing", why));

@@ -107,9 +107,12 @@ pub(crate) mod tests {
             state,
             region: "test".to_owned(),
             endpoint: "192.0.2.1:51820".parse().unwrap(),
+            pool: "default".parse().unwrap(),
             cohorts: vec!["default".parse().unwrap()],
             bootstrap: None,
             keys: None,
+            previous: None,
+            rotation_wanted_at: None,
             created_at: NOW,
             changed_at: NOW,
         };

@@ -18,7 +18,7 @@
 //!   a stolen online key cannot make them.
 
 use jiff::Timestamp;
-use model::{Catalog, CohortName, Limits, NetworkId, RecoveryKit, RootPin, TrustedKeys};
+use model::{Catalog, CatalogName, Limits, NetworkId, RecoveryKit, RootPin, TrustedKeys};
 use serde::de::DeserializeOwned;
 
 pub use self::state::TrustedState;
@@ -45,9 +45,9 @@ pub enum Start<'a> {
 pub struct Wanted<'a> {
     /// The network that all files must belong to.
     pub network: &'a NetworkId,
-    /// A device's cohort: limits, catalog and recovery kit are wanted. None, for a gateway: limits
-    /// and the keys that sign configs are.
-    pub cohort: Option<&'a CohortName>,
+    /// A device's catalog: limits, that catalog and recovery kit are wanted. None, for a gateway:
+    /// limits and the keys that sign configs are.
+    pub catalog: Option<&'a CatalogName>,
 }
 
 /// What was verified.
@@ -123,11 +123,11 @@ pub fn read_state(state: &TrustedState, wanted: &Wanted<'_>) -> Result<Verified,
 impl Wanted<'_> {
     /// The target paths that are wanted, for [`Workflow::new`].
     pub fn paths(&self) -> Vec<String> {
-        match self.cohort {
-            Some(cohort) => vec![
+        match self.catalog {
+            Some(name) => vec![
                 Limits::PATH.to_owned(),
                 RecoveryKit::PATH.to_owned(),
-                cohort.catalog_path(),
+                name.path(),
             ],
             None => vec![Limits::PATH.to_owned(), TrustedKeys::PATH.to_owned()],
         }
@@ -142,14 +142,14 @@ fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verif
     limits::check_network(Limits::PATH, wanted.network, &limits.network)?;
 
     let (mut catalog, mut kit, mut trust) = (None, None, None);
-    if let Some(cohort) = wanted.cohort {
-        limits::check_cohort(&limits, cohort)?;
+    if let Some(name) = wanted.catalog {
+        limits::check_cohort(&limits, name.cohort())?;
         kit = read_kit(&state, wanted.network, &mut skipped)?;
         catalog = Some(read_catalog(
             &state,
             &limits,
             wanted.network,
-            cohort,
+            name,
             &mut skipped,
         )?);
     } else {
@@ -173,19 +173,19 @@ fn read_catalog(
     state: &TrustedState,
     limits: &Limits,
     network: &NetworkId,
-    cohort: &CohortName,
+    name: &CatalogName,
     skipped: &mut Vec<String>,
 ) -> Result<Catalog, VerifyError> {
-    let path = cohort.catalog_path();
+    let path = name.path();
     let text = required(state, &path)?;
     let (mut catalog, unreadable) = Catalog::from_json(text.as_bytes())
         .map_err(|error| VerifyError::Malformed(format!("{path}: {error}")))?;
     skipped.extend(unreadable);
     limits::check_network(&path, network, &catalog.network)?;
-    if catalog.cohort != *cohort {
+    if catalog.name != *name {
         return Err(VerifyError::OutsideLimits(format!(
-            "{path} is for the cohort '{}'",
-            catalog.cohort
+            "{path} holds the catalog '{}'",
+            catalog.name
         )));
     }
     limits::enforce(limits, &mut catalog, skipped);

@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use model::CohortName;
+use model::CatalogName;
 use serde_json::{Map, Value, json};
 
 pub use crate::error::SignError;
@@ -73,16 +73,16 @@ pub fn target_paths(path: &str, sha256_hex: &str) -> Vec<String> {
 }
 
 /// Where the bundle of a cohort lies, or the one for gateways, which holds no catalog.
-pub fn bundle_path(cohort: Option<&CohortName>) -> String {
+pub fn bundle_path(cohort: Option<&CatalogName>) -> String {
     format!("bundles/{}", bundle_name(cohort))
 }
 
 /// Where the immutable copy of a bundle lies, by the version of its timestamp.
-pub fn bundle_copy_path(version: u64, cohort: Option<&CohortName>) -> String {
+pub fn bundle_copy_path(version: u64, cohort: Option<&CatalogName>) -> String {
     format!("bundles/{version}/{}", bundle_name(cohort))
 }
 
-fn bundle_name(cohort: Option<&CohortName>) -> String {
+fn bundle_name(cohort: Option<&CatalogName>) -> String {
     cohort.map_or_else(|| "trust".to_owned(), |name| format!("cohort/{name}"))
 }
 

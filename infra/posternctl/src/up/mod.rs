@@ -182,6 +182,7 @@ async fn make_gateways(data: &Folder, remote: &Remote, count: u8) -> anyhow::Res
             },
             endpoint: SocketAddr::from((Ipv4Addr::new(127, 0, 0, number), 51820)),
             region: "local".to_owned(),
+            pool: None,
             cohorts: vec!["default".parse()?],
             id: None,
             hours: 24,
@@ -271,6 +272,7 @@ async fn invite(data: &Folder, remote: &Remote) -> anyhow::Result<InviteText> {
         uses: 5,
         days: 7,
         cohort: "default".parse()?,
+        tags: Vec::new(),
         note: "made by 'up'".to_owned(),
         list: false,
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use model::{
-    Catalog, CatalogGateway, CohortName, Limits, RecoveryKit, Slice, TrustedKeys, catalog,
+    Catalog, CatalogGateway, CatalogName, Limits, RecoveryKit, Slice, TrustedKeys, catalog,
 };
 use rules::health::Observed;
 use rules::listing;
@@ -15,7 +15,7 @@ use super::{Assembled, Head, Publisher};
 use crate::Error;
 
 /// What each cohort's catalog shall list.
-pub(super) type Lists = BTreeMap<CohortName, List>;
+pub(super) type Lists = BTreeMap<CatalogName, List>;
 
 /// The parts of a catalog that change by themselves.
 pub(super) struct List {
@@ -35,15 +35,15 @@ impl List {
 pub(super) fn lists(
     publisher: &Publisher<'_>,
     observed: &[Observed],
-    last: &BTreeMap<CohortName, Catalog>,
+    last: &BTreeMap<CatalogName, Catalog>,
 ) -> Lists {
     let limits = &publisher.offline.limits;
-    let list_of = |cohort: &CohortName| {
-        let loads = last.get(cohort).into_iter().flat_map(Catalog::gateways);
+    let list_of = |name: &CatalogName| {
+        let loads = last.get(name).into_iter().flat_map(Catalog::gateways);
         let loads = loads
             .map(|gateway| (gateway.id.clone(), gateway.load))
             .collect();
-        let mut gateways = listing::list(observed, cohort, &loads);
+        let mut gateways = listing::list(observed, name.cohort(), &loads);
         gateways.retain(|gateway| {
             let allowed = limits.allow_gateway_at(gateway.endpoint.ip());
             if !allowed {
@@ -60,7 +60,11 @@ pub(super) fn lists(
     limits
         .cohorts
         .iter()
-        .map(|cohort| (cohort.clone(), list_of(cohort)))
+        .map(|cohort| CatalogName::from(cohort.clone()))
+        .map(|name| {
+            let list = list_of(&name);
+            (name, list)
+        })
         .collect()
 }
 
@@ -69,18 +73,18 @@ pub(super) fn version(
     publisher: &Publisher<'_>,
     version: u64,
     lists: Lists,
-    last: &BTreeMap<CohortName, Catalog>,
+    last: &BTreeMap<CatalogName, Catalog>,
 ) -> Result<Assembled, Error> {
     let network = &publisher.context.network;
     let now = publisher.context.moment.now;
     let mut catalogs = BTreeMap::new();
-    for (cohort, list) in lists {
-        let catalog = match last.get(&cohort).filter(|last| list.is_in(last)) {
+    for (name, list) in lists {
+        let catalog = match last.get(&name).filter(|last| list.is_in(last)) {
             Some(last) => last.clone(),
             None => Catalog {
                 schema: catalog::SCHEMA.to_owned(),
                 network: network.id.clone(),
-                cohort: cohort.clone(),
+                name: name.clone(),
                 version,
                 changed_at: now,
                 front_doors: list.front_doors,
@@ -90,7 +94,7 @@ pub(super) fn version(
             },
         };
         let bytes = serde_json::to_vec(&catalog).map_err(defect)?;
-        catalogs.insert(cohort, bytes);
+        catalogs.insert(name, bytes);
     }
 
     let metadata = Metadata::sign(publisher, version, &catalogs)?;
@@ -121,7 +125,7 @@ pub(super) fn version(
         .map(|(path, bytes)| (path.clone(), bytes));
     let catalog_targets = catalogs
         .iter()
-        .map(|(cohort, bytes)| (cohort.catalog_path(), bytes));
+        .map(|(cohort, bytes)| (cohort.path(), bytes));
     for (path, bytes) in targets.chain(catalog_targets) {
         for place in repository::target_paths(&path, &Pin::of(1, bytes).sha256) {
             files.insert(place, bytes.clone());
@@ -133,7 +137,7 @@ pub(super) fn version(
             &[
                 (Limits::PATH.to_owned(), None),
                 (RecoveryKit::PATH.to_owned(), None),
-                (cohort.catalog_path(), Some(bytes)),
+                (cohort.path(), Some(bytes)),
             ],
         )?;
         files.insert(repository::bundle_copy_path(version, Some(cohort)), bundle);
@@ -147,7 +151,7 @@ pub(super) fn version(
 
     let quarter = SignedDuration::from_secs(i64::from(network.timing.timestamp / 4));
     let hash =
-        |(cohort, bytes): (&CohortName, &Vec<u8>)| (cohort.clone(), Pin::of(1, bytes).sha256);
+        |(cohort, bytes): (&CatalogName, &Vec<u8>)| (cohort.clone(), Pin::of(1, bytes).sha256);
     let head = Head {
         version,
         published_at: now,
@@ -176,13 +180,13 @@ impl Metadata {
     fn sign(
         publisher: &Publisher<'_>,
         version: u64,
-        catalogs: &BTreeMap<CohortName, Vec<u8>>,
+        catalogs: &BTreeMap<CatalogName, Vec<u8>>,
     ) -> Result<Self, Error> {
         let timing = &publisher.context.network.timing;
         let (offline, keys) = (publisher.offline, publisher.keys);
         let files = catalogs
             .iter()
-            .map(|(cohort, bytes)| (cohort.catalog_path(), bytes.clone()))
+            .map(|(cohort, bytes)| (cohort.path(), bytes.clone()))
             .collect();
         let lasting = publisher.expiry(timing.catalog);
         let catalogs = repository::sign_catalogs(version, lasting, &files, &[&keys.catalogs])

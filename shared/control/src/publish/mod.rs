@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{Actor, Catalog, CohortName, GatewayId, GatewayState, Limits};
+use model::{Actor, Catalog, CatalogName, GatewayId, GatewayState, Limits};
 use serde::{Deserialize, Serialize};
 use store::{CommitError, Expect, Write};
 use tuf::key::SigningKey;
@@ -113,7 +113,7 @@ pub struct Head {
     /// The version of the offline targets.
     pub targets_version: u64,
     /// SHA-256 of each cohort's catalog, lowercase hexadecimal.
-    pub catalogs: BTreeMap<CohortName, String>,
+    pub catalogs: BTreeMap<CatalogName, String>,
     /// All files of this version, none of which ever changes: SHA-256 (lowercase hexadecimal) by
     /// path. A mirror is repaired from others, and what those hold is not believed without it.
     pub files: BTreeMap<String, String>,
@@ -215,9 +215,9 @@ impl Publisher<'_> {
         &self,
         head: &Head,
         lists: &assemble::Lists,
-        last: &BTreeMap<CohortName, Catalog>,
+        last: &BTreeMap<CatalogName, Catalog>,
     ) -> bool {
-        let changed = |(cohort, list): (&CohortName, &assemble::List)| {
+        let changed = |(cohort, list): (&CatalogName, &assemble::List)| {
             last.get(cohort).is_none_or(|last| !list.is_in(last))
         };
         head.renew_at <= self.context.moment.now
@@ -250,10 +250,10 @@ impl Publisher<'_> {
     }
 
     /// The catalogs that were published last, as far as a mirror still has them.
-    async fn last_catalogs(&self, head: Option<&Head>) -> BTreeMap<CohortName, Catalog> {
+    async fn last_catalogs(&self, head: Option<&Head>) -> BTreeMap<CatalogName, Catalog> {
         let mut last = BTreeMap::new();
         for (cohort, hash) in head.iter().flat_map(|head| &head.catalogs) {
-            let paths = tuf::repository::target_paths(&cohort.catalog_path(), hash);
+            let paths = tuf::repository::target_paths(&cohort.path(), hash);
             let Some(bytes) = promote::find(self.mirrors, &paths[0], hash).await else {
                 tracing::warn!(%cohort, "no mirror has the last catalog; it is made anew");
                 continue;

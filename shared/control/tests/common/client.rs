@@ -1,7 +1,7 @@
 //! Clients that sync from a mirror's files and believe nothing that does not verify.
 
 use jiff::Timestamp;
-use model::{CohortName, NetworkId, RootPin};
+use model::{CatalogName, NetworkId, RootPin};
 use tuf::client::{
     Start, TrustedState, Verified, VerifyError, Wanted, verify_bundle, verify_source,
 };
@@ -57,7 +57,7 @@ impl Client {
         let cohort = cohort();
         let wanted = Wanted {
             network: &self.network,
-            cohort: (self.reads != Reads::Trust).then_some(&cohort),
+            catalog: (self.reads != Reads::Trust).then_some(&cohort),
         };
         let verified = if self.reads == Reads::Files {
             let mut source = |name: &str, _: u64| Ok(files.get(name).map(|bytes| bytes.to_vec()));
@@ -100,6 +100,6 @@ pub fn assert_never_back(
     served.len()
 }
 
-pub fn cohort() -> CohortName {
+pub fn cohort() -> CatalogName {
     "default".parse().unwrap()
 }

@@ -94,6 +94,7 @@ impl Stage {
         let new = NewInvite {
             id: id.clone(),
             cohort: "default".parse().unwrap(),
+            tags: std::collections::BTreeSet::new(),
             uses,
             expires_at: after(3600),
             note: String::new(),

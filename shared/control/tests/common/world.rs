@@ -185,7 +185,7 @@ pub fn offline(network: &NetworkId, keys: &OnlineKeys, targets_version: u64) -> 
         network: network.clone(),
         front_door_hosts: vec!["door.example".to_owned()],
         gateway_networks: vec!["127.0.0.0/8".parse().unwrap()],
-        cohorts: vec![cohort()],
+        cohorts: vec![cohort().cohort().clone()],
     };
     let trust = TrustedKeys {
         schema: TrustedKeys::SCHEMA.to_owned(),

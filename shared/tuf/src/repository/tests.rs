@@ -38,7 +38,7 @@ fn files(paths: &[&str]) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn paths_are_those_of_the_layout() {
-    let cohort: CohortName = "early".parse().unwrap();
+    let cohort: CatalogName = "early".parse().unwrap();
     assert_eq!(root_path(1), "metadata/1.root.json");
     assert_eq!(timestamp_copy_path(7), "metadata/7.timestamp.json");
     assert_eq!(bundle_path(Some(&cohort)), "bundles/cohort/early");

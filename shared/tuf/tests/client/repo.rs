@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{CohortName, NetworkId, RootPin};
+use model::{CatalogName, NetworkId, RootPin};
 use serde_json::{Value, json};
 use tuf::repository::{
     Pin, RoleKeys, RootRoles, TIMESTAMP_PATH, catalogs_path, root_path, sign_catalogs, sign_root,
@@ -18,7 +18,7 @@ pub fn network() -> NetworkId {
     NETWORK.parse().unwrap()
 }
 
-pub fn cohort() -> CohortName {
+pub fn cohort() -> CatalogName {
     "default".parse().unwrap()
 }
 
@@ -234,7 +234,7 @@ pub fn verify(start: Start<'_>, bundle: &[u8], now: Timestamp) -> Result<Verifie
     let (network, cohort) = (network(), cohort());
     let wanted = Wanted {
         network: &network,
-        cohort: Some(&cohort),
+        catalog: Some(&cohort),
     };
     tuf::verify_bundle(start, &wanted, bundle, now)
 }
@@ -248,7 +248,7 @@ pub fn verify_gateway(
     let network = network();
     let wanted = Wanted {
         network: &network,
-        cohort: None,
+        catalog: None,
     };
     tuf::verify_bundle(start, &wanted, bundle, now)
 }
@@ -296,7 +296,7 @@ pub fn catalog(cohort: &str, endpoints: &[&str]) -> Value {
                    "tunnel_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})
         })
         .collect();
-    json!({"schema": "postern-catalog/1", "network": NETWORK, "cohort": cohort, "version": 1,
+    json!({"schema": "postern-catalog/1", "network": NETWORK, "name": cohort, "version": 1,
            "changed_at": "2026-11-22T00:00:00Z", "front_doors": ["https://cdn.example.org"],
            "slices": [{"kind": "open", "gateways": gateways}]})
 }

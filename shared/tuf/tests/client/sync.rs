@@ -116,7 +116,7 @@ fn a_folder_of_files_verifies_like_a_bundle() {
     let (network, cohort, pin) = (network(), cohort(), repo.pin());
     let wanted = Wanted {
         network: &network,
-        cohort: Some(&cohort),
+        catalog: Some(&cohort),
     };
     let mut source = |name: &str, most: u64| {
         let file = repo.files.get(name).cloned();
@@ -160,7 +160,7 @@ fn a_state_survives_json_and_reads_offline() {
     let (network, cohort) = (network(), cohort());
     let wanted = Wanted {
         network: &network,
-        cohort: Some(&cohort),
+        catalog: Some(&cohort),
     };
     let read = read_state(&state, &wanted).unwrap();
     assert!(!read.changed);
@@ -176,7 +176,7 @@ fn a_damaged_state_is_found_and_named() {
     let (network, cohort) = (network(), cohort());
     let wanted = Wanted {
         network: &network,
-        cohort: Some(&cohort),
+        catalog: Some(&cohort),
     };
     let damaged = text.replace("192.0.2.1:51820", "192.0.2.9:51820");
     assert_ne!(damaged, text);
@@ -206,12 +206,12 @@ fn another_cohort_asks_only_for_what_is_new() {
     let (network, cohort) = (network(), "early".parse().unwrap());
     let wanted = Wanted {
         network: &network,
-        cohort: Some(&cohort),
+        catalog: Some(&cohort),
     };
     let verified =
         tuf::verify_bundle(Start::State(&state), &wanted, &repo.bundle(), hours(1)).unwrap();
     assert!(verified.changed);
-    assert_eq!(verified.catalog.unwrap().cohort, cohort);
+    assert_eq!(verified.catalog.unwrap().name, cohort);
     assert_eq!(verified.state.verified_at(), now());
     assert_eq!(read_state(&state, &wanted).unwrap_err().kind(), "missing");
 }

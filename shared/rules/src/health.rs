@@ -143,7 +143,7 @@ pub(crate) mod tests {
     #[test]
     fn a_silent_gateway_leaves_and_a_late_one_stays() {
         assert_eq!(
-            changes(&active(&[91, 60, 10, 10])),
+            changes(&active(&[91, 60, 10, 10, 10, 10])),
             [("g-0000".to_owned(), GatewayState::Unhealthy)]
         );
     }

@@ -1,4 +1,4 @@
-//! The routes of the function `admin`, for operators.
+//! The routes of the function `admin` for those who operate; who they are is in [`crate::admins`].
 //!
 //! Ids and secrets are made by the caller and only hashes travel, so a request that is sent twice
 //! changes nothing twice, and the control plane never holds a secret that it does not need.

@@ -1,7 +1,8 @@
-//! Invites and bootstrap tokens as text: `postern://invite/…` and `postern://bootstrap/…`.
+//! What people and nodes are handed, as text: `postern://invite/…`, `postern://bootstrap/…`,
+//! `postern://setup/…` and `postern://contact/…`.
 //!
 //! Behind the slash stands base64url of a JSON object: the first contact (network, root pin, front
-//! doors, control endpoints) and a secret. The root is pinned by its SHA-256 and not carried
+//! doors, control endpoints) and, but for a contact, a secret. The root is pinned by its SHA-256 and not carried
 //! whole, so that an invite fits a QR code that a telephone can read (docs/adr/0002).
 
 use data_encoding::BASE64URL_NOPAD;
@@ -9,13 +10,15 @@ use model::{FirstContact, GatewayId, Invalid, InviteId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Length of the secrets of invites and bootstrap tokens: 128 bits.
+/// Length of the secrets of invites, bootstrap tokens and setup codes: 128 bits.
 pub const SECRET_BYTES: usize = 16;
 /// The longest text that is read, in bytes; a real one has some 500.
 const MOST_TEXT: usize = 16 * 1024;
 
 const INVITE: &str = "postern://invite/";
 const BOOTSTRAP: &str = "postern://bootstrap/";
+const SETUP: &str = "postern://setup/";
+const CONTACT: &str = "postern://contact/";
 
 /// What an invite's text holds.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +73,61 @@ impl BootstrapText {
 impl std::fmt::Display for BootstrapText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write(f, BOOTSTRAP, self)
+    }
+}
+
+/// What a setup code's text holds: the right to become the first owner, once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetupText {
+    /// How to reach and trust the network.
+    #[serde(flatten)]
+    pub contact: FirstContact,
+    /// The right to become the first owner, base64url.
+    #[serde(rename = "s", with = "secret")]
+    pub secret: [u8; SECRET_BYTES],
+}
+
+impl SetupText {
+    /// What the control plane knows of the code.
+    pub fn hash(&self) -> String {
+        model::id::setup_hash(&self.secret)
+    }
+
+    /// Reads the text of a setup code; white space around it is allowed.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        parse("setup code", SETUP, text)
+    }
+}
+
+impl std::fmt::Display for SetupText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write(f, SETUP, self)
+    }
+}
+
+/// How to reach and trust the network, and no secret: what an admin to be is handed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContactText {
+    /// How to reach and trust the network.
+    pub contact: FirstContact,
+}
+
+impl ContactText {
+    /// Reads the text of a contact, or the contact of a setup code; white space around it is
+    /// allowed.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.trim().starts_with(SETUP) {
+            let contact = SetupText::parse(text)?.contact;
+            return Ok(Self { contact });
+        }
+        parse("contact", CONTACT, text)
+    }
+}
+
+impl std::fmt::Display for ContactText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write(f, CONTACT, self)
     }
 }
 
@@ -163,5 +221,20 @@ mod tests {
         let error = InviteText::parse(&text[..text.len() - 3]).err().unwrap();
         assert!(error.to_string().contains("copy the whole text again"));
         assert!(BootstrapText::parse(&text).is_err());
+    }
+
+    #[test]
+    fn a_contact_is_read_from_its_own_text_and_from_a_setup_code_and_holds_no_secret() {
+        let contact = invite().contact;
+        let setup = SetupText {
+            contact: contact.clone(),
+            secret: [9; 16],
+        };
+        let shown = ContactText::parse(&setup.to_string()).unwrap();
+        assert!(shown.contact == contact);
+        assert!(ContactText::parse(&shown.to_string()).unwrap() == shown);
+        assert!(SetupText::parse(&setup.to_string()).unwrap() == setup);
+        assert!(SetupText::parse(&shown.to_string()).is_err());
+        assert!(ContactText::parse(&invite().to_string()).is_err());
     }
 }

@@ -1,11 +1,13 @@
 //! What travels between programs: paths, requests, answers, signatures, problems, and the texts
 //! that a person or a cloud-init file carries.
 //!
-//! Every request to the control plane is signed (RFC 9421, [`signed`]) with the caller's Ed25519
+//! A request to the control plane is signed (RFC 9421, [`signed`]) with the caller's Ed25519
 //! identity key, and names that key itself: the edge proves possession without a read, and the use
-//! case compares the key with its record. Every error is a problem (RFC 9457, [`problem`]).
+//! case compares the key with its record. Admins sign their logins only, and then show the token of
+//! a session ([`admins`]). Every error is a problem (RFC 9457, [`problem`]).
 
 pub mod admin;
+pub mod admins;
 pub mod contact;
 pub mod enroll;
 pub mod problem;
@@ -13,6 +15,6 @@ pub mod register;
 pub mod secret;
 pub mod signed;
 
-pub use contact::{BootstrapText, InviteText};
+pub use contact::{BootstrapText, ContactText, InviteText, SetupText};
 pub use problem::{Kind, Problem};
 pub use secret::{IdentitySecret, WireGuardSecret};

@@ -127,8 +127,22 @@ kinds! {
     BootstrapRefused = "bootstrap-refused", 403, "The bootstrap token is refused";
     /// The heartbeat does not follow the last one.
     HeartbeatOutOfStep = "heartbeat-out-of-step", 409, "The heartbeat does not follow the last one";
-    /// The signing key has no right to this.
-    NotAllowed = "not-allowed", 403, "The key has no right to this";
+    /// The key or the role of whoever asks has no right to this.
+    NotAllowed = "not-allowed", 403, "There is no right to this";
+    /// The setup code is wrong, used or expired.
+    SetupRefused = "setup-refused", 403, "The setup code is refused";
+    /// The challenge of a login is unknown, used, expired or another's.
+    ChallengeRefused = "challenge-refused", 403, "The challenge is refused";
+    /// The request carries no session's token.
+    SessionMissing = "session-missing", 401, "The request has no session";
+    /// The session has ended, or there never was one.
+    SessionEnded = "session-ended", 401, "The session has ended";
+    /// There is no such admin.
+    AdminUnknown = "admin-unknown", 404, "The admin is not known";
+    /// The key is an admin's with other terms, or of one who was removed.
+    AdminConflict = "admin-conflict", 409, "The key is an admin's with other terms";
+    /// Without this owner nobody could change the admins any more.
+    LastOwner = "last-owner", 409, "The last owner must stay";
     /// Others changed the same thing again and again.
     Contended = "contended", 503, "Too many changed the same thing at once";
     /// The database cannot be reached.

@@ -1,7 +1,7 @@
 //! The kinds of items and their keys. `docs/architecture.md` has the same list with writers,
 //! readers and rates.
 
-use model::{DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, id};
+use model::{AdminId, DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, id};
 use serde::{Deserialize, Serialize};
 use store::{Item, Key, Range, StoreError};
 
@@ -13,6 +13,8 @@ pub const INVITES: &str = "invite";
 pub const GATEWAYS: &str = "gateway";
 /// The partition of all heartbeats.
 pub const HEARTBEATS: &str = "heartbeat";
+/// The partition of all admins.
+pub const ADMINS: &str = "admin";
 /// The partition of what was published.
 pub const CATALOG: &str = "catalog";
 /// Over how many partitions a day's audit events spread.
@@ -71,6 +73,26 @@ pub fn heartbeat(id: &GatewayId, identity: &IdentityKey) -> Key {
     Key::new(HEARTBEATS, format!("{id}#{}", id::key_hash(identity)))
 }
 
+/// [`model::Admin`].
+pub fn admin(id: &AdminId) -> Key {
+    Key::new(ADMINS, id.as_str())
+}
+
+/// [`Taken`]: the setup code with this hash.
+pub fn setup(hash: &str) -> Key {
+    Key::new(format!("setup#{hash}"), "setup")
+}
+
+/// [`crate::sessions::Challenge`].
+pub fn challenge(hash: &str) -> Key {
+    Key::new(format!("challenge#{hash}"), "challenge")
+}
+
+/// [`crate::sessions::Session`]; `hash` is that of its secret.
+pub fn session(admin: &AdminId, hash: &str) -> Key {
+    Key::new(format!("session#{admin}"), hash)
+}
+
 /// [`crate::publish::Reserved`].
 pub fn reserved() -> Key {
     Key::new(CATALOG, "reserved")
@@ -99,7 +121,7 @@ pub fn audit(day: &str, spread: u8) -> String {
 /// Something of which there is one, and who holds it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Taken {
-    /// The id of the device or gateway that holds it.
+    /// The id of the device, gateway or admin that holds it.
     pub by: String,
 }
 

@@ -5,6 +5,7 @@
 //! retry harmless. Use cases take the store, the network's settings, the caller's key and a
 //! [`Moment`]; they know nothing of HTTP, of Lambda or of Workers, and read no clock.
 
+pub mod admins;
 pub mod audit;
 pub mod devices;
 pub mod enroll;
@@ -12,6 +13,8 @@ pub mod gateways;
 pub mod invites;
 pub mod items;
 pub mod publish;
+pub mod sessions;
+pub mod setup;
 
 use api::Kind;
 use jiff::Timestamp;
@@ -49,14 +52,24 @@ impl Moment {
     /// A `UUIDv7` (RFC 9562) of this moment; `number` tells several apart.
     pub fn uuid(&self, number: u32) -> AuditId {
         let millis = u64::try_from(self.now.as_millisecond()).unwrap_or(0);
-        let hash = Sha256::new()
-            .chain_update(self.seed)
-            .chain_update(b"uuid")
-            .chain_update(number.to_be_bytes())
-            .finalize();
+        let hash = self.drawn(b"uuid", number);
         let mut random = [0; 10];
         random.copy_from_slice(&hash[..10]);
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+
+    /// 32 random bytes of this moment; `number` tells several apart. None of them can be told from
+    /// the moment's ids.
+    pub fn random(&self, number: u32) -> [u8; 32] {
+        self.drawn(b"random", number)
+    }
+
+    fn drawn(&self, what: &[u8], number: u32) -> [u8; 32] {
+        let hash = Sha256::new()
+            .chain_update(self.seed)
+            .chain_update(what)
+            .chain_update(number.to_be_bytes());
+        hash.finalize().into()
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, GatewayId};
+use crate::{AdminId, DeviceId, GatewayId};
 
 /// A `UUIDv7` (RFC 9562): audit events order by it.
 pub type AuditId = uuid::Uuid;
@@ -30,8 +30,8 @@ pub struct AuditEvent {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "id", rename_all = "lowercase")]
 pub enum Actor {
-    /// An operator, named by the hash of the key that signed.
-    Operator(String),
+    /// An admin, whose session asked.
+    Admin(AdminId),
     /// A device, of itself.
     Device(DeviceId),
     /// A gateway, of itself.
@@ -43,7 +43,7 @@ pub enum Actor {
 impl std::fmt::Display for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Operator(key) => write!(f, "operator {key}"),
+            Self::Admin(id) => write!(f, "{id}"),
             Self::Device(id) => write!(f, "{id}"),
             Self::Gateway(id) => write!(f, "{id}"),
             Self::Schedule(name) => write!(f, "schedule {name}"),

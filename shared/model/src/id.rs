@@ -1,8 +1,8 @@
 //! Identifiers.
 //!
 //! All are lowercase, safe in URLs, file names, RFC 1123 host names and provider labels
-//! (`postern-<network>-<gateway>` stays under 63 characters). Those of devices and invites are
-//! hashes, so that whoever holds the key or the secret can derive them and nobody has to assign
+//! (`postern-<network>-<gateway>` stays under 63 characters). Those of devices, invites and admins
+//! are hashes, so that whoever holds the key or the secret can derive them and nobody has to assign
 //! them: a request that is sent twice names the same thing twice.
 
 use std::fmt;
@@ -128,6 +128,10 @@ id!(
     InviteId, "invite id", "i-", Some(HASH_CHARS)
 );
 id!(
+    /// An admin: `a-` and the hash of their identity key.
+    AdminId, "admin id", "a-", Some(HASH_CHARS)
+);
+id!(
     /// A gateway: `g-` and 4 to 32 characters, chosen before the node exists.
     GatewayId, "gateway id", "g-", None
 );
@@ -153,6 +157,13 @@ impl InviteId {
     }
 }
 
+impl AdminId {
+    /// The id of the admin whose identity key is `key`.
+    pub fn of(key: &IdentityKey) -> Self {
+        Self(format!("a-{}", hashed("postern admin", key.as_bytes())))
+    }
+}
+
 impl GatewayId {
     /// The id drawn from 10 random bytes.
     pub fn from_random(random: [u8; 10]) -> Self {
@@ -163,6 +174,21 @@ impl GatewayId {
 /// The hash under which a gateway's bootstrap secret is stored, 26 base32 characters.
 pub fn bootstrap_hash(secret: &[u8]) -> String {
     hashed("postern bootstrap", secret)
+}
+
+/// The hash by which the function `admin` knows the setup code, 26 base32 characters.
+pub fn setup_hash(secret: &[u8]) -> String {
+    hashed("postern setup", secret)
+}
+
+/// The hash under which a login's challenge is stored, 26 base32 characters.
+pub fn challenge_hash(challenge: &[u8]) -> String {
+    hashed("postern challenge", challenge)
+}
+
+/// The hash under which a session's secret is stored, 26 base32 characters.
+pub fn session_hash(secret: &[u8]) -> String {
+    hashed("postern session", secret)
 }
 
 /// A short name for an identity key in item keys and logs, 26 base32 characters.

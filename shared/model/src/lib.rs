@@ -8,6 +8,7 @@
 //! binary values are standard base64 in JSON, as WireGuard's tools print them.
 
 pub mod address;
+pub mod admin;
 pub mod audit;
 pub mod catalog;
 pub mod device;
@@ -20,11 +21,12 @@ pub mod name;
 pub mod network;
 
 pub use address::{AddressPools, Addresses, LeaseIndex};
+pub use admin::{Admin, AdminRole, SetupCode};
 pub use audit::{Actor, AuditEvent, AuditId};
 pub use catalog::{Catalog, CatalogGateway, Slice};
 pub use device::{Device, DeviceState};
 pub use gateway::{Gateway, GatewayState, Role};
-pub use id::{DeviceId, GatewayId, InviteId, NetworkId};
+pub use id::{AdminId, DeviceId, GatewayId, InviteId, NetworkId};
 pub use invite::Invite;
 pub use key::{ExitKey, IdentityKey, TunnelKey};
 pub use kit::{FirstContact, FrontDoor, Limits, RecoveryKit, RootPin, TrustedKeys};

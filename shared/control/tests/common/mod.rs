@@ -278,7 +278,7 @@ pub fn moment(now: Timestamp) -> Moment {
 }
 
 pub fn operator() -> Actor {
-    Actor::Operator("tester".to_owned())
+    Actor::Admin(model::AdminId::of(&IdentityKey::from_bytes([9; 32])))
 }
 
 pub fn secret(invite: u8) -> [u8; 16] {

@@ -1,144 +1,142 @@
-//! The function `admin`: what operators see and do. Every route asks for an operator's key.
+//! The function `admin`: what admins see and do.
 //!
-//! | route | what |
-//! |---|---|
-//! | `POST`, `GET /v1/admin/invites` | [`control::invites`] |
-//! | `GET /v1/admin/devices` | [`control::devices::list`] |
-//! | `POST /v1/admin/devices/{id}/revocation` | [`control::devices::revoke`] |
-//! | `POST`, `GET /v1/admin/gateways` | [`control::gateways`] |
-//! | `GET /v1/admin/catalog` | [`control::publish::show`] |
-//! | `GET /v1/admin/audit?day=&after=` | [`control::audit::list`] |
+//! Three routes let somebody in and are signed with their key: `POST /v1/admin/setup`
+//! ([`control::setup`]), `POST /v1/admin/challenges` and `POST /v1/admin/sessions`
+//! ([`control::sessions`]). All others are in the table of [`guarded_routes`], which is the one place that
+//! says which role a route needs; the check stands before the handler ([`edge::guarded`]).
 
-use std::collections::BTreeSet;
+mod access;
+mod network;
+
 use std::sync::Arc;
 
-use api::admin::{self, CatalogView, GatewayView, InviteView, List, ListQuery};
-use api::{Kind, Problem};
-use axum::extract::{FromRef, FromRequest, Path, Query, Request};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use api::admin;
+use api::admins::{ADMINS, CHALLENGES, SESSION, SESSION_END, SESSIONS, SETUP};
+use axum::Router;
+use axum::extract::{FromRef, FromRequest, Request};
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, get, post};
 use control::Context;
-use edge::{Edge, Failure, Signed};
-use model::{Actor, AuditEvent, Device, DeviceId, Gateway, IdentityKey, Invite, id};
+use edge::{BySession, Edge, Failure};
+use http::Method;
+use model::{Actor, AdminRole, SetupCode};
 
 /// What the routes stand on.
 #[derive(Clone, FromRef)]
 struct Admin {
     edge: Edge,
-    operators: Arc<BTreeSet<IdentityKey>>,
+    setup: Arc<Option<SetupCode>>,
 }
 
-/// The routes; only the holders of the keys in `operators` may use them.
-pub fn routes(edge: Edge, operators: BTreeSet<IdentityKey>) -> Router {
-    Router::new()
-        .route(admin::INVITES, post(create_invite).get(list_invites))
-        .route(admin::DEVICES, get(list_devices))
-        .route("/v1/admin/devices/{id}/revocation", post(revoke))
-        .route(admin::GATEWAYS, post(create_gateway).get(list_gateways))
-        .route(admin::CATALOG, get(show_catalog))
-        .route(admin::AUDIT, get(list_audit))
-        .with_state(Admin {
-            edge,
-            operators: Arc::new(operators),
-        })
+/// A route and who may use it.
+struct Guarded {
+    method: Method,
+    path: &'static str,
+    role: AdminRole,
+    handler: MethodRouter<Admin>,
 }
 
-/// A signed request whose signer is an operator.
-struct ByOperator {
-    request: Signed,
+/// Every route that asks for a session, with the least role that it needs.
+fn guarded_routes() -> Vec<Guarded> {
+    use AdminRole::{Auditor, Operator, Owner};
+    vec![
+        see(Auditor, SESSION, access::show_session),
+        change(Auditor, SESSION_END, access::end_session),
+        see(Auditor, ADMINS, access::list_admins),
+        change(Owner, ADMINS, access::add_admin),
+        change(Owner, "/v1/admin/admins/{id}/role", access::change_role),
+        change(Owner, "/v1/admin/admins/{id}/removal", access::remove_admin),
+        see(Auditor, admin::INVITES, network::list_invites),
+        change(Operator, admin::INVITES, network::create_invite),
+        see(Auditor, admin::DEVICES, network::list_devices),
+        change(
+            Operator,
+            "/v1/admin/devices/{id}/revocation",
+            network::revoke,
+        ),
+        see(Auditor, admin::GATEWAYS, network::list_gateways),
+        change(Operator, admin::GATEWAYS, network::create_gateway),
+        see(Auditor, admin::CATALOG, network::show_catalog),
+        see(Auditor, admin::AUDIT, network::list_audit),
+    ]
+}
+
+/// A `GET`.
+fn see<H, T>(role: AdminRole, path: &'static str, handler: H) -> Guarded
+where
+    H: Handler<T, Admin>,
+    T: 'static,
+{
+    Guarded {
+        method: Method::GET,
+        path,
+        role,
+        handler: get(handler),
+    }
+}
+
+/// A `POST`.
+fn change<H, T>(role: AdminRole, path: &'static str, handler: H) -> Guarded
+where
+    H: Handler<T, Admin>,
+    T: 'static,
+{
+    Guarded {
+        method: Method::POST,
+        path,
+        role,
+        handler: post(handler),
+    }
+}
+
+/// The routes. `setup` is the code that makes the first owner; without one, nobody becomes one.
+pub fn routes(edge: Edge, setup: Option<SetupCode>) -> Router {
+    let open = Router::new()
+        .route(SETUP, post(access::setup))
+        .route(CHALLENGES, post(access::challenge))
+        .route(SESSIONS, post(access::open_session));
+    let all = guarded_routes().into_iter().fold(open, |router, route| {
+        let handler = edge::guarded(route.handler, edge.clone(), route.role);
+        router.route(route.path, handler)
+    });
+    all.with_state(Admin {
+        edge,
+        setup: Arc::new(setup),
+    })
+}
+
+/// Method, path and least role of every route that asks for a session: for documentation and
+/// tests.
+pub fn roles() -> Vec<(Method, &'static str, AdminRole)> {
+    let routes = guarded_routes().into_iter();
+    routes
+        .map(|route| (route.method, route.path, route.role))
+        .collect()
+}
+
+/// A request of an admin whose role suffices.
+struct ByAdmin {
+    request: BySession,
     actor: Actor,
     edge: Edge,
 }
 
-impl ByOperator {
+impl ByAdmin {
     fn context(&self) -> Context<'_> {
         self.edge.context(self.request.moment)
     }
 }
 
-impl FromRequest<Admin> for ByOperator {
+impl FromRequest<Admin> for ByAdmin {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &Admin) -> Result<Self, Failure> {
-        let request = Signed::from_request(request, state).await?;
-        if !state.operators.contains(&request.signer) {
-            let detail = "sign with an operator's key of this network";
-            return Err(Problem::new(Kind::NotAllowed, detail).into());
-        }
-        let actor = Actor::Operator(id::key_hash(&request.signer));
+        let request = BySession::from_request(request, state).await?;
+        let actor = Actor::Admin(request.asking.admin.id.clone());
         Ok(Self {
             request,
             actor,
             edge: state.edge.clone(),
         })
     }
-}
-
-async fn create_invite(by: ByOperator) -> Result<Json<Invite>, Failure> {
-    let new = by.request.json()?;
-    let invite = control::invites::create(&by.context(), &by.actor, new).await?;
-    Ok(Json(invite))
-}
-
-async fn list_invites(
-    query: Query<ListQuery>,
-    by: ByOperator,
-) -> Result<Json<List<InviteView>>, Failure> {
-    let (items, next) = control::invites::list(&by.context(), query.after.as_deref()).await?;
-    Ok(Json(List { items, next }))
-}
-
-async fn list_devices(
-    query: Query<ListQuery>,
-    by: ByOperator,
-) -> Result<Json<List<Device>>, Failure> {
-    let (items, next) = control::devices::list(&by.context(), query.after.as_deref()).await?;
-    Ok(Json(List { items, next }))
-}
-
-async fn revoke(id: Path<String>, by: ByOperator) -> Result<Json<Device>, Failure> {
-    let id: DeviceId = edge::parse(&id)?;
-    let device = control::devices::revoke(&by.context(), &by.actor, &id).await?;
-    Ok(Json(device))
-}
-
-async fn create_gateway(by: ByOperator) -> Result<Json<Gateway>, Failure> {
-    let new = by.request.json()?;
-    let gateway = control::gateways::create(&by.context(), &by.actor, new).await?;
-    Ok(Json(gateway))
-}
-
-async fn list_gateways(by: ByOperator) -> Result<Json<List<GatewayView>>, Failure> {
-    let items = control::gateways::list(&by.context()).await?;
-    Ok(Json(List { items, next: None }))
-}
-
-async fn show_catalog(by: ByOperator) -> Result<Json<CatalogView>, Failure> {
-    let Some((head, alarm)) = control::publish::show(&by.context()).await? else {
-        let detail = "nothing was published yet: the first run of 'publish' does";
-        return Err(Problem::new(Kind::UnknownRoute, detail).into());
-    };
-    let alarms = alarm.since.map(|since| {
-        format!(
-            "since {since:.0}: {} of {} active gateways went quiet at once; the last list is kept",
-            alarm.quiet.len(),
-            alarm.active
-        )
-    });
-    Ok(Json(CatalogView {
-        version: head.version,
-        published_at: head.published_at,
-        alarms: alarms.into_iter().collect(),
-    }))
-}
-
-async fn list_audit(
-    query: Query<admin::AuditQuery>,
-    by: ByOperator,
-) -> Result<Json<List<AuditEvent>>, Failure> {
-    let context = by.context();
-    let today = control::audit::day_of(context.moment.now);
-    let day = query.day.unwrap_or(today);
-    let (items, next) = control::audit::list(&context, day, query.after.as_deref()).await?;
-    Ok(Json(List { items, next }))
 }

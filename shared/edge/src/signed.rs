@@ -1,14 +1,13 @@
-//! The extractor that every route begins with: a request whose signature was checked.
+//! The extractor of routes that ask for a signature: a request whose signature was checked.
 
-use api::{Kind, Problem, signed};
+use api::signed;
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, OriginalUri, Request};
 use control::Moment;
-use http::StatusCode;
 use model::IdentityKey;
 use serde::de::DeserializeOwned;
 
-use crate::{Edge, Failure, MOST_BODY};
+use crate::{Edge, Failure};
 
 /// A request with a valid signature (RFC 9421): who signed it, when it came, and its body.
 pub struct Signed {
@@ -22,13 +21,7 @@ pub struct Signed {
 impl Signed {
     /// The body as JSON of the type `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            Problem::new(
-                Kind::MalformedRequest,
-                format!("the body cannot be read: {error}"),
-            )
-            .into()
-        })
+        crate::json(&self.body)
     }
 }
 
@@ -47,18 +40,7 @@ where
             .extensions()
             .get::<OriginalUri>()
             .map_or_else(|| request.uri().clone(), |original| original.0.clone());
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    Problem::new(
-                        Kind::TooLarge,
-                        format!("at most {MOST_BODY} bytes are taken"),
-                    )
-                } else {
-                    Problem::new(Kind::MalformedRequest, rejection.body_text())
-                }
-            })?;
+        let body = crate::body(request, state).await?;
         let signer = signed::verify(&edge.network.id, &method, &uri, &headers, &body, moment.now)?;
         Ok(Self {
             signer,

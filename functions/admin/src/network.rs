@@ -1,0 +1,79 @@
+//! Handlers of what admins see and change of the network.
+
+use api::admin::{self, CatalogView, GatewayView, InviteView, List, ListQuery};
+use api::{Kind, Problem};
+use axum::Json;
+use axum::extract::{Path, Query};
+use edge::Failure;
+use model::{AuditEvent, Device, DeviceId, Gateway, Invite};
+
+use crate::ByAdmin;
+
+pub(crate) async fn create_invite(by: ByAdmin) -> Result<Json<Invite>, Failure> {
+    let new = by.request.json()?;
+    let invite = control::invites::create(&by.context(), &by.actor, new).await?;
+    Ok(Json(invite))
+}
+
+pub(crate) async fn list_invites(
+    query: Query<ListQuery>,
+    by: ByAdmin,
+) -> Result<Json<List<InviteView>>, Failure> {
+    let (items, next) = control::invites::list(&by.context(), query.after.as_deref()).await?;
+    Ok(Json(List { items, next }))
+}
+
+pub(crate) async fn list_devices(
+    query: Query<ListQuery>,
+    by: ByAdmin,
+) -> Result<Json<List<Device>>, Failure> {
+    let (items, next) = control::devices::list(&by.context(), query.after.as_deref()).await?;
+    Ok(Json(List { items, next }))
+}
+
+pub(crate) async fn revoke(id: Path<String>, by: ByAdmin) -> Result<Json<Device>, Failure> {
+    let id: DeviceId = edge::parse(&id)?;
+    let device = control::devices::revoke(&by.context(), &by.actor, &id).await?;
+    Ok(Json(device))
+}
+
+pub(crate) async fn create_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure> {
+    let new = by.request.json()?;
+    let gateway = control::gateways::create(&by.context(), &by.actor, new).await?;
+    Ok(Json(gateway))
+}
+
+pub(crate) async fn list_gateways(by: ByAdmin) -> Result<Json<List<GatewayView>>, Failure> {
+    let items = control::gateways::list(&by.context()).await?;
+    Ok(Json(List { items, next: None }))
+}
+
+pub(crate) async fn show_catalog(by: ByAdmin) -> Result<Json<CatalogView>, Failure> {
+    let Some((head, alarm)) = control::publish::show(&by.context()).await? else {
+        let detail = "nothing was published yet: the first run of 'publish' does";
+        return Err(Problem::new(Kind::UnknownRoute, detail).into());
+    };
+    let alarms = alarm.since.map(|since| {
+        format!(
+            "since {since:.0}: {} of {} active gateways went quiet at once; the last list is kept",
+            alarm.quiet.len(),
+            alarm.active
+        )
+    });
+    Ok(Json(CatalogView {
+        version: head.version,
+        published_at: head.published_at,
+        alarms: alarms.into_iter().collect(),
+    }))
+}
+
+pub(crate) async fn list_audit(
+    query: Query<admin::AuditQuery>,
+    by: ByAdmin,
+) -> Result<Json<List<AuditEvent>>, Failure> {
+    let context = by.context();
+    let today = control::audit::day_of(context.moment.now);
+    let day = query.day.unwrap_or(today);
+    let (items, next) = control::audit::list(&context, day, query.after.as_deref()).await?;
+    Ok(Json(List { items, next }))
+}

@@ -4,8 +4,9 @@
 //! network.json      settings; written last by `init`, so that a folder with it is complete
 //! keys/offline/     root and targets keys: move them off this machine (docs/runbooks)
 //! keys/online/      what `publish` and `register` sign with
-//! keys/operator.json
 //! offline/          what the offline keys have signed
+//! setup             the setup code, until `up` has used it
+//! operator.json     the profile of this machine's operator
 //! state.sqlite      the state
 //! site/             the signed repository, as front doors serve it
 //! gateways/         the agents that `up` runs
@@ -19,15 +20,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use api::IdentitySecret;
 use control::publish::{Offline, OnlineKeys};
 use model::{
-    FirstContact, FrontDoor, IdentityKey, Limits, Network, RecoveryKit, RootPin, TrustedKeys,
+    FirstContact, FrontDoor, Limits, Network, RecoveryKit, RootPin, SetupCode, TrustedKeys,
 };
 use serde::{Deserialize, Serialize};
 use tuf::key::SigningKey;
 use tuf::repository::Pin;
 
+/// The data folder of who names none.
+pub const DEFAULT: &str = "postern-data";
+/// The setup code's text, for this machine.
+pub const SETUP: &str = "setup";
 /// The schema of `network.json`.
 pub const SCHEMA: &str = "postern-network/1";
 
@@ -44,8 +48,9 @@ pub struct Settings {
     pub control: Vec<String>,
     /// Front doors, as invites and catalogs name them.
     pub front_doors: Vec<FrontDoor>,
-    /// Keys that may operate the network.
-    pub operators: Vec<IdentityKey>,
+    /// The code that makes the first owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<SetupCode>,
 }
 
 /// Ports on loopback.
@@ -114,31 +119,13 @@ impl Folder {
     pub fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let path = self.path(name);
         let folder = path.parent().unwrap_or(&self.root);
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            fs::File::open(folder)?.sync_all()
-        };
-        write().with_context(|| path.display().to_string())
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        replace(&path, bytes)
     }
 
-    /// The operator's secret.
-    pub fn operator(&self) -> anyhow::Result<IdentitySecret> {
-        let text = self.read("keys/operator.json")?;
-        Ok(serde_json::from_slice::<OperatorKey>(&text)
-            .context("keys/operator.json")?
-            .secret)
-    }
-
-    /// Writes the operator's secret.
-    pub fn write_operator(&self, secret: IdentitySecret) -> anyhow::Result<()> {
-        self.write(
-            "keys/operator.json",
-            &serde_json::to_vec_pretty(&OperatorKey { secret })?,
-        )
+    /// Writes the settings.
+    pub fn write_settings(&self, settings: &Settings) -> anyhow::Result<()> {
+        self.write("network.json", &serde_json::to_vec_pretty(settings)?)
     }
 
     /// A key of `keys/`.
@@ -219,7 +206,19 @@ impl Folder {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct OperatorKey {
-    secret: IdentitySecret,
+/// Replaces a file as a whole, readable by its owner alone.
+pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let write = || -> std::io::Result<()> {
+        // A temporary file has mode 0600.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().with_context(|| path.display().to_string())
 }

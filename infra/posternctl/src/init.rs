@@ -8,22 +8,24 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::bail;
-use api::IdentitySecret;
+use api::{IdentitySecret, SetupText};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::SignedDuration;
 use model::{
     AddressPools, CohortName, FrontDoor, IdentityKey, Limits, Network, NetworkId, RecoveryKit,
-    Timing, TrustedKeys,
+    SetupCode, Timing, TrustedKeys,
 };
 use tuf::key::SigningKey;
 use tuf::repository::{RoleKeys, RootRoles, sign_root, sign_targets};
 
-use crate::data::{Folder, Ports, SCHEMA, Settings};
+use crate::data::{Folder, Ports, SCHEMA, SETUP, Settings};
 use crate::{now, random};
 
 /// How long the first root and targets are valid.
 const OFFLINE_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// How long a setup code is good: made and used on one working day.
+const SETUP_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Offline keys of a role, and how many of them must sign.
 const OFFLINE_KEYS: usize = 3;
 const OFFLINE_THRESHOLD: u32 = 2;
@@ -56,41 +58,73 @@ pub struct Options {
     /// The pool of inner tunnel addresses, of the same size.
     #[arg(long, requires = "outer_pool", value_name = "CIDR")]
     inner_pool: Option<Ipv4Net>,
+    /// Only make a new setup code for the network that is there, which makes whoever holds it an
+    /// owner: where the first one expired, or every owner lost their key. Restart 'up' after it.
+    #[arg(long)]
+    new_setup_code: bool,
 }
 
 /// Makes the network in `data`.
 pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
+    if options.new_setup_code {
+        let mut settings = data.settings()?;
+        let code = make_code(data, &mut settings)?;
+        tell(data, &settings, &code, json);
+        return Ok(());
+    }
     if data.is_made() {
         bail!(
             "{} holds a network already: name another folder with --data",
             data.root().display()
         );
     }
-    let settings = make(data, options)?;
-    if json {
-        let line = serde_json::json!({"network": settings.network.id, "data": data.root()});
-        println!("{line}");
-    } else {
+    let (settings, code) = make(data, options)?;
+    if !json {
         println!(
             "Made the network {} in {}.",
             settings.network.id,
             data.root().display()
         );
         println!(
-            "Its offline keys are in keys/offline: move them to a safe place, off this machine."
+            "Its offline keys are in keys/offline: move them to a safe place, off this machine.\n"
         );
     }
+    tell(data, &settings, &code, json);
     Ok(())
 }
 
-/// Makes the network and returns its settings.
-pub fn make(data: &Folder, options: &Options) -> anyhow::Result<Settings> {
-    let settings = settings(options)?;
-    let operator = IdentitySecret::from_seed(random()?);
-    let settings = Settings {
-        operators: vec![operator.public()],
-        ..settings
+/// Tells the setup code: this is the only time.
+fn tell(data: &Folder, settings: &Settings, code: &SetupText, json: bool) {
+    let code = code.to_string();
+    if json {
+        let network = &settings.network.id;
+        let line = serde_json::json!({"network": network, "data": data.root(), "setup": code});
+        println!("{line}");
+        return;
+    }
+    println!("The first 'up' makes this machine the first owner. To make somebody else the one,");
+    println!("start 'up --no-setup', and within 24 hours, where the owner is:\n");
+    println!("posternctl setup '{code}' --name NAME");
+}
+
+/// Makes a new setup code: its text for this machine, its hash for the function.
+pub fn make_code(data: &Folder, settings: &mut Settings) -> anyhow::Result<SetupText> {
+    let text = SetupText {
+        contact: data.first_contact(settings)?,
+        secret: random()?,
     };
+    settings.setup = Some(SetupCode {
+        hash: text.hash(),
+        expires_at: now().checked_add(SETUP_LIFE)?,
+    });
+    data.write(SETUP, text.to_string().as_bytes())?;
+    data.write_settings(settings)?;
+    Ok(text)
+}
+
+/// Makes the network and returns its settings and its setup code.
+pub fn make(data: &Folder, options: &Options) -> anyhow::Result<(Settings, SetupText)> {
+    let mut settings = settings(options)?;
 
     let root = offline_keys(data, "root")?;
     let targets = offline_keys(data, "targets")?;
@@ -122,9 +156,9 @@ pub fn make(data: &Folder, options: &Options) -> anyhow::Result<Settings> {
     for (path, bytes) in &files {
         data.write(&format!("offline/{path}"), bytes)?;
     }
-    data.write_operator(operator)?;
-    data.write("network.json", &serde_json::to_vec_pretty(&settings)?)?;
-    Ok(settings)
+    // The settings are written with it, as the last file.
+    let code = make_code(data, &mut settings)?;
+    Ok((settings, code))
 }
 
 fn settings(options: &Options) -> anyhow::Result<Settings> {
@@ -167,7 +201,7 @@ fn settings(options: &Options) -> anyhow::Result<Settings> {
             })
             .collect(),
         ports,
-        operators: Vec::new(),
+        setup: None,
     })
 }
 
@@ -282,5 +316,6 @@ pub fn defaults(port: u16, heartbeat: u32) -> Options {
         ))],
         outer_pool: None,
         inner_pool: None,
+        new_setup_code: false,
     }
 }

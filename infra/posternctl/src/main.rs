@@ -1,12 +1,14 @@
 //! `posternctl`: what operators run. Thin: arguments in, calls to the libraries, texts out.
 
+mod admins;
 mod data;
 mod init;
+mod profile;
 mod remote;
 mod show;
 mod up;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -15,14 +17,14 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The network's data folder: keys, state and the signed repository.
-    #[arg(
-        long,
-        global = true,
-        env = "POSTERN_DATA",
-        default_value = "postern-data"
-    )]
-    data: PathBuf,
+    /// The data folder of a network on this machine: keys, state, the signed repository, and the
+    /// profile of its operator. 'postern-data' if it is not given.
+    #[arg(long, global = true, env = "POSTERN_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// The profile of who operates: a key, a session, and where the network is. If it is not
+    /// given, the one in the data folder, else the one in the platform's config folder.
+    #[arg(long, global = true, env = "POSTERN_PROFILE", value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Print JSON for scripts instead of text for people.
     #[arg(long, global = true)]
     json: bool,
@@ -36,6 +38,26 @@ enum Command {
     Init(init::Options),
     /// Run the whole network on this machine, making it first if it is not there.
     Up(up::Options),
+    /// Become the first owner with the code that 'init' printed.
+    Setup(admins::SetupOptions),
+    /// Log in with the profile's key. Other commands do so by themselves.
+    Login,
+    /// End the session.
+    Logout,
+    /// Whose session it is, and what they may do.
+    Whoami,
+    /// List admins, or add, change and remove them.
+    Admins {
+        #[command(subcommand)]
+        action: Option<admins::AdminAction>,
+    },
+    /// Make or show a profile.
+    Profile {
+        #[command(subcommand)]
+        action: admins::ProfileAction,
+    },
+    /// Print what somebody needs to make a profile of this network.
+    Contact,
     /// Make an invite, or list them.
     Invite(show::InviteOptions),
     /// List devices, or shut one out.
@@ -70,10 +92,10 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if json {
-                println!(
-                    "{}",
-                    serde_json::json!({"error": {"message": format!("{error:#}")}})
-                );
+                let problem = error.downcast_ref::<api::Problem>();
+                let kind = problem.and_then(|p| p.type_.strip_prefix(api::problem::TYPE_PREFIX));
+                let error = serde_json::json!({"message": format!("{error:#}"), "kind": kind});
+                println!("{}", serde_json::json!({"error": error}));
             } else {
                 eprintln!("posternctl: {error:#}");
             }
@@ -85,18 +107,29 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments {
         data,
+        profile,
         json,
         command,
     } = arguments;
-    let data = data::Folder::new(data);
+    let folder = data.as_deref().unwrap_or(Path::new(data::DEFAULT));
+    let folder = data::Folder::new(folder.to_owned());
+    // Only what asks a control plane needs a profile.
+    let place = || profile::Place::find(profile, data.as_deref());
     match command {
-        Command::Init(options) => init::run(&data, &options, json),
-        Command::Up(options) => up::run(&data, &options, json).await,
-        Command::Invite(options) => show::invite(&data, &options, json).await,
-        Command::Devices { action } => show::devices(&data, action, json).await,
-        Command::Gateways { action } => show::gateways(&data, action, json).await,
-        Command::Catalog => show::catalog(&data, json).await,
-        Command::Audit(options) => show::audit(&data, &options, json).await,
+        Command::Init(options) => init::run(&folder, &options, json),
+        Command::Up(options) => up::run(&folder, &options, json).await,
+        Command::Setup(options) => admins::setup(&place()?, &options, json).await,
+        Command::Login => admins::login(&place()?, json).await,
+        Command::Logout => admins::logout(&place()?, json).await,
+        Command::Whoami => admins::whoami(&place()?, json).await,
+        Command::Admins { action } => admins::admins(&place()?, action, json).await,
+        Command::Profile { action } => admins::profile(&place()?, action, json),
+        Command::Contact => admins::contact(&place()?, json),
+        Command::Invite(options) => show::invite(&place()?, &options, json).await,
+        Command::Devices { action } => show::devices(&place()?, action, json).await,
+        Command::Gateways { action } => show::gateways(&place()?, action, json).await,
+        Command::Catalog => show::catalog(&place()?, json).await,
+        Command::Audit(options) => show::audit(&place()?, &options, json).await,
     }
 }
 

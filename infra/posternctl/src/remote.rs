@@ -1,38 +1,62 @@
-//! Calls to the control plane, signed with the operator's key of the data folder.
+//! Calls to the control plane by one admin, as their profile says.
+//!
+//! A request shows the profile's session. Where that is missing or has ended, the profile's key
+//! logs in and the request is sent again: nothing was done by the one that was refused.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::admin::List;
-use api::{IdentitySecret, Problem, signed};
-use http::{Method, Uri};
+use api::admins::{
+    CHALLENGES, ChallengeAnswer, SESSIONS, SETUP, SessionAnswer, SessionRequest, SetupRequest,
+};
+use api::enroll::InviteSecret;
+use api::{Kind, Problem, SetupText, signed};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use model::{Admin, FirstContact};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::data::{Folder, Settings};
 use crate::now;
+use crate::profile::{Place, Profile};
 
-/// The control plane, as the operator reaches it.
+/// How long a control plane may take to take a connection, and to answer: more than a slow line
+/// and a cold start need together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The control plane, as an admin reaches it.
 pub struct Remote {
     http: reqwest::Client,
-    settings: Settings,
-    operator: IdentitySecret,
+    place: Place,
+    profile: Mutex<Profile>,
 }
 
 impl Remote {
-    /// The control plane of the network in `data`.
-    pub fn open(data: &Folder) -> anyhow::Result<Self> {
+    /// The control plane of the profile at `place`.
+    pub fn open(place: &Place) -> anyhow::Result<Self> {
+        Self::with(place, place.read()?)
+    }
+
+    /// The control plane of `profile`, whose sessions are kept at `place`.
+    pub fn with(place: &Place, profile: Profile) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .user_agent("posternctl")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
             .build()?;
         Ok(Self {
             http,
-            settings: data.settings()?,
-            operator: data.operator()?,
+            place: place.clone(),
+            profile: Mutex::new(profile),
         })
     }
 
-    /// The network's settings.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// How others reach and trust the network.
+    pub fn contact(&self) -> FirstContact {
+        self.profile().contact
     }
 
     /// Reads `path`.
@@ -65,44 +89,134 @@ impl Remote {
         }
     }
 
+    /// Makes the profile's key the first owner.
+    pub async fn set_up(&self, code: &SetupText, name: &str) -> anyhow::Result<Admin> {
+        let request = SetupRequest {
+            code: InviteSecret::new(&code.secret),
+            name: name.to_owned(),
+        };
+        self.post_signed(SETUP, &request).await
+    }
+
+    /// Logs in with the profile's key and keeps the session.
+    pub async fn log_in(&self) -> anyhow::Result<SessionAnswer> {
+        let ChallengeAnswer { challenge, .. } =
+            self.post_signed(CHALLENGES, &serde_json::json!({})).await?;
+        let session: SessionAnswer = self
+            .post_signed(SESSIONS, &SessionRequest { challenge })
+            .await?;
+        self.keep(Some(session.clone()))?;
+        Ok(session)
+    }
+
+    /// The session that is kept, if it is not over by this machine's clock.
+    pub fn session(&self) -> Option<SessionAnswer> {
+        let session = self.profile().session;
+        session.filter(|session| session.expires_at > now())
+    }
+
+    /// Forgets the session.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        self.keep(None)
+    }
+
+    fn profile(&self) -> Profile {
+        let profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        profile.clone()
+    }
+
+    fn keep(&self, session: Option<SessionAnswer>) -> anyhow::Result<()> {
+        let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        profile.session = session;
+        self.place.save(&profile)
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Vec<u8>,
     ) -> anyhow::Result<T> {
-        let base = self
-            .settings
-            .control
-            .first()
-            .context("network.json names no control plane")?;
-        let url = format!("{base}{path}");
-        let uri: Uri = url.parse()?;
-        let headers = signed::sign(
-            &self.operator,
-            &self.settings.network.id,
-            &method,
-            &uri,
-            &body,
-            now(),
-        );
-        let request = self.http.request(method, &url).headers(headers).body(body);
-        let response = request.send().await.map_err(|error| {
-            let why = if error.is_connect() {
-                "the control plane does not answer: is 'posternctl up' running?"
-            } else {
-                "the control plane did not answer"
-            };
-            anyhow::Error::new(error).context(why)
-        })?;
-        let status = response.status();
-        let bytes = response.bytes().await?;
-        if status.is_success() {
-            return serde_json::from_slice(&bytes).context("the answer cannot be read");
+        if let Some(session) = self.session() {
+            match self.exchange(&method, path, &body, Some(&session)).await? {
+                Err(problem) if is_over(&problem) => {}
+                answered => return read(answered),
+            }
         }
-        match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => bail!(problem),
-            Err(_) => bail!("the control plane answered {status} without saying why"),
-        }
+        let session = self.log_in().await?;
+        read(self.exchange(&method, path, &body, Some(&session)).await?)
     }
+
+    async fn post_signed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let body = serde_json::to_vec(body)?;
+        read(self.exchange(&Method::POST, path, &body, None).await?)
+    }
+
+    /// Asks the first control plane that takes a connection: with the session, or signed where
+    /// there is none.
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+        session: Option<&SessionAnswer>,
+    ) -> anyhow::Result<Result<Vec<u8>, Problem>> {
+        let profile = self.profile();
+        let mut unreached = None;
+        for base in &profile.contact.control {
+            let url = format!("{base}{path}");
+            let uri: Uri = url.parse()?;
+            let network = &profile.contact.network;
+            let headers = match session {
+                Some(session) => bearer(session)?,
+                None => signed::sign(&profile.key, network, method, &uri, body, now()),
+            };
+            let request = self.http.request(method.clone(), &url).headers(headers);
+            match request.body(body.to_vec()).send().await {
+                Ok(response) => return answer(response).await,
+                // Nothing was sent: another may be asked.
+                Err(error) if error.is_connect() => unreached = Some(error),
+                Err(error) => {
+                    let error = anyhow::Error::new(error);
+                    return Err(error.context("the control plane did not answer"));
+                }
+            }
+        }
+        let Some(error) = unreached else {
+            bail!("{} names no control plane", self.place.path().display());
+        };
+        let tried = profile.contact.control.join(", ");
+        let why = format!("no control plane answers at {tried}: does it run ('posternctl up')?");
+        Err(anyhow::Error::new(error).context(why))
+    }
+}
+
+fn bearer(session: &SessionAnswer) -> anyhow::Result<HeaderMap> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", session.token))?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+}
+
+async fn answer(response: reqwest::Response) -> anyhow::Result<Result<Vec<u8>, Problem>> {
+    let status = response.status();
+    let bytes = response.bytes().await?;
+    if status.is_success() {
+        return Ok(Ok(bytes.into()));
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(problem) => Ok(Err(problem)),
+        Err(_) => bail!("the control plane answered {status} without saying why"),
+    }
+}
+
+fn read<T: DeserializeOwned>(answered: Result<Vec<u8>, Problem>) -> anyhow::Result<T> {
+    serde_json::from_slice(&answered?).context("the answer cannot be read")
+}
+
+fn is_over(problem: &Problem) -> bool {
+    problem.is(Kind::SessionMissing) || problem.is(Kind::SessionEnded)
 }

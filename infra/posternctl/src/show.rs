@@ -16,7 +16,7 @@ use model::{
 };
 use serde::Serialize;
 
-use crate::data::Folder;
+use crate::profile::Place;
 use crate::remote::Remote;
 use crate::{now, random};
 
@@ -106,8 +106,8 @@ fn parse_role(text: &str) -> Result<Role, String> {
 }
 
 /// `posternctl invite`.
-pub async fn invite(data: &Folder, options: &InviteOptions, json: bool) -> anyhow::Result<()> {
-    let remote = Remote::open(data)?;
+pub async fn invite(place: &Place, options: &InviteOptions, json: bool) -> anyhow::Result<()> {
+    let remote = Remote::open(place)?;
     if options.list {
         let invites: Vec<InviteView> = remote.list(INVITES).await?;
         return print(
@@ -126,7 +126,7 @@ pub async fn invite(data: &Folder, options: &InviteOptions, json: bool) -> anyho
             },
         );
     }
-    let (text, invite) = make_invite(data, &remote, options).await?;
+    let (text, invite) = make_invite(&remote, options).await?;
     if json {
         println!(
             "{}",
@@ -146,11 +146,10 @@ pub async fn invite(data: &Folder, options: &InviteOptions, json: bool) -> anyho
 
 /// Makes an invite: its secret is drawn here and never sent.
 pub async fn make_invite(
-    data: &Folder,
     remote: &Remote,
     options: &InviteOptions,
 ) -> anyhow::Result<(InviteText, Invite)> {
-    let contact = data.first_contact(remote.settings())?;
+    let contact = remote.contact();
     let text = InviteText {
         contact,
         secret: random()?,
@@ -182,11 +181,11 @@ pub fn qr(text: &str) -> anyhow::Result<String> {
 
 /// `posternctl devices`.
 pub async fn devices(
-    data: &Folder,
+    place: &Place,
     action: Option<DeviceAction>,
     json: bool,
 ) -> anyhow::Result<()> {
-    let remote = Remote::open(data)?;
+    let remote = Remote::open(place)?;
     if let Some(DeviceAction::Revoke { id }) = action {
         let device: Device = remote
             .post(&admin::revocation(&id), &serde_json::json!({}))
@@ -221,13 +220,13 @@ pub async fn devices(
 
 /// `posternctl gateways`.
 pub async fn gateways(
-    data: &Folder,
+    place: &Place,
     action: Option<GatewayAction>,
     json: bool,
 ) -> anyhow::Result<()> {
-    let remote = Remote::open(data)?;
+    let remote = Remote::open(place)?;
     if let Some(GatewayAction::Add(options)) = action {
-        let (token, gateway) = make_gateway(data, &remote, &options).await?;
+        let (token, gateway) = make_gateway(&remote, &options).await?;
         if json {
             println!(
                 "{}",
@@ -265,11 +264,10 @@ pub async fn gateways(
 
 /// Makes a gateway's record: its bootstrap secret is drawn here and never sent.
 pub async fn make_gateway(
-    data: &Folder,
     remote: &Remote,
     options: &GatewayOptions,
 ) -> anyhow::Result<(BootstrapText, Gateway)> {
-    let contact = data.first_contact(remote.settings())?;
+    let contact = remote.contact();
     let gateway = match &options.id {
         Some(id) => id.clone(),
         None => GatewayId::from_random(random()?),
@@ -298,8 +296,8 @@ pub async fn make_gateway(
 }
 
 /// `posternctl catalog`.
-pub async fn catalog(data: &Folder, json: bool) -> anyhow::Result<()> {
-    let view: CatalogView = Remote::open(data)?.get(CATALOG).await?;
+pub async fn catalog(place: &Place, json: bool) -> anyhow::Result<()> {
+    let view: CatalogView = Remote::open(place)?.get(CATALOG).await?;
     if json {
         println!("{}", serde_json::to_string(&view)?);
         return Ok(());
@@ -315,8 +313,8 @@ pub async fn catalog(data: &Folder, json: bool) -> anyhow::Result<()> {
 }
 
 /// `posternctl audit`.
-pub async fn audit(data: &Folder, options: &AuditOptions, json: bool) -> anyhow::Result<()> {
-    let remote = Remote::open(data)?;
+pub async fn audit(place: &Place, options: &AuditOptions, json: bool) -> anyhow::Result<()> {
+    let remote = Remote::open(place)?;
     let mut day = options.day.unwrap_or_else(|| control::audit::day_of(now()));
     let mut events: Vec<AuditEvent> = Vec::new();
     for _ in 0..options.days {
@@ -340,7 +338,7 @@ pub async fn audit(data: &Folder, options: &AuditOptions, json: bool) -> anyhow:
 }
 
 /// Prints a list: as one JSON document, or as a table.
-fn print<T: Serialize>(
+pub fn print<T: Serialize>(
     json: bool,
     items: &[T],
     header: &[&str],

@@ -5,16 +5,16 @@
 //! data folder, so that a restart goes on where it was; Ctrl-C stops it cleanly.
 
 mod door;
+mod owner;
 mod schedule;
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use api::admin::{INVITES, InviteView};
-use api::{BootstrapText, InviteText};
+use api::{BootstrapText, InviteText, SetupText};
 use axum::Router;
 use clap::Args;
 use edge::{Edge, SystemClock};
@@ -44,6 +44,10 @@ pub struct Options {
     /// For a new network: seconds from one heartbeat of a gateway to the next.
     #[arg(long, default_value_t = 5)]
     heartbeat: u32,
+    /// Leave the setup code to whoever holds it: this machine becomes no owner, and makes no
+    /// gateways and no invite of its own.
+    #[arg(long)]
+    no_setup: bool,
 }
 
 /// Runs until Ctrl-C or a terminate signal.
@@ -53,7 +57,7 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         init::make(data, &init::defaults(options.port, options.heartbeat))?;
     }
     let _lock = lock(data)?;
-    let settings = data.settings()?;
+    let mut settings = data.settings()?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
 
@@ -62,12 +66,14 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         network: Arc::new(settings.network.clone()),
         clock: Arc::new(SystemClock),
     };
+    let code = owner::prepare(data, &mut settings, &edge, !options.no_setup).await?;
     listen(data, &settings, &edge, &stopped, &mut tasks).await?;
     let mut published = schedule::start(data, &settings, edge, stopped.clone(), &mut tasks)?;
 
-    let remote = Remote::open(data)?;
-    if is_new {
-        make_gateways(data, &remote, options.gateways).await?;
+    let used = code.as_ref().filter(|_| !options.no_setup);
+    let remote = owner::open(data, &settings, used).await?;
+    if is_new && let Some(remote) = &remote {
+        make_gateways(data, remote, options.gateways).await?;
     }
     let agents = start_agents(data, &stopped, &mut tasks)?;
     let ready = async {
@@ -88,8 +94,14 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
     } else {
         tracing::warn!("not every gateway is in service yet; see 'posternctl gateways'");
     }
-    let invite = invite(data, &remote).await?;
-    announce(data, &settings, &invite, json)?;
+    let news = News {
+        invite: match &remote {
+            Some(remote) => Some(invite(data, remote).await?),
+            None => None,
+        },
+        setup: code.filter(|_| options.no_setup),
+    };
+    announce(data, &settings, &news, json)?;
 
     let ended = wait(&mut tasks).await;
     stop.send_replace(true);
@@ -128,10 +140,9 @@ async fn listen(
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let operators: BTreeSet<_> = settings.operators.iter().copied().collect();
     let routes = enroll::routes(edge.clone())
         .merge(register::routes(edge.clone(), data.config_key()?))
-        .merge(admin::routes(edge.clone(), operators));
+        .merge(admin::routes(edge.clone(), settings.setup.clone()));
     serve(
         settings.ports.control,
         edge::finish(routes, edge.clone()),
@@ -187,7 +198,7 @@ async fn make_gateways(data: &Folder, remote: &Remote, count: u8) -> anyhow::Res
             id: None,
             hours: 24,
         };
-        let (token, gateway) = show::make_gateway(data, remote, &options).await?;
+        let (token, gateway) = show::make_gateway(remote, &options).await?;
         data.write(
             &format!("gateways/{}/token", gateway.id),
             token.to_string().as_bytes(),
@@ -276,22 +287,25 @@ async fn invite(data: &Folder, remote: &Remote) -> anyhow::Result<InviteText> {
         note: "made by 'up'".to_owned(),
         list: false,
     };
-    let (text, _) = show::make_invite(data, remote, &options).await?;
+    let (text, _) = show::make_invite(remote, &options).await?;
     data.write("invite", text.to_string().as_bytes())?;
     Ok(text)
 }
 
+/// What a start has to hand out.
+struct News {
+    /// For devices, where this machine has an operator.
+    invite: Option<InviteText>,
+    /// For the first owner, where that is somebody else.
+    setup: Option<SetupText>,
+}
+
 /// Says that the network runs and what to try next.
-fn announce(
-    data: &Folder,
-    settings: &Settings,
-    invite: &InviteText,
-    json: bool,
-) -> anyhow::Result<()> {
+fn announce(data: &Folder, settings: &Settings, news: &News, json: bool) -> anyhow::Result<()> {
     let local = |port: u16| format!("http://127.0.0.1:{port}");
     let control = local(settings.ports.control);
     let doors = settings.ports.doors.map(local);
-    let invite = invite.to_string();
+    let invite = news.invite.as_ref().map(ToString::to_string);
     if json {
         let line = serde_json::json!({
             "ready": true, "invite": invite, "control": control, "doors": doors, "data": data.root(),
@@ -299,16 +313,24 @@ fn announce(
         println!("{line}");
         return Ok(());
     }
-    println!("{}", show::qr(&invite)?);
+    if let Some(invite) = &invite {
+        println!("{}", show::qr(invite)?);
+    }
     println!("The network {} runs.\n", settings.network.id);
     println!("  control plane  {control}");
     println!("  front doors    {}", doors.join("  "));
     println!("  data folder    {}\n", data.root().display());
-    println!("Try in a second terminal:\n");
-    println!("  cargo run --release --bin postern -- --device me.json enroll '{invite}'");
-    println!("  cargo run --release --bin postern -- --device me.json sync");
-    println!("  cargo run --release --bin postern -- --device me.json select");
-    println!("  cargo run --release --bin postern -- --device me.json config\n");
+    if let Some(invite) = invite {
+        println!("Try in a second terminal:\n");
+        println!("  cargo run --release --bin postern -- --device me.json enroll '{invite}'");
+        println!("  cargo run --release --bin postern -- --device me.json sync");
+        println!("  cargo run --release --bin postern -- --device me.json select");
+        println!("  cargo run --release --bin postern -- --device me.json config\n");
+    }
+    if let Some(code) = &news.setup {
+        println!("It has no owner yet. Where the owner is:\n");
+        println!("  posternctl setup '{code}' --name NAME\n");
+    }
     println!("Ctrl-C stops it; what it holds stays in the data folder.");
     Ok(())
 }

@@ -25,6 +25,13 @@ impl Network {
         Self { folder, code, up }
     }
 
+    async fn restarted(self, arguments: &[&str]) -> Self {
+        let data = self.up.data.clone();
+        self.up.stop().await;
+        let up = Up::start(&data, arguments).await;
+        Self { up, ..self }
+    }
+
     fn profile(&self, name: &str) -> PathBuf {
         self.folder.path().join(name).join("profile.json")
     }
@@ -87,7 +94,8 @@ async fn from_a_setup_code_to_an_auditor_who_is_removed() {
     sessions_end_and_begin_by_themselves(&owner).await;
     a_role_and_a_removal_count_at_once(&owner, &auditor, &id).await;
     the_audit_names_who_did_what(&owner).await;
-    a_restart_knows_its_owner(network, &owner).await;
+    let network = a_restart_knows_its_owner(network, &owner).await;
+    a_new_code_makes_another_owner(network, &owner).await;
 }
 
 async fn the_code_makes_one_owner(network: &Network, owner: &Path) {
@@ -194,15 +202,27 @@ async fn the_audit_names_who_did_what(owner: &Path) {
     assert_eq!(of("invite.created").len(), 1);
 }
 
-async fn a_restart_knows_its_owner(network: Network, owner: &Path) {
-    let data = network.up.data.clone();
-    network.up.stop().await;
-
+async fn a_restart_knows_its_owner(network: Network, owner: &Path) -> Network {
     // Without `--no-setup` it tries the code, which is burned, and runs on without an operator.
-    let up = Up::start(&data, &[]).await;
+    let network = network.restarted(&[]).await;
 
-    assert_eq!(up.invite, "");
-    assert!(!data.join("setup").exists(), "a burned code is not kept");
+    assert_eq!(network.up.invite, "");
+    let code = network.up.data.join("setup");
+    assert!(!code.exists(), "a burned code is not kept");
     assert_eq!(text(&may(owner, &["whoami"]).await, "role"), "owner");
-    up.stop().await;
+    network
+}
+
+async fn a_new_code_makes_another_owner(network: Network, owner: &Path) {
+    let rescue = network.profile("rescue");
+    let made = posternctl(&network.up.data, &["init", "--new-setup-code"]).await;
+    let network = network.restarted(&["--no-setup"]).await;
+
+    let setup = ["setup", text(&made, "setup"), "--name", "rescue"];
+    may(&rescue, &setup).await;
+
+    let me = may(owner, &["whoami"]).await;
+    may(&rescue, &["admins", "remove", text(&me, "id")]).await;
+    assert_eq!(refused(owner, &["whoami"]).await, "not-allowed");
+    network.up.stop().await;
 }

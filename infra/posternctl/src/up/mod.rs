@@ -76,24 +76,7 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         make_gateways(data, remote, options.gateways).await?;
     }
     let agents = start_agents(data, &stopped, &mut tasks)?;
-    let ready = async {
-        agents.in_service().await?;
-        let listed = |published: &Option<schedule::Published>| {
-            published
-                .as_ref()
-                .is_some_and(|published| published.gateways >= agents.count)
-        };
-        published
-            .wait_for(listed)
-            .await
-            .context("publishing ended")?;
-        Ok::<_, anyhow::Error>(())
-    };
-    if let Ok(done) = tokio::time::timeout(PATIENCE, ready).await {
-        done?;
-    } else {
-        tracing::warn!("not every gateway is in service yet; see 'posternctl gateways'");
-    }
+    await_service(&agents, &mut published).await?;
     let news = News {
         invite: match &remote {
             Some(remote) => Some(invite(data, remote).await?),
@@ -261,6 +244,32 @@ fn start_agents(
         });
     }
     Ok(agents)
+}
+
+/// Waits until every gateway of this machine is in service and listed, or says that it waits.
+async fn await_service(
+    agents: &Agents,
+    published: &mut watch::Receiver<Option<schedule::Published>>,
+) -> anyhow::Result<()> {
+    let ready = async {
+        agents.in_service().await?;
+        let listed = |published: &Option<schedule::Published>| {
+            published
+                .as_ref()
+                .is_some_and(|published| published.gateways >= agents.count)
+        };
+        published
+            .wait_for(listed)
+            .await
+            .context("publishing ended")?;
+        Ok::<_, anyhow::Error>(())
+    };
+    if let Ok(done) = tokio::time::timeout(PATIENCE, ready).await {
+        done?;
+    } else {
+        tracing::warn!("not every gateway is in service yet; see 'posternctl gateways'");
+    }
+    Ok(())
 }
 
 /// The invite of the last start while it is good, or a new one.

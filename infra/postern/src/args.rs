@@ -66,7 +66,7 @@ pub enum Command {
         /// Start from this invite's root (text, file or -) instead of this device's trust
         #[arg(long, value_name = "INVITE")]
         invite: Option<String>,
-        /// Check this cohort's catalog [default: the device's, or the one that the bundle's place names]
+        /// Insist on this cohort's catalog [default: check every one that is there]
         #[arg(long, value_name = "COHORT")]
         cohort: Option<CohortName>,
     },

@@ -24,19 +24,24 @@ pub fn revocation(device: &model::DeviceId) -> String {
     format!("{DEVICES}/{device}/revocation")
 }
 
+/// `POST`: ends an invite before its time. Devices that are enrolled with it stay.
+pub fn withdrawal(invite: &InviteId) -> String {
+    format!("{INVITES}/{invite}/withdrawal")
+}
+
 /// Makes an invite.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewInvite {
     /// The hash of the secret that the caller made.
     pub id: InviteId,
-    /// The cohort that its devices join.
+    /// The cohort that its devices join: one of the signed limits.
     pub cohort: CohortName,
     /// How many devices may enroll with it.
     pub uses: u32,
     /// From when on it is refused.
     pub expires_at: Timestamp,
-    /// What to remember about it; may be empty.
+    /// What to remember about it; may be empty. At most 500 bytes, without control characters.
     #[serde(default)]
     pub note: String,
 }
@@ -59,11 +64,11 @@ pub struct NewGateway {
     pub id: GatewayId,
     /// What it does.
     pub role: Role,
-    /// Where it stands.
+    /// Where it stands: 1 to 32 visible ASCII characters.
     pub region: String,
-    /// Where its tunnels are reached (UDP).
+    /// Where its tunnels are reached (UDP): within the networks of the signed limits.
     pub endpoint: SocketAddr,
-    /// The cohorts that may use it.
+    /// The cohorts that may use it, at least one: all of the signed limits.
     pub cohorts: Vec<CohortName>,
     /// The hash of the bootstrap secret that the caller made.
     pub bootstrap_hash: String,

@@ -121,9 +121,11 @@ async fn the_auditor_sees_and_changes_nothing(owner: &Path, auditor: &Path) {
     may(auditor, &["invite", "--list"]).await;
     let id = text(&me, "id");
     let device = format!("d-{}", &id[2..]);
+    let invite = format!("i-{}", &id[2..]);
     let key = text(&may(auditor, &["profile", "show"]).await, "key").to_owned();
-    let changes: [&[&str]; 6] = [
+    let changes: [&[&str]; 7] = [
         &["invite"],
+        &["invite", "--withdraw", &invite],
         &["devices", "revoke", &device],
         &[
             "gateways",

@@ -8,7 +8,7 @@ use api::admins::{
     SetupRequest,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use edge::{Edge, Failure, Signed};
 use model::{Admin, AdminId, SetupCode};
 
@@ -70,16 +70,16 @@ pub(crate) async fn add_admin(by: ByAdmin) -> Result<Json<Admin>, Failure> {
     Ok(Json(admin))
 }
 
-pub(crate) async fn change_role(id: Path<String>, by: ByAdmin) -> Result<Json<Admin>, Failure> {
-    let id: AdminId = edge::parse(&id)?;
+pub(crate) async fn change_role(by: ByAdmin) -> Result<Json<Admin>, Failure> {
+    let id: AdminId = by.request.id()?;
     let RoleRequest { role } = by.request.json()?;
     let asks = &by.request.asking.admin.id;
     let admin = control::admins::change_role(&by.context(), asks, &id, role).await?;
     Ok(Json(admin))
 }
 
-pub(crate) async fn remove_admin(id: Path<String>, by: ByAdmin) -> Result<Json<Admin>, Failure> {
-    let id: AdminId = edge::parse(&id)?;
+pub(crate) async fn remove_admin(by: ByAdmin) -> Result<Json<Admin>, Failure> {
+    let id: AdminId = by.request.id()?;
     let asks = &by.request.asking.admin.id;
     let admin = control::admins::remove(&by.context(), asks, &id).await?;
     Ok(Json(admin))

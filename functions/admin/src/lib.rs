@@ -3,7 +3,8 @@
 //! Three routes let somebody in and are signed with their key: `POST /v1/admin/setup`
 //! ([`control::setup`]), `POST /v1/admin/challenges` and `POST /v1/admin/sessions`
 //! ([`control::sessions`]). All others are in the table of [`guarded_routes`], which is the one place that
-//! says which role a route needs; the check stands before the handler ([`edge::guarded`]).
+//! says which role a route needs; the check stands before the handler ([`edge::guarded`]). Either
+//! way path, query and body are read only then.
 
 mod access;
 mod network;
@@ -19,13 +20,14 @@ use axum::routing::{MethodRouter, get, post};
 use control::Context;
 use edge::{BySession, Edge, Failure};
 use http::Method;
-use model::{Actor, AdminRole, SetupCode};
+use model::{Actor, AdminRole, Limits, SetupCode};
 
 /// What the routes stand on.
 #[derive(Clone, FromRef)]
 struct Admin {
     edge: Edge,
     setup: Arc<Option<SetupCode>>,
+    limits: Arc<Limits>,
 }
 
 /// A route and who may use it.
@@ -48,6 +50,11 @@ fn guarded_routes() -> Vec<Guarded> {
         change(Owner, "/v1/admin/admins/{id}/removal", access::remove_admin),
         see(Auditor, admin::INVITES, network::list_invites),
         change(Operator, admin::INVITES, network::create_invite),
+        change(
+            Operator,
+            "/v1/admin/invites/{id}/withdrawal",
+            network::withdraw,
+        ),
         see(Auditor, admin::DEVICES, network::list_devices),
         change(
             Operator,
@@ -89,8 +96,9 @@ where
     }
 }
 
-/// The routes. `setup` is the code that makes the first owner; without one, nobody becomes one.
-pub fn routes(edge: Edge, setup: Option<SetupCode>) -> Router {
+/// The routes. `setup` is the code that makes the first owner; without one, nobody becomes one. What
+/// admins make must lie within the signed `limits`: anything else could never work.
+pub fn routes(edge: Edge, setup: Option<SetupCode>, limits: Arc<Limits>) -> Router {
     let open = Router::new()
         .route(SETUP, post(access::setup))
         .route(CHALLENGES, post(access::challenge))
@@ -102,6 +110,7 @@ pub fn routes(edge: Edge, setup: Option<SetupCode>) -> Router {
     all.with_state(Admin {
         edge,
         setup: Arc::new(setup),
+        limits,
     })
 }
 
@@ -119,6 +128,7 @@ struct ByAdmin {
     request: BySession,
     actor: Actor,
     edge: Edge,
+    limits: Arc<Limits>,
 }
 
 impl ByAdmin {
@@ -137,6 +147,7 @@ impl FromRequest<Admin> for ByAdmin {
             request,
             actor,
             edge: state.edge.clone(),
+            limits: Arc::clone(&state.limits),
         })
     }
 }

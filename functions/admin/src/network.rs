@@ -1,45 +1,46 @@
 //! Handlers of what admins see and change of the network.
 
-use api::admin::{self, CatalogView, GatewayView, InviteView, List, ListQuery};
+use api::admin::{AuditQuery, CatalogView, GatewayView, InviteView, List, ListQuery};
 use api::{Kind, Problem};
 use axum::Json;
-use axum::extract::{Path, Query};
 use edge::Failure;
-use model::{AuditEvent, Device, DeviceId, Gateway, Invite};
+use model::{AuditEvent, Device, DeviceId, Gateway, Invite, InviteId};
 
 use crate::ByAdmin;
 
 pub(crate) async fn create_invite(by: ByAdmin) -> Result<Json<Invite>, Failure> {
     let new = by.request.json()?;
-    let invite = control::invites::create(&by.context(), &by.actor, new).await?;
+    let invite = control::invites::create(&by.context(), &by.limits, &by.actor, new).await?;
     Ok(Json(invite))
 }
 
-pub(crate) async fn list_invites(
-    query: Query<ListQuery>,
-    by: ByAdmin,
-) -> Result<Json<List<InviteView>>, Failure> {
+pub(crate) async fn list_invites(by: ByAdmin) -> Result<Json<List<InviteView>>, Failure> {
+    let query: ListQuery = by.request.query()?;
     let (items, next) = control::invites::list(&by.context(), query.after.as_deref()).await?;
     Ok(Json(List { items, next }))
 }
 
-pub(crate) async fn list_devices(
-    query: Query<ListQuery>,
-    by: ByAdmin,
-) -> Result<Json<List<Device>>, Failure> {
+pub(crate) async fn withdraw(by: ByAdmin) -> Result<Json<Invite>, Failure> {
+    let id: InviteId = by.request.id()?;
+    let invite = control::invites::withdraw(&by.context(), &by.actor, &id).await?;
+    Ok(Json(invite))
+}
+
+pub(crate) async fn list_devices(by: ByAdmin) -> Result<Json<List<Device>>, Failure> {
+    let query: ListQuery = by.request.query()?;
     let (items, next) = control::devices::list(&by.context(), query.after.as_deref()).await?;
     Ok(Json(List { items, next }))
 }
 
-pub(crate) async fn revoke(id: Path<String>, by: ByAdmin) -> Result<Json<Device>, Failure> {
-    let id: DeviceId = edge::parse(&id)?;
+pub(crate) async fn revoke(by: ByAdmin) -> Result<Json<Device>, Failure> {
+    let id: DeviceId = by.request.id()?;
     let device = control::devices::revoke(&by.context(), &by.actor, &id).await?;
     Ok(Json(device))
 }
 
 pub(crate) async fn create_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure> {
     let new = by.request.json()?;
-    let gateway = control::gateways::create(&by.context(), &by.actor, new).await?;
+    let gateway = control::gateways::create(&by.context(), &by.limits, &by.actor, new).await?;
     Ok(Json(gateway))
 }
 
@@ -67,10 +68,8 @@ pub(crate) async fn show_catalog(by: ByAdmin) -> Result<Json<CatalogView>, Failu
     }))
 }
 
-pub(crate) async fn list_audit(
-    query: Query<admin::AuditQuery>,
-    by: ByAdmin,
-) -> Result<Json<List<AuditEvent>>, Failure> {
+pub(crate) async fn list_audit(by: ByAdmin) -> Result<Json<List<AuditEvent>>, Failure> {
+    let query: AuditQuery = by.request.query()?;
     let context = by.context();
     let today = control::audit::day_of(context.moment.now);
     let day = query.day.unwrap_or(today);

@@ -69,11 +69,11 @@ pub async fn setup(place: &Place, options: &SetupOptions, json: bool) -> anyhow:
     let code = SetupText::parse(&options.code)?;
     let (admin, _) = become_owner(place, &code, &options.name).await?;
     if json {
-        println!("{}", serde_json::to_string(&admin)?);
+        say!("{}", serde_json::to_string(&admin)?);
         return Ok(());
     }
-    println!("{} '{}' is an owner now.", admin.id, admin.name);
-    println!(
+    say!("{} '{}' is an owner now.", admin.id, admin.name);
+    say!(
         "Keep {}: its key is your right to the network.",
         place.path().display()
     );
@@ -112,11 +112,13 @@ pub async fn login(place: &Place, json: bool) -> anyhow::Result<()> {
         let line = json!({
             "admin": session.admin, "role": session.role, "expires_at": session.expires_at,
         });
-        println!("{line}");
+        say!("{line}");
     } else {
-        println!(
+        say!(
             "{} is logged in as {} until {:.0}.",
-            session.admin, session.role, session.expires_at
+            session.admin,
+            session.role,
+            session.expires_at
         );
     }
     Ok(())
@@ -131,9 +133,9 @@ pub async fn logout(place: &Place, json: bool) -> anyhow::Result<()> {
     }
     remote.forget()?;
     if json {
-        println!("{}", json!({"logged_out": true}));
+        say!("{}", json!({"logged_out": true}));
     } else {
-        println!("Logged out. The next command logs in again with the profile's key.");
+        say!("Logged out. The next command logs in again with the profile's key.");
     }
     Ok(())
 }
@@ -143,13 +145,13 @@ pub async fn whoami(place: &Place, json: bool) -> anyhow::Result<()> {
     let remote = Remote::open(place)?;
     let view: SessionView = remote.get(SESSION).await?;
     if json {
-        println!("{}", serde_json::to_string(&view)?);
+        say!("{}", serde_json::to_string(&view)?);
         return Ok(());
     }
     let Admin { id, name, role, .. } = &view.admin;
-    println!("{id} '{name}', {role} of {}", remote.contact().network);
-    println!("profile  {}", place.path().display());
-    println!("session  until {:.0}", view.expires_at);
+    say!("{id} '{name}', {role} of {}", remote.contact().network);
+    say!("profile  {}", place.path().display());
+    say!("session  until {:.0}", view.expires_at);
     Ok(())
 }
 
@@ -169,11 +171,11 @@ pub async fn admins(place: &Place, action: Option<AdminAction>, json: bool) -> a
         AdminAction::Remove { id } => remote.post(&admins::removal(&id), &json!({})).await?,
     };
     if json {
-        println!("{}", serde_json::to_string(&admin)?);
+        say!("{}", serde_json::to_string(&admin)?);
     } else if admin.removed_at.is_some() {
-        println!("{} '{}' is removed.", admin.id, admin.name);
+        say!("{} '{}' is removed.", admin.id, admin.name);
     } else {
-        println!("{} '{}' is {} now.", admin.id, admin.name, admin.role);
+        say!("{} '{}' is {} now.", admin.id, admin.name, admin.role);
     }
     Ok(())
 }
@@ -216,14 +218,14 @@ pub fn profile(place: &Place, action: ProfileAction, json: bool) -> anyhow::Resu
         let line = json!({
             "profile": place.path(), "network": network, "admin": admin, "key": key,
         });
-        println!("{line}");
+        say!("{line}");
         return Ok(());
     }
-    println!("profile  {}", place.path().display());
-    println!("network  {network}");
-    println!("admin    {admin}");
-    println!("key      {key}\n");
-    println!("An owner lets it in: posternctl admins add '{key}' --name NAME --role ROLE");
+    say!("profile  {}", place.path().display());
+    say!("network  {network}");
+    say!("admin    {admin}");
+    say!("key      {key}\n");
+    say!("An owner lets it in: posternctl admins add '{key}' --name NAME --role ROLE");
     Ok(())
 }
 
@@ -232,9 +234,9 @@ pub fn contact(place: &Place, json: bool) -> anyhow::Result<()> {
     let contact = place.read()?.contact;
     let text = ContactText { contact }.to_string();
     if json {
-        println!("{}", json!({"contact": text}));
+        say!("{}", json!({"contact": text}));
     } else {
-        println!("{text}");
+        say!("{text}");
     }
     Ok(())
 }

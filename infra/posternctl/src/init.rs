@@ -5,9 +5,9 @@
 //! `network.json`, so that an `init` that was interrupted can simply be run again.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use api::{IdentitySecret, SetupText};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
@@ -31,17 +31,30 @@ const OFFLINE_KEYS: usize = 3;
 const OFFLINE_THRESHOLD: u32 = 2;
 /// The cohort that a network starts with.
 const COHORT: &str = "default";
+/// The first port, if none is asked for.
+pub const DEFAULT_PORT: u16 = 7700;
+/// Seconds between heartbeats, if nothing else is asked for.
+pub const DEFAULT_HEARTBEAT: u32 = 5;
 
 /// How the network shall be.
 #[derive(Args, Clone)]
 pub struct Options {
-    /// The first of four ports in a row on loopback (control plane, then three front doors); 0
-    /// takes free ones. They stay for the network's life.
-    #[arg(long, default_value_t = 7700)]
-    port: u16,
+    /// The first of four ports in a row (control plane, then three front doors); 0 takes free ones.
+    /// They stay for the network's life.
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    pub port: u16,
+    /// The address that `up` listens on.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub listen: IpAddr,
+    /// How many gateways `up` runs on this machine, half of them ingress, half egress.
+    #[arg(long, default_value_t = 0)]
+    pub gateways: u8,
+    /// A URL at which others reach the control plane, if it is not this machine's own (repeatable).
+    #[arg(long, value_name = "URL")]
+    control: Vec<String>,
     /// Seconds from one heartbeat of a gateway to the next.
-    #[arg(long, default_value_t = 5)]
-    heartbeat: u32,
+    #[arg(long, default_value_t = DEFAULT_HEARTBEAT)]
+    pub heartbeat: u32,
     /// A front door's URL, where others than this machine's own serve the repository (repeatable).
     #[arg(long = "door", value_name = "URL")]
     doors: Vec<String>,
@@ -67,25 +80,29 @@ pub struct Options {
 /// Makes the network in `data`.
 pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
     if options.new_setup_code {
+        // Without the lock: this works beside an 'up' that runs, which reads it when it restarts.
         let mut settings = data.settings()?;
         let code = make_code(data, &mut settings)?;
         tell(data, &settings, &code, json);
         return Ok(());
     }
+    let _lock = data.lock()?;
     if data.is_made() {
         bail!(
             "{} holds a network already: name another folder with --data",
             data.root().display()
         );
     }
-    let (settings, code) = make(data, options)?;
+    // Bound to learn that they are free, and let go for `up`.
+    let ports = bind(options.listen, options.port)?.ports()?;
+    let (settings, code) = make(data, options, ports)?;
     if !json {
-        println!(
+        say!(
             "Made the network {} in {}.",
             settings.network.id,
             data.root().display()
         );
-        println!(
+        say!(
             "Its offline keys are in keys/offline: move them to a safe place, off this machine.\n"
         );
     }
@@ -99,12 +116,12 @@ fn tell(data: &Folder, settings: &Settings, code: &SetupText, json: bool) {
     if json {
         let network = &settings.network.id;
         let line = serde_json::json!({"network": network, "data": data.root(), "setup": code});
-        println!("{line}");
+        say!("{line}");
         return;
     }
-    println!("The first 'up' makes this machine the first owner. To make somebody else the one,");
-    println!("start 'up --no-setup', and within 24 hours, where the owner is:\n");
-    println!("posternctl setup '{code}' --name NAME");
+    say!("The first 'up' makes this machine the first owner. To make somebody else the one,");
+    say!("start 'up --no-setup', and within 24 hours, where the owner is:\n");
+    say!("posternctl setup '{code}' --name NAME");
 }
 
 /// Makes a new setup code: its text for this machine, its hash for the function.
@@ -122,9 +139,14 @@ pub fn make_code(data: &Folder, settings: &mut Settings) -> anyhow::Result<Setup
     Ok(text)
 }
 
-/// Makes the network and returns its settings and its setup code.
-pub fn make(data: &Folder, options: &Options) -> anyhow::Result<(Settings, SetupText)> {
-    let mut settings = settings(options)?;
+/// Makes the network in `data`, whose lock the caller holds, and returns its settings and its setup
+/// code.
+pub fn make(
+    data: &Folder,
+    options: &Options,
+    ports: Ports,
+) -> anyhow::Result<(Settings, SetupText)> {
+    let mut settings = settings(options, ports)?;
 
     let root = offline_keys(data, "root")?;
     let targets = offline_keys(data, "targets")?;
@@ -161,7 +183,7 @@ pub fn make(data: &Folder, options: &Options) -> anyhow::Result<(Settings, Setup
     Ok((settings, code))
 }
 
-fn settings(options: &Options) -> anyhow::Result<Settings> {
+fn settings(options: &Options, ports: Ports) -> anyhow::Result<Settings> {
     let timing = Timing {
         heartbeat: options.heartbeat,
         ..Timing::default()
@@ -174,17 +196,21 @@ fn settings(options: &Options) -> anyhow::Result<Settings> {
         }
         _ => AddressPools::default_with(random()?),
     };
-    let ports = ports(options.port)?;
-    let local = |port: &u16| format!("http://127.0.0.1:{port}");
-    let doors = if options.doors.is_empty() {
-        ports.doors.iter().map(local).collect()
-    } else {
-        options
-            .doors
+    if options.listen.is_unspecified() && (options.control.is_empty() || options.doors.is_empty()) {
+        bail!(
+            "--listen {} needs --control URL and --door URL: how others reach it",
+            options.listen
+        );
+    }
+    let own = |port: &u16| format!("http://{}", SocketAddr::new(options.listen, *port));
+    let urls = |given: &[String], own: Vec<String>| {
+        let given: Vec<String> = given
             .iter()
             .map(|url| url.trim_end_matches('/').to_owned())
-            .collect::<Vec<_>>()
+            .collect();
+        if given.is_empty() { own } else { given }
     };
+    let doors = urls(&options.doors, ports.doors.iter().map(own).collect());
     Ok(Settings {
         schema: SCHEMA.to_owned(),
         network: Network {
@@ -192,7 +218,7 @@ fn settings(options: &Options) -> anyhow::Result<Settings> {
             pools,
             timing,
         },
-        control: vec![local(&ports.control)],
+        control: urls(&options.control, vec![own(&ports.control)]),
         front_doors: doors
             .into_iter()
             .map(|url| FrontDoor {
@@ -200,33 +226,61 @@ fn settings(options: &Options) -> anyhow::Result<Settings> {
                 fallback: Vec::new(),
             })
             .collect(),
+        listen: options.listen,
         ports,
+        gateways: options.gateways,
         setup: None,
     })
 }
 
-/// Four ports: in a row from `first`, or free ones.
-fn ports(first: u16) -> anyhow::Result<Ports> {
-    if first > 0 {
-        let Some(_) = first.checked_add(3) else {
-            bail!("--port must leave room for four ports");
-        };
-        return Ok(Ports {
-            control: first,
-            doors: [first + 1, first + 2, first + 3],
-        });
+/// The sockets that `up` listens on.
+pub struct Listeners {
+    /// The control plane's.
+    pub control: TcpListener,
+    /// The three front doors'.
+    pub doors: [TcpListener; 3],
+}
+
+impl Listeners {
+    /// Their ports.
+    pub fn ports(&self) -> anyhow::Result<Ports> {
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        let [one, two, three] = &self.doors;
+        Ok(Ports {
+            control: port(&self.control)?,
+            doors: [port(one)?, port(two)?, port(three)?],
+        })
     }
-    // All four are held until all are known, so that they differ.
-    let held: Vec<TcpListener> = (0..4)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<_, _>>()?;
-    let ports: Vec<u16> = held
-        .iter()
-        .map(|held| held.local_addr().map(|a| a.port()))
-        .collect::<Result<_, _>>()?;
-    Ok(Ports {
-        control: ports[0],
-        doors: [ports[1], ports[2], ports[3]],
+}
+
+/// Binds four ports in a row from `first`, or four free ones if it is 0.
+pub fn bind(listen: IpAddr, first: u16) -> anyhow::Result<Listeners> {
+    if first > u16::MAX - 3 {
+        bail!("--port must leave room for four ports");
+    }
+    let nth = |n: u16| if first == 0 { 0 } else { first + n };
+    bind_to(
+        listen,
+        &Ports {
+            control: nth(0),
+            doors: [nth(1), nth(2), nth(3)],
+        },
+    )
+}
+
+/// Binds just these ports.
+pub fn bind_to(listen: IpAddr, ports: &Ports) -> anyhow::Result<Listeners> {
+    let bind = |port: u16| -> anyhow::Result<TcpListener> {
+        let address = SocketAddr::new(listen, port);
+        let listener = TcpListener::bind(address)
+            .with_context(|| format!("{address} cannot be listened on: stop what listens there"))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    let [one, two, three] = ports.doors;
+    Ok(Listeners {
+        control: bind(ports.control)?,
+        doors: [bind(one)?, bind(two)?, bind(three)?],
     })
 }
 
@@ -304,18 +358,23 @@ fn signers(keys: &[SigningKey]) -> Vec<&SigningKey> {
     keys.iter().take(OFFLINE_THRESHOLD as usize).collect()
 }
 
-/// The options of a network that `up` makes by itself.
-pub fn defaults(port: u16, heartbeat: u32) -> Options {
-    Options {
-        port,
-        heartbeat,
-        doors: Vec::new(),
-        gateway_networks: vec![IpNet::V4(Ipv4Net::new_assert(
-            Ipv4Addr::new(127, 0, 0, 0),
-            8,
-        ))],
-        outer_pool: None,
-        inner_pool: None,
-        new_setup_code: false,
+impl Options {
+    /// The options of a network that `up` makes by itself.
+    pub fn local(port: u16, heartbeat: u32, gateways: u8) -> Self {
+        Self {
+            port,
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            gateways,
+            control: Vec::new(),
+            heartbeat,
+            doors: Vec::new(),
+            gateway_networks: vec![IpNet::V4(Ipv4Net::new_assert(
+                Ipv4Addr::new(127, 0, 0, 0),
+                8,
+            ))],
+            outer_pool: None,
+            inner_pool: None,
+            new_setup_code: false,
+        }
     }
 }

@@ -1,5 +1,11 @@
 //! `posternctl`: what operators run. Thin: arguments in, calls to the libraries, texts out.
 
+/// Prints a line, as `println!` does. A reader that has closed its end (`| head -1`) has seen
+/// enough: that ends the program and is no failure.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::print(format_args!($($text)*)) };
+}
+
 mod admins;
 mod data;
 mod init;
@@ -58,7 +64,7 @@ enum Command {
     },
     /// Print what somebody needs to make a profile of this network.
     Contact,
-    /// Make an invite, or list them.
+    /// Make an invite, list them, or withdraw one.
     Invite(show::InviteOptions),
     /// List devices, or shut one out.
     Devices {
@@ -85,8 +91,6 @@ async fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    // Nothing else in this program installs one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let json = arguments.json;
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,7 +99,7 @@ async fn main() -> ExitCode {
                 let problem = error.downcast_ref::<api::Problem>();
                 let kind = problem.and_then(|p| p.type_.strip_prefix(api::problem::TYPE_PREFIX));
                 let error = serde_json::json!({"message": format!("{error:#}"), "kind": kind});
-                println!("{}", serde_json::json!({"error": error}));
+                say!("{}", serde_json::json!({"error": error}));
             } else {
                 eprintln!("posternctl: {error:#}");
             }
@@ -130,6 +134,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Gateways { action } => show::gateways(&place()?, action, json).await,
         Command::Catalog => show::catalog(&place()?, json).await,
         Command::Audit(options) => show::audit(&place()?, &options, json).await,
+    }
+}
+
+/// What [`say!`] does.
+fn print(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("posternctl: this could not be printed: {error}");
     }
 }
 

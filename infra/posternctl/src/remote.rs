@@ -12,6 +12,7 @@ use api::admins::{
     CHALLENGES, ChallengeAnswer, SESSIONS, SETUP, SessionAnswer, SessionRequest, SetupRequest,
 };
 use api::enroll::InviteSecret;
+use api::http_client::http_client;
 use api::{Kind, Problem, SetupText, signed};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -22,9 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::now;
 use crate::profile::{Place, Profile};
 
-/// How long a control plane may take to take a connection, and to answer: more than a slow line
-/// and a cold start need together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that one request may take: more than a slow line and a cold start need together.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The control plane, as an admin reaches it.
@@ -42,11 +41,7 @@ impl Remote {
 
     /// The control plane of `profile`, whose sessions are kept at `place`.
     pub fn with(place: &Place, profile: Profile) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .user_agent("posternctl")
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .build()?;
+        let http = http_client("posternctl", TIMEOUT)?;
         Ok(Self {
             http,
             place: place.clone(),

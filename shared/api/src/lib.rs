@@ -10,11 +10,15 @@ pub mod admin;
 pub mod admins;
 pub mod contact;
 pub mod enroll;
+#[cfg(feature = "http-client")]
+pub mod http_client;
 pub mod problem;
 pub mod register;
 pub mod secret;
 pub mod signed;
 
 pub use contact::{BootstrapText, ContactText, InviteText, SetupText};
+#[cfg(feature = "http-client")]
+pub use http_client::{NoClient, http_client, http_client_at};
 pub use problem::{Kind, Problem};
 pub use secret::{IdentitySecret, WireGuardSecret};

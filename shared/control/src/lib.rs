@@ -7,6 +7,7 @@
 
 pub mod admins;
 pub mod audit;
+mod checks;
 pub mod devices;
 pub mod enroll;
 pub mod gateways;
@@ -21,6 +22,9 @@ use jiff::Timestamp;
 use model::{AuditId, Network};
 use sha2::{Digest, Sha256};
 use store::{CommitError, Store, StoreError};
+
+/// How often a change is tried while others change the same items, before the caller hears of it.
+const MOST_TRIES: u32 = 4;
 
 /// What every use case works on.
 #[derive(Clone, Copy)]

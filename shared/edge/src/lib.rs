@@ -7,18 +7,14 @@
 mod clock;
 mod failure;
 mod finish;
+mod parts;
 mod session;
 mod signed;
 
 use std::sync::Arc;
 
-use api::{Kind, Problem};
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
 use control::{Context, Moment};
-use http::StatusCode;
 use model::Network;
-use serde::de::DeserializeOwned;
 use store::Store;
 
 pub use clock::{Clock, SystemClock};
@@ -52,30 +48,9 @@ impl Edge {
     }
 }
 
-/// The whole body of a request, if it is not too large.
-async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state)
-        .await
-        .map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let detail = format!("at most {MOST_BODY} bytes are taken");
-                Problem::new(Kind::TooLarge, detail)
-            } else {
-                Problem::new(Kind::MalformedRequest, rejection.body_text())
-            }
-        })
-}
-
-/// A body as JSON of the type `T`.
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
-        let detail = format!("the body cannot be read: {error}");
-        Problem::new(Kind::MalformedRequest, detail).into()
-    })
-}
-
-/// A part of a path or a query as the type `T`, or the problem that says what it should be.
+/// A part of a path as the type `T`, or the problem that says what it should be.
 pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
-    text.parse()
-        .map_err(|error: T::Err| Problem::new(Kind::MalformedRequest, error.to_string()).into())
+    text.parse().map_err(|error: T::Err| {
+        api::Problem::new(api::Kind::MalformedRequest, error.to_string()).into()
+    })
 }

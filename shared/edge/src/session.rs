@@ -3,12 +3,15 @@
 //! [`guarded`] puts a check before a route: the token (`Authorization: Bearer …`, RFC 6750) is read,
 //! its session and its admin are looked up, and the admin's role is compared with the one that the
 //! route needs. Whoever is refused learns nothing of the route: neither its path, its query nor its
-//! body is looked at before. [`BySession`] then hands the handler who asks; a route that takes it
-//! and was not guarded answers with an error, so that none can be left open by mistake.
+//! body is looked at before. [`BySession`] then hands the handler who asks, and is its only
+//! extractor besides the state: path, query and body are read from it. A route that takes it and was
+//! not guarded answers with an error, so that none can be left open by mistake.
+
+use std::fmt::Display;
+use std::str::FromStr;
 
 use api::admins::Token;
 use api::{Kind, Problem};
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -20,6 +23,7 @@ use http::header::AUTHORIZATION;
 use model::AdminRole;
 use serde::de::DeserializeOwned;
 
+use crate::parts::Parts;
 use crate::{Edge, Failure};
 
 /// `route`, for admins of `role` and above only.
@@ -30,19 +34,29 @@ where
     route.route_layer(middleware::from_fn_with_state((edge, role), check))
 }
 
-/// A request whose session was checked: who asks, when it came, and its body.
+/// A request whose session was checked: who asks, when it came, and what it says.
 pub struct BySession {
     /// Who asks, and their session.
     pub asking: Asking,
     /// The request's moment.
     pub moment: Moment,
-    body: Bytes,
+    parts: Parts,
 }
 
 impl BySession {
+    /// The one parameter of the route's path as the type `T`.
+    pub fn id<T: FromStr<Err: Display>>(&self) -> Result<T, Failure> {
+        self.parts.id()
+    }
+
+    /// The query as the type `T`.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        self.parts.query()
+    }
+
     /// The body as JSON of the type `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        crate::json(&self.body)
+        self.parts.json()
     }
 }
 
@@ -55,11 +69,11 @@ impl<S: Send + Sync> FromRequest<S> for BySession {
             let detail = "tell the operator the request's id";
             return Err(Problem::new(Kind::Internal, detail).into());
         };
-        let body = crate::body(request, state).await?;
+        let parts = Parts::of(request, state).await?;
         Ok(Self {
             asking,
             moment,
-            body,
+            parts,
         })
     }
 }

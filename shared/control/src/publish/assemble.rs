@@ -61,10 +61,7 @@ pub(super) fn lists(
         .cohorts
         .iter()
         .map(|cohort| CatalogName::from(cohort.clone()))
-        .map(|name| {
-            let list = list_of(&name);
-            (name, list)
-        })
+        .map(|name| (name.clone(), list_of(&name)))
         .collect()
 }
 

@@ -11,6 +11,7 @@ use api::admin::List;
 use api::admins::{
     CHALLENGES, ChallengeAnswer, SESSIONS, SETUP, SessionAnswer, SessionRequest, SetupRequest,
 };
+use api::contact::is_private;
 use api::enroll::InviteSecret;
 use api::http_client::http_client;
 use api::{Kind, Problem, SetupText, signed};
@@ -163,6 +164,10 @@ impl Remote {
         let profile = self.profile();
         let mut unreached = None;
         for base in &profile.contact.control {
+            // Codes and sessions would be read on the way.
+            if !is_private(base) {
+                bail!("{base} is not https: put a certificate in front of it (docs/runbooks)");
+            }
             let url = format!("{base}{path}");
             let uri: Uri = url.parse()?;
             let network = &profile.contact.network;

@@ -9,6 +9,7 @@ use data_encoding::BASE64URL_NOPAD;
 use model::{FirstContact, GatewayId, Invalid, InviteId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use url::{Host, Url};
 
 /// Length of the secrets of invites, bootstrap tokens and setup codes: 128 bits.
 pub const SECRET_BYTES: usize = 16;
@@ -129,6 +130,21 @@ impl std::fmt::Display for ContactText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write(f, CONTACT, self)
     }
+}
+
+/// Whether nobody on the way reads what is sent to a control endpoint: HTTPS, or this machine
+/// itself. What front doors serve is public and signed, so that for them plain HTTP will do.
+pub fn is_private(base: &str) -> bool {
+    let Ok(url) = Url::parse(base) else {
+        return false;
+    };
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && loopback)
 }
 
 fn parse<T: DeserializeOwned>(what: &'static str, prefix: &str, text: &str) -> Result<T, Invalid> {

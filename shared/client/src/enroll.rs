@@ -5,11 +5,11 @@
 //! `postern enroll`) finds the same device and gets the same answer: no device is ever lost
 //! between the two sides, and none is made twice.
 
+use api::contact::is_private;
 use api::enroll::{DeviceAnswer, ENROLL, EnrollRequest};
 use api::{InviteText, Problem, signed};
 use http::{HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE};
 use model::{DeviceId, Invalid};
-use url::{Host, Url};
 
 use crate::device::RANDOM_BYTES;
 use crate::standing;
@@ -113,21 +113,6 @@ fn check_control(invite: &InviteText) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Whether nobody on the way reads what is sent to a control endpoint: HTTPS, or this machine
-/// itself. What front doors serve is public and signed, so that for them plain HTTP will do.
-fn is_private(base: &str) -> bool {
-    let Ok(url) = Url::parse(base) else {
-        return false;
-    };
-    let loopback = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    url.scheme() == "https" || (url.scheme() == "http" && loopback)
 }
 
 /// Sends a signed request to each control endpoint in turn, until one answers for this device. A

@@ -233,7 +233,10 @@ pub fn token(gateway: &str) -> BootstrapText {
                 url: "http://door-1".to_owned(),
                 fallback: Vec::new(),
             }],
-            control: vec!["http://control-1".to_owned(), "http://control-2".to_owned()],
+            control: vec![
+                "https://control-1".to_owned(),
+                "https://control-2".to_owned(),
+            ],
         },
         gateway: gateway.parse().unwrap(),
         secret: SECRET,

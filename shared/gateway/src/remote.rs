@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::contact::is_private;
 use api::{IdentitySecret, Kind, NoClient, Problem, signed};
 use async_trait::async_trait;
 use http::{Method, Request, StatusCode, Uri};
@@ -93,6 +94,10 @@ impl Remote {
         let mut undecided = false;
         let mut said = Vec::new();
         for base in &contact.control {
+            if !is_private(base) {
+                said.push(format!("{base}: not https, not asked"));
+                continue;
+            }
             match self.one(base, &contact.network, secret, ask, now).await {
                 Reply::Done(bytes) => return Ok(bytes),
                 Reply::Problem(problem) => {

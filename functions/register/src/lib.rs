@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use api::register::{HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest};
 use api::{Kind, Problem};
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -38,10 +38,9 @@ pub fn routes(edge: Edge, config_key: Arc<SigningKey>) -> Router {
 
 async fn register(
     State(edge): State<Edge>,
-    id: Path<String>,
     request: Signed,
 ) -> Result<Json<RegisterAnswer>, Failure> {
-    let id: GatewayId = edge::parse(&id)?;
+    let id: GatewayId = request.id()?;
     let body: RegisterRequest = request.json()?;
     let context = edge.context(request.moment);
     let answer = control::gateways::register(&context, request.signer, &id, &body).await?;
@@ -50,22 +49,17 @@ async fn register(
 
 async fn heartbeat(
     State(edge): State<Edge>,
-    id: Path<String>,
     request: Signed,
 ) -> Result<Json<HeartbeatAnswer>, Failure> {
-    let id: GatewayId = edge::parse(&id)?;
+    let id: GatewayId = request.id()?;
     let body: HeartbeatRequest = request.json()?;
     let context = edge.context(request.moment);
     let answer = control::gateways::heartbeat(&context, request.signer, &id, &body).await?;
     Ok(Json(answer))
 }
 
-async fn config(
-    State(register): State<Register>,
-    id: Path<String>,
-    request: Signed,
-) -> Result<Response, Failure> {
-    let id: GatewayId = edge::parse(&id)?;
+async fn config(State(register): State<Register>, request: Signed) -> Result<Response, Failure> {
+    let id: GatewayId = request.id()?;
     let context = register.edge.context(request.moment);
     let config = control::gateways::config(&context, request.signer, &id).await?;
     let signed = tuf::envelope::sign(&config, &[&register.config_key]).map_err(|error| {

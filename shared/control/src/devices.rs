@@ -4,10 +4,10 @@ use api::Kind;
 use api::enroll::DeviceAnswer;
 use jiff::SignedDuration;
 use model::{Actor, Device, DeviceId, DeviceState, IdentityKey};
-use store::{Expect, Range, Write};
+use store::{CommitError, Expect, Range, Write};
 
 use crate::items::Taken;
-use crate::{Context, Error, audit, items};
+use crate::{Context, Error, MOST_TRIES, audit, items};
 
 /// The most devices of one answer.
 const PAGE: usize = 500;
@@ -18,11 +18,12 @@ pub async fn show(
     signer: IdentityKey,
     id: &DeviceId,
 ) -> Result<DeviceAnswer, Error> {
-    let (device, _) = find(context, id).await?;
     // Whoever does not hold the key learns nothing, not even whether the device exists.
-    if device.identity_key != signer {
-        return Err(unknown(id));
-    }
+    let found = find(context, id).await?;
+    let Some((device, _)) = found.filter(|(device, _)| device.identity_key == signer) else {
+        let detail = format!("{id} is not enrolled here under this key: enroll with an invite");
+        return Err(Error::refused(Kind::DeviceUnknown, detail));
+    };
     if device.state == DeviceState::Revoked {
         return Err(revoked(&device));
     }
@@ -33,26 +34,36 @@ pub async fn show(
 /// config. Doing it again changes nothing.
 pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Result<Device, Error> {
     let now = context.moment.now;
-    let (mut device, version) = find(context, id).await?;
-    if device.state == DeviceState::Revoked {
-        return Ok(device);
-    }
-    device.state = DeviceState::Revoked;
-    device.revoked_at = Some(now);
     let rest = SignedDuration::from_secs(i64::from(context.network.timing.lease_rest));
-    let lease = Write::put_until(
-        items::lease(device.lease),
-        Expect::Present,
-        &Taken::by(id),
-        now.checked_add(rest).ok(),
-    );
-    let writes = vec![
-        Write::put(items::device(id), Expect::Version(version), &device),
-        lease,
-        audit::write(context, 0, actor, "device.revoked", id, ""),
-    ];
-    context.store.commit(now, writes).await?;
-    Ok(device)
+    for _ in 0..MOST_TRIES {
+        let Some((mut device, version)) = find(context, id).await? else {
+            let detail = format!("there is no device {id}: see 'posternctl devices'");
+            return Err(Error::refused(Kind::DeviceUnknown, detail));
+        };
+        if device.state == DeviceState::Revoked {
+            return Ok(device);
+        }
+        device.state = DeviceState::Revoked;
+        device.revoked_at = Some(now);
+        let lease = Write::put_until(
+            items::lease(device.lease),
+            Expect::Present,
+            &Taken::by(id),
+            now.checked_add(rest).ok(),
+        );
+        let writes = vec![
+            Write::put(items::device(id), Expect::Version(version), &device),
+            lease,
+            audit::write(context, 0, actor, "device.revoked", id, ""),
+        ];
+        match context.store.commit(now, writes).await {
+            Ok(()) => return Ok(device),
+            // Most likely another revocation: whose answer is this one's, too.
+            Err(CommitError::Failed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Contended)
 }
 
 /// Up to 500 devices, from behind the id `after`; and where to go on.
@@ -81,20 +92,15 @@ pub async fn list(
     Ok((devices, None))
 }
 
-async fn find(context: &Context<'_>, id: &DeviceId) -> Result<(Device, u64), Error> {
+async fn find(context: &Context<'_>, id: &DeviceId) -> Result<Option<(Device, u64)>, Error> {
     let found = context
         .store
         .get_many(context.moment.now, &[items::device(id)])
         .await?;
     let Some(item) = &found[0] else {
-        return Err(unknown(id));
+        return Ok(None);
     };
-    Ok((item.read()?, item.version))
-}
-
-fn unknown(id: &DeviceId) -> Error {
-    let detail = format!("{id} is not enrolled here under this key: enroll with an invite");
-    Error::refused(Kind::DeviceUnknown, detail)
+    Ok(Some((item.read()?, item.version)))
 }
 
 /// The refusal that a revoked device gets.

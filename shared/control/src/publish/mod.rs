@@ -6,8 +6,9 @@
 //! 3. Write all files of that version under names that hold the version or the hash: nobody reads
 //!    them yet, nobody overwrites them.
 //! 4. Commit the head (version and file names), only over the head that the work started from.
-//! 5. Put `timestamp.json` and the bundles on every mirror, each only over the older one that was
-//!    seen there ([`promote`]).
+//! 5. Put `timestamp.json` and the bundles on every mirror, each only over the older or damaged one
+//!    that was seen there ([`promote`]). What stands there counts as newer only if our own key
+//!    signed it: whoever can write to a mirror can neither end publishing nor stay served.
 //!
 //! A crash between any two steps leaves every mirror serving a complete, older repository, and the
 //! next run repairs what lags. A publisher that slept between two steps finds a newer head or a
@@ -16,6 +17,7 @@
 mod assemble;
 mod mirror;
 mod promote;
+mod served;
 mod service;
 
 use std::collections::BTreeMap;
@@ -270,7 +272,7 @@ impl Publisher<'_> {
     async fn reserve(&self) -> Result<u64, Error> {
         let now = self.context.moment.now;
         // A database that was restored from a backup may lag behind what clients have seen.
-        let served = promote::served_version(self.mirrors).await;
+        let served = served::newest_version(self).await;
         for _ in 0..MOST_RESERVATIONS {
             let found = self
                 .context
@@ -279,9 +281,11 @@ impl Publisher<'_> {
                 .await?;
             let last: u64 =
                 items::read::<Reserved>(found[0].as_ref())?.map_or(0, |last| last.version);
-            let next = Reserved {
-                version: last.max(served) + 1,
-            };
+            let version = last
+                .max(served)
+                .checked_add(1)
+                .ok_or_else(|| Error::Defect(format!("no version follows {}", last.max(served))))?;
+            let next = Reserved { version };
             let expect = found[0]
                 .as_ref()
                 .map_or(Expect::Absent, |item| Expect::Version(item.version));

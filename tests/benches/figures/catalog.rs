@@ -25,15 +25,22 @@ pub async fn run() {
     let catalog = catalog_bytes(&bundle);
     let serialize = {
         let (parsed, _) = Catalog::from_json(&catalog).expect("a catalog");
-        median(RUNS, || drop(serde_json::to_vec(&parsed).expect("plain data")))
+        median(RUNS, || {
+            drop(serde_json::to_vec(&parsed).expect("plain data"));
+        })
     };
     let floor = median(RUNS, || {
         std::hint::black_box(Sha256::digest(&catalog));
         std::hint::black_box(serde_json::from_slice::<Catalog>(&catalog).expect("a catalog"));
     });
     let (network, name) = (&world.network.id, "default".parse().expect("a name"));
-    let wanted = Wanted { network, catalog: Some(&name) };
-    let first = || verify_bundle(Start::Pin(&world.pin), &wanted, &bundle, moment().now).expect("it verifies");
+    let wanted = Wanted {
+        network,
+        catalog: Some(&name),
+    };
+    let first = || {
+        verify_bundle(Start::Pin(&world.pin), &wanted, &bundle, moment().now).expect("it verifies")
+    };
     let verified = median(RUNS, || drop(first()));
     let state = first().state;
     let again = median(RUNS, || {
@@ -47,18 +54,31 @@ pub async fn run() {
         &ms(verified),
         &format!("{}: SHA-256 and JSON parsing of the same bytes", ms(floor)),
     );
-    row("the same bundle again, nothing new", &ms(again), "0 ms: a 304 is not verified");
+    row(
+        "the same bundle again, nothing new",
+        &ms(again),
+        "0 ms: a 304 is not verified",
+    );
     row(
         &format!("publishing {GATEWAYS} gateways, all files to a folder"),
         &ms(published),
         &format!("{}: writing the catalog as JSON once", ms(serialize)),
     );
-    row(&format!("a publishing run with {GATEWAYS} gateways and nothing new"), &ms(unchanged), "reading their items");
+    row(
+        &format!("a publishing run with {GATEWAYS} gateways and nothing new"),
+        &ms(unchanged),
+        "reading their items",
+    );
 }
 
 /// The catalog's own bytes in the bundle.
 fn catalog_bytes(bundle: &[u8]) -> Vec<u8> {
     let bundle = tuf::Bundle::read(bundle).expect("a bundle");
-    let name = bundle.names().find(|name| name.starts_with("targets/catalogs/"));
-    bundle.get(name.expect("it holds a catalog")).expect("the part is there").to_vec()
+    let name = bundle
+        .names()
+        .find(|name| name.starts_with("targets/catalogs/"));
+    bundle
+        .get(name.expect("it holds a catalog"))
+        .expect("the part is there")
+        .to_vec()
 }

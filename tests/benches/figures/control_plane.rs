@@ -27,16 +27,24 @@ pub async fn run() {
     let url = serve(&world).await;
     let floor = format!(
         "{} bare HTTP answers; {} single fsyncs of 4 KiB",
-        rate(COUNT, call(&url, unknown_routes(&url)).await),
+        rate(COUNT, call(unknown_routes(&url)).await),
         fsyncs(&world),
     );
 
     let requests = enrollments(&world, &url).await;
-    let took = call(&url, requests).await;
-    row("enrollments over HTTP, 32 callers", &rate(COUNT, took), &floor);
+    let took = call(requests).await;
+    row(
+        "enrollments over HTTP, 32 callers",
+        &rate(COUNT, took),
+        &floor,
+    );
     let requests = heartbeats(&world, &url).await;
-    let took = call(&url, requests).await;
-    row("heartbeats over HTTP, 32 callers", &rate(COUNT, took), &floor);
+    let took = call(requests).await;
+    row(
+        "heartbeats over HTTP, 32 callers",
+        &rate(COUNT, took),
+        &floor,
+    );
 }
 
 /// The functions `enroll` and `register` on a port of loopback.
@@ -44,10 +52,12 @@ async fn serve(world: &World) -> String {
     let edge = world.edge();
     let key = Arc::new(tuf::key::SigningKey::ed25519_from_seed([9; 32]));
     let routes = enroll::routes(edge.clone()).merge(register::routes(edge.clone(), key));
-    let router = edge::finish(routes, edge);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let app = edge::finish(routes, edge);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
+    tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
     url
 }
 
@@ -63,8 +73,21 @@ struct Call {
 
 fn signed_call(world: &World, url: String, secret: &IdentitySecret, body: Vec<u8>) -> Call {
     let uri: Uri = url.parse().expect("a URL");
-    let headers = signed::sign(secret, &world.network.id, &Method::POST, &uri, &body, moment().now);
-    Call { method: Method::POST, url, headers, body, status: 200 }
+    let headers = signed::sign(
+        secret,
+        &world.network.id,
+        &Method::POST,
+        &uri,
+        &body,
+        moment().now,
+    );
+    Call {
+        method: Method::POST,
+        url,
+        headers,
+        body,
+        status: 200,
+    }
 }
 
 fn unknown_routes(url: &str) -> Vec<Call> {
@@ -89,7 +112,9 @@ async fn enrollments(world: &World, url: &str) -> Vec<Call> {
         note: String::new(),
     };
     let actor = Actor::Schedule("bench".to_owned());
-    control::invites::create(&world.context(), &actor, new).await.expect("an invite");
+    control::invites::create(&world.context(), world.limits(), &actor, new)
+        .await
+        .expect("an invite");
     let one = |number: usize| {
         let seed = |kind: u8| {
             let mut bytes = [kind; 32];
@@ -102,7 +127,12 @@ async fn enrollments(world: &World, url: &str) -> Vec<Call> {
             exit_key: WireGuardSecret::from_random(seed(2)).exit_key(),
         };
         let body = serde_json::to_vec(&request).expect("plain data");
-        signed_call(world, format!("{url}{ENROLL}"), &IdentitySecret::from_seed(seed(3)), body)
+        signed_call(
+            world,
+            format!("{url}{ENROLL}"),
+            &IdentitySecret::from_seed(seed(3)),
+            body,
+        )
     };
     (0..COUNT).map(one).collect()
 }
@@ -114,18 +144,39 @@ async fn heartbeats(world: &World, url: &str) -> Vec<Call> {
         let mut seed = [4; 32];
         seed[..8].copy_from_slice(&number.to_be_bytes());
         let secret = IdentitySecret::from_seed(seed);
-        let quiet = items::Heartbeat { gateway: id.clone(), seen_at: None, load: 0 };
-        let write = Write::put(items::heartbeat(&id, &secret.public()), Expect::Absent, &quiet);
-        world.store.commit(moment().now, vec![write]).await.expect("it is written");
-        let body = serde_json::to_vec(&HeartbeatRequest { version: 1, load: 10 }).expect("plain data");
-        calls.push(signed_call(world, format!("{url}{}", heartbeat(&id)), &secret, body));
+        let quiet = items::Heartbeat {
+            gateway: id.clone(),
+            seen_at: None,
+            load: 0,
+        };
+        let write = Write::put(
+            items::heartbeat(&id, &secret.public()),
+            Expect::Absent,
+            &quiet,
+        );
+        world
+            .store
+            .commit(moment().now, vec![write])
+            .await
+            .expect("it is written");
+        let body = serde_json::to_vec(&HeartbeatRequest {
+            version: 1,
+            load: 10,
+        })
+        .expect("plain data");
+        calls.push(signed_call(
+            world,
+            format!("{url}{}", heartbeat(&id)),
+            &secret,
+            body,
+        ));
     }
     calls
 }
 
 /// Sends all calls, so many at once, and gives the time for all.
-async fn call(_url: &str, calls: Vec<Call>) -> Duration {
-    let http = api::http_client::http_client("bench", Duration::from_secs(60)).expect("a client");
+async fn call(calls: Vec<Call>) -> Duration {
+    let http = api::http_client::http_client("bench", Duration::from_mins(1)).expect("a client");
     let (calls, next) = (Arc::new(calls), Arc::new(AtomicUsize::new(0)));
     let began = start();
     let callers: Vec<_> = (0..CALLERS)
@@ -134,7 +185,9 @@ async fn call(_url: &str, calls: Vec<Call>) -> Duration {
             tokio::spawn(async move {
                 while let Some(call) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let request = http.request(call.method.clone(), &call.url);
-                    let request = request.headers(call.headers.clone()).body(call.body.clone());
+                    let request = request
+                        .headers(call.headers.clone())
+                        .body(call.body.clone());
                     let answer = request.send().await.expect("an answer");
                     assert_eq!(answer.status().as_u16(), call.status, "{}", call.url);
                     answer.bytes().await.expect("a body");

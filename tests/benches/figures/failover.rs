@@ -43,7 +43,12 @@ pub async fn run() {
 
     // The device holds a newer version than the door with the old copy has.
     let device = synced_to_newer(&world, device).await;
-    let faults = [Fault::Stopped, Fault::Altered, Fault::Older(older), Fault::Silent];
+    let faults = [
+        Fault::Stopped,
+        Fault::Altered,
+        Fault::Older(older),
+        Fault::Silent,
+    ];
     for (door, fault) in five.iter_mut().zip(faults) {
         door.set(fault).await;
     }
@@ -52,23 +57,35 @@ pub async fn run() {
     row(
         "sync, four of five failing (refused, altered, older, silent), the healthy one asked last",
         &ms(failing),
-        &format!("{}: 1.5 times the healthy one's time and the silent door's stagger", ms(healthy * 3 / 2 + Duration::from_millis(250))),
+        &format!(
+            "{}: 1.5 times the healthy one's time and the silent door's stagger",
+            ms(healthy * 3 / 2 + Duration::from_millis(250))
+        ),
     );
 }
 
 /// The median time of a sync from the same beginning.
 async fn sync_time(device: &Device, last: Option<&str>) -> Duration {
     let web = Web::new().expect("a client");
-    let context = Context { web: &web, clock: &SystemTime, options: doors::Options::default() };
+    let context = Context {
+        web: &web,
+        clock: &SystemTime,
+        options: doors::Options::default(),
+    };
     let mut times = Vec::new();
     for _ in 0..RUNS {
         let mut device = device.clone();
         if let Some(last) = last {
-            let history = History { rtt_ms: Some(390), ..History::default() };
+            let history = History {
+                rtt_ms: Some(390),
+                ..History::default()
+            };
             device.doors.entry(last.to_owned()).or_default().history = history;
         }
         let began = start();
-        let report = client::sync::sync(&mut device, &context).await.expect("a door serves");
+        let report = client::sync::sync(&mut device, &context)
+            .await
+            .expect("a door serves");
         times.push(began.elapsed());
         if let Some(last) = last {
             assert_eq!(report.door, last);
@@ -95,10 +112,16 @@ async fn get(door: &Door) -> Duration {
 /// The device after a sync of the first version, with a second one published since.
 async fn synced_to_newer(world: &World, mut device: Device) -> Device {
     let web = Web::new().expect("a client");
-    let context = Context { web: &web, clock: &SystemTime, options: doors::Options::default() };
+    let context = Context {
+        web: &web,
+        clock: &SystemTime,
+        options: doors::Options::default(),
+    };
     world.gateways_from(100, 101).await;
     world.publish().await;
-    client::sync::sync(&mut device, &context).await.expect("a door serves");
+    client::sync::sync(&mut device, &context)
+        .await
+        .expect("a door serves");
     world.gateways_from(101, 102).await;
     world.publish().await;
     device.doors.clear();
@@ -106,7 +129,10 @@ async fn synced_to_newer(world: &World, mut device: Device) -> Device {
 }
 
 fn device(world: &World, doors: &[Door]) -> Device {
-    let door = |door: &Door| FrontDoor { url: door.url(), fallback: Vec::new() };
+    let door = |door: &Door| FrontDoor {
+        url: door.url(),
+        fallback: Vec::new(),
+    };
     let invite = InviteText {
         contact: FirstContact {
             network: world.network.id.clone(),
@@ -116,13 +142,19 @@ fn device(world: &World, doors: &[Door]) -> Device {
         },
         secret: [1; 16],
     };
-    let mut device = Device::new(&invite, &std::array::from_fn(|n| u8::try_from(n).expect("few")));
+    let mut device = Device::new(
+        &invite,
+        &std::array::from_fn(|n| u8::try_from(n).expect("few")),
+    );
     device.answer = Some(DeviceAnswer {
         device: device.id(),
         state: DeviceState::Active,
         cohort: "default".parse().expect("a cohort"),
         catalog: "default".parse().expect("a catalog"),
-        addresses: world.network.pools.addresses(&device.id(), model::LeaseIndex(20)),
+        addresses: world
+            .network
+            .pools
+            .addresses(&device.id(), model::LeaseIndex(20)),
         enrolled_at: moment().now,
     });
     device

@@ -9,8 +9,8 @@ use control::{Context, Moment, items};
 use edge::{Clock, Edge, SystemClock};
 use model::gateway::GatewayKeys;
 use model::{
-    AddressPools, Gateway, GatewayState, IdentityKey, Limits, Network, NetworkId, RecoveryKit, Role,
-    RootPin, Timing, TrustedKeys, TunnelKey,
+    AddressPools, Gateway, GatewayState, IdentityKey, Limits, Network, NetworkId, RecoveryKit,
+    Role, RootPin, Timing, TrustedKeys, TunnelKey,
 };
 use store::{Expect, SqliteStore, Store, Write};
 use tuf::key::SigningKey;
@@ -35,9 +35,16 @@ impl World {
             pools: AddressPools::default_with([7; 5]),
             timing: Timing::default(),
         };
-        let keys = OnlineKeys { catalogs: key(3), snapshot: key(4), timestamp: key(5) };
+        let keys = OnlineKeys {
+            catalogs: key(3),
+            snapshot: key(4),
+            timestamp: key(5),
+        };
         let offline = offline(&network.id, &keys);
-        let pin = RootPin { version: 1, sha256: Pin::of(1, &offline.roots[0]).sha256 };
+        let pin = RootPin {
+            version: 1,
+            sha256: Pin::of(1, &offline.roots[0]).sha256,
+        };
         let site = publish::Folder::new("site", folder.path().join("site")).expect("a folder");
         let store = SqliteStore::open(&folder.path().join("state.sqlite")).expect("a store");
         Self {
@@ -60,7 +67,11 @@ impl World {
     }
 
     pub fn context(&self) -> Context<'_> {
-        Context { store: self.store.as_ref(), network: &self.network, moment: moment() }
+        Context {
+            store: self.store.as_ref(),
+            network: &self.network,
+            moment: moment(),
+        }
     }
 
     /// Puts so many gateways in service, with a heartbeat of just now.
@@ -73,9 +84,19 @@ impl World {
         let now = moment().now;
         let numbers: Vec<usize> = (first..end).collect();
         for some in numbers.chunks(store::MOST_WRITES / 2) {
-            let writes = some.iter().flat_map(|number| in_service(*number, now)).collect();
-            self.store.commit(now, writes).await.expect("the gateways are written");
+            let writes = some
+                .iter()
+                .flat_map(|number| in_service(*number, now))
+                .collect();
+            self.store
+                .commit(now, writes)
+                .await
+                .expect("the gateways are written");
         }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.offline.limits
     }
 
     pub async fn publish(&self) -> Report {
@@ -113,11 +134,21 @@ fn in_service(number: usize, now: jiff::Timestamp) -> [Write; 2] {
     let [_, _, _, _, _, _, high, low] = number.to_be_bytes();
     let gateway = Gateway {
         id: format!("g-{number:08}").parse().expect("an id"),
-        role: if number % 2 == 0 { Role::Ingress } else { Role::Egress },
+        role: if number.is_multiple_of(2) {
+            Role::Ingress
+        } else {
+            Role::Egress
+        },
         state: GatewayState::Active,
         region: format!("region-{}", number % 20),
         endpoint: ([10, 1, high, low], 51820).into(),
-        pool: (if number % 2 == 0 { "ingress" } else { "egress" }).parse().expect("a pool"),
+        pool: (if number.is_multiple_of(2) {
+            "ingress"
+        } else {
+            "egress"
+        })
+        .parse()
+        .expect("a pool"),
         cohorts: vec!["default".parse().expect("a cohort")],
         bootstrap: None,
         keys: Some(keys),
@@ -126,10 +157,18 @@ fn in_service(number: usize, now: jiff::Timestamp) -> [Write; 2] {
         created_at: now,
         changed_at: now,
     };
-    let beat = items::Heartbeat { gateway: gateway.id.clone(), seen_at: Some(now), load: 30 };
+    let beat = items::Heartbeat {
+        gateway: gateway.id.clone(),
+        seen_at: Some(now),
+        load: 30,
+    };
     [
         Write::put(items::gateway(&gateway.id), Expect::Absent, &gateway),
-        Write::put(items::heartbeat(&gateway.id, &keys.identity), Expect::Absent, &beat),
+        Write::put(
+            items::heartbeat(&gateway.id, &keys.identity),
+            Expect::Absent,
+            &beat,
+        ),
     ]
 }
 
@@ -138,7 +177,10 @@ fn key(number: u8) -> SigningKey {
 }
 
 fn role(number: u8) -> RoleKeys {
-    RoleKeys { keys: vec![key(number).public()], threshold: 1 }
+    RoleKeys {
+        keys: vec![key(number).public()],
+        threshold: 1,
+    }
 }
 
 fn offline(network: &NetworkId, keys: &OnlineKeys) -> Offline {
@@ -162,13 +204,36 @@ fn offline(network: &NetworkId, keys: &OnlineKeys) -> Offline {
         control: Vec::new(),
     };
     let files = BTreeMap::from([
-        (Limits::PATH.to_owned(), serde_json::to_vec(&limits).expect("plain data")),
-        (TrustedKeys::PATH.to_owned(), serde_json::to_vec(&trust).expect("plain data")),
-        (RecoveryKit::PATH.to_owned(), serde_json::to_vec(&kit).expect("plain data")),
+        (
+            Limits::PATH.to_owned(),
+            serde_json::to_vec(&limits).expect("plain data"),
+        ),
+        (
+            TrustedKeys::PATH.to_owned(),
+            serde_json::to_vec(&trust).expect("plain data"),
+        ),
+        (
+            RecoveryKit::PATH.to_owned(),
+            serde_json::to_vec(&kit).expect("plain data"),
+        ),
     ]);
-    let roles = RootRoles { root: role(1), targets: role(2), snapshot: role(4), timestamp: role(5) };
+    let roles = RootRoles {
+        root: role(1),
+        targets: role(2),
+        snapshot: role(4),
+        timestamp: role(5),
+    };
     let root = sign_root(1, expires, &roles, &[&key(1)]).expect("a root");
-    let catalogs = RoleKeys { keys: vec![keys.catalogs.public()], threshold: 1 };
+    let catalogs = RoleKeys {
+        keys: vec![keys.catalogs.public()],
+        threshold: 1,
+    };
     let targets = sign_targets(1, expires, &files, &catalogs, &[&key(2)]).expect("targets");
-    Offline { roots: vec![root], targets_version: 1, targets, files, limits }
+    Offline {
+        roots: vec![root],
+        targets_version: 1,
+        targets,
+        files,
+        limits,
+    }
 }

@@ -1,0 +1,84 @@
+//! A catalog of 10,000 gateways: publishing it, and verifying it as a device does.
+
+use model::Catalog;
+use sha2::{Digest, Sha256};
+use tuf::client::{Start, Wanted, verify_bundle};
+
+use super::world::{World, moment};
+use super::{median, ms, row, start};
+
+const GATEWAYS: usize = 10_000;
+const RUNS: usize = 15;
+
+pub async fn run() {
+    let world = World::new();
+    world.gateways(GATEWAYS).await;
+    let began = start();
+    let report = world.publish().await;
+    let published = began.elapsed();
+    assert!(report.published && report.listed == GATEWAYS, "{report:?}");
+    let began = start();
+    assert!(!world.publish().await.published);
+    let unchanged = began.elapsed();
+
+    let bundle = world.bundle();
+    let catalog = catalog_bytes(&bundle);
+    let serialize = {
+        let (parsed, _) = Catalog::from_json(&catalog).expect("a catalog");
+        median(RUNS, || {
+            drop(serde_json::to_vec(&parsed).expect("plain data"));
+        })
+    };
+    let floor = median(RUNS, || {
+        std::hint::black_box(Sha256::digest(&catalog));
+        std::hint::black_box(serde_json::from_slice::<Catalog>(&catalog).expect("a catalog"));
+    });
+    let (network, name) = (&world.network.id, "default".parse().expect("a name"));
+    let wanted = Wanted {
+        network,
+        catalog: Some(&name),
+    };
+    let first = || {
+        verify_bundle(Start::Pin(&world.pin), &wanted, &bundle, moment().now).expect("it verifies")
+    };
+    let verified = median(RUNS, || drop(first()));
+    let state = first().state;
+    let again = median(RUNS, || {
+        let start = Start::State(&state);
+        drop(verify_bundle(start, &wanted, &bundle, moment().now).expect("it verifies"));
+    });
+
+    let size = bundle.len() / 1024;
+    row(
+        &format!("verifying and parsing a catalog of {GATEWAYS} gateways ({size} KiB)"),
+        &ms(verified),
+        &format!("{}: SHA-256 and JSON parsing of the same bytes", ms(floor)),
+    );
+    row(
+        "the same bundle again, nothing new",
+        &ms(again),
+        "0 ms: a 304 is not verified",
+    );
+    row(
+        &format!("publishing {GATEWAYS} gateways, all files to a folder"),
+        &ms(published),
+        &format!("{}: writing the catalog as JSON once", ms(serialize)),
+    );
+    row(
+        &format!("a publishing run with {GATEWAYS} gateways and nothing new"),
+        &ms(unchanged),
+        "reading their items",
+    );
+}
+
+/// The catalog's own bytes in the bundle.
+fn catalog_bytes(bundle: &[u8]) -> Vec<u8> {
+    let bundle = tuf::Bundle::read(bundle).expect("a bundle");
+    let name = bundle
+        .names()
+        .find(|name| name.starts_with("targets/catalogs/"));
+    bundle
+        .get(name.expect("it holds a catalog"))
+        .expect("the part is there")
+        .to_vec()
+}

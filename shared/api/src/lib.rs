@@ -8,8 +8,10 @@
 pub mod admin;
 pub mod contact;
 pub mod enroll;
+pub mod policy;
 pub mod problem;
 pub mod register;
+pub mod roster;
 pub mod secret;
 pub mod signed;
 

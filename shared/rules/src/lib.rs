@@ -6,6 +6,7 @@
 
 pub mod health;
 pub mod listing;
+pub mod policy;
 pub mod probing;
 pub mod ranking;
 

@@ -95,23 +95,23 @@ pub struct Explanation {
     pub catalog: CatalogName,
     /// Whether the device was revoked: then no gateway lets it in, whatever the policy says.
     pub revoked: bool,
-    /// A decision for each gateway that was asked about, ordered by id.
+    /// What is decided about the gateways that were asked about.
     pub decisions: Vec<Decision>,
 }
 
-/// What is decided about one gateway.
+/// What is decided about gateways that the policy cannot tell apart.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Decision {
-    /// The gateway.
-    pub gateway: GatewayId,
-    /// What it does.
+    /// The gateways, ordered by id.
+    pub gateways: Vec<GatewayId>,
+    /// What they do.
     pub role: Role,
-    /// Its pool.
+    /// Their pool.
     pub pool: PoolName,
-    /// Whether the device may use it: it is in the catalog while it is active, and lets the device
+    /// Whether the device may use them: they are in its catalog while they are active, and let it
     /// in.
     pub usable: Ruling,
-    /// For an egress gateway, if a destination was asked about: whether the device reaches it.
+    /// For egress gateways, if a destination was asked about: whether the device reaches it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reaches: Option<Ruling>,
 }

@@ -7,7 +7,7 @@ use model::{Actor, Device, DeviceId, DeviceState, IdentityKey};
 use store::{Expect, Range, Write};
 
 use crate::items::Taken;
-use crate::{Context, Error, audit, items};
+use crate::{Context, Error, audit, items, roster};
 
 /// The most devices of one answer.
 const PAGE: usize = 500;
@@ -18,7 +18,9 @@ pub async fn show(
     signer: IdentityKey,
     id: &DeviceId,
 ) -> Result<DeviceAnswer, Error> {
-    let (device, _) = find(context, id).await?;
+    let keys = [items::device(id), items::policy()];
+    let found = context.store.get_many(context.moment.now, &keys).await?;
+    let device: Device = items::read(found[0].as_ref())?.ok_or_else(|| unknown(id))?;
     // Whoever does not hold the key learns nothing, not even whether the device exists.
     if device.identity_key != signer {
         return Err(unknown(id));
@@ -26,7 +28,8 @@ pub async fn show(
     if device.state == DeviceState::Revoked {
         return Err(revoked(&device));
     }
-    Ok(crate::enroll::answer(context, &device))
+    let policy = crate::policy::in_force(found[1].as_ref())?.policy;
+    Ok(crate::enroll::answer(context, &policy, &device))
 }
 
 /// Shuts the device `id` out, for good. Its address rests until no gateway can hold an older
@@ -46,11 +49,12 @@ pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Resu
         &Taken::by(id),
         now.checked_add(rest).ok(),
     );
-    let writes = vec![
+    let mut writes = vec![
         Write::put(items::device(id), Expect::Version(version), &device),
         lease,
         audit::write(context, 0, actor, "device.revoked", id, ""),
     ];
+    writes.extend(roster::remove(&device));
     context.store.commit(now, writes).await?;
     Ok(device)
 }

@@ -11,7 +11,9 @@ pub mod enroll;
 pub mod gateways;
 pub mod invites;
 pub mod items;
+pub mod policy;
 pub mod publish;
+pub mod roster;
 
 use api::Kind;
 use jiff::Timestamp;

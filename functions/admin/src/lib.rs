@@ -8,11 +8,16 @@
 //! | `POST`, `GET /v1/admin/gateways` | [`control::gateways`] |
 //! | `GET /v1/admin/catalog` | [`control::publish::show`] |
 //! | `GET /v1/admin/audit?day=&after=` | [`control::audit::list`] |
+//! | `GET`, `PUT /v1/admin/policy` | [`control::policy`] |
+//! | `POST /v1/admin/policy/explanation` | [`control::policy::explain`] |
+
+mod policy;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::admin::{self, CatalogView, GatewayView, InviteView, List, ListQuery};
+use api::policy::{EXPLANATION, POLICY};
 use api::{Kind, Problem};
 use axum::extract::{FromRef, FromRequest, Path, Query, Request};
 use axum::routing::{get, post};
@@ -37,6 +42,8 @@ pub fn routes(edge: Edge, operators: BTreeSet<IdentityKey>) -> Router {
         .route(admin::GATEWAYS, post(create_gateway).get(list_gateways))
         .route(admin::CATALOG, get(show_catalog))
         .route(admin::AUDIT, get(list_audit))
+        .route(POLICY, get(policy::show).put(policy::apply))
+        .route(EXPLANATION, post(policy::explain))
         .with_state(Admin {
             edge,
             operators: Arc::new(operators),

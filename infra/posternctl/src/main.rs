@@ -2,6 +2,7 @@
 
 mod data;
 mod init;
+mod policy;
 mod remote;
 mod show;
 mod up;
@@ -50,6 +51,11 @@ enum Command {
     },
     /// What was published last, and what holds publishing back.
     Catalog,
+    /// Which devices may use which gateways and go where: apply a policy, show it, explain it.
+    Policy {
+        #[command(subcommand)]
+        action: policy::Action,
+    },
     /// Who changed what, newest first.
     Audit(show::AuditOptions),
 }
@@ -96,6 +102,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Devices { action } => show::devices(&data, action, json).await,
         Command::Gateways { action } => show::gateways(&data, action, json).await,
         Command::Catalog => show::catalog(&data, json).await,
+        Command::Policy { action } => policy::run(&data, action, json).await,
         Command::Audit(options) => show::audit(&data, &options, json).await,
     }
 }

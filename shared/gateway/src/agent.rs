@@ -1,4 +1,6 @@
-//! The agent's life: register, then heartbeats and configs until it is told to stop.
+//! The agent's life: register, then heartbeats, configs and rosters until it is told to stop.
+
+mod pull;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use tokio::sync::watch;
 use tuf::client::{Start, Wanted, verify_bundle};
 
 use crate::remote::Remote;
-use crate::{Error, State};
+use crate::{Error, Roster, State};
 
 /// After how many heartbeats the config is asked for again.
 const HEARTBEATS_PER_CONFIG: u32 = 10;
@@ -44,6 +46,7 @@ pub enum Event {
 pub struct Agent {
     folder: PathBuf,
     state: State,
+    roster: Roster,
     remote: Remote,
     clock: Clock,
     events: watch::Sender<Event>,
@@ -57,10 +60,12 @@ impl Agent {
         clock: Clock,
     ) -> Result<Self, Error> {
         let state = State::open(&folder, token, random)?;
+        let roster = Roster::open(&folder)?;
         let remote = Remote::new()?;
         Ok(Self {
             folder,
             state,
+            roster,
             remote,
             clock,
             events: watch::Sender::new(Event::Starting),
@@ -86,6 +91,8 @@ impl Agent {
             if *self.events.borrow() == Event::Starting {
                 self.events.send_replace(Event::InService);
             }
+            // Counted from the heartbeat: what is pulled meanwhile must not delay the next.
+            let rest = tokio::time::sleep(self.interval());
             let wants_config =
                 self.state.config.is_none() || beats.is_multiple_of(HEARTBEATS_PER_CONFIG);
             if wants_config {
@@ -96,8 +103,9 @@ impl Agent {
                     Err(error) => return Err(error),
                 }
             }
+            self.refresh_roster().await?;
             beats = beats.wrapping_add(1);
-            tokio::time::sleep(self.interval()).await;
+            rest.await;
         }
     }
 
@@ -221,12 +229,17 @@ impl Agent {
                 Err(why) => last = format!("{}: {why}", door.url),
             }
         }
-        let known = self.state.trusted.as_ref().and_then(|state| {
-            tuf::client::read_state(state, &wanted)
-                .ok()
-                .and_then(|verified| verified.trust)
-        });
-        known.ok_or(Error::Later(last))
+        self.known_keys().ok_or(Error::Later(last))
+    }
+
+    /// The keys that may sign configs and rosters, as they were verified last.
+    fn known_keys(&self) -> Option<TrustedKeys> {
+        let wanted = Wanted {
+            network: &self.state.contact.network,
+            catalog: None,
+        };
+        let verified = tuf::client::read_state(self.state.trusted.as_ref()?, &wanted).ok()?;
+        verified.trust
     }
 
     async fn post<T: DeserializeOwned>(

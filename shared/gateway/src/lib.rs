@@ -1,18 +1,20 @@
 //! The gateways' agent: from a bootstrap token to a node in service.
 //!
 //! An agent makes its keys, registers once with its one-time token, sends heartbeats, and pulls
-//! its config. It believes a config only if a key of `trust.json` signed it, and `trust.json` only
-//! if the offline keys did (TUF, from any front door): whoever holds the control plane's network
-//! or its online keys can turn no gateway.
+//! its config and, with every heartbeat, what changed of its roster. It believes these only if a key
+//! of `trust.json` signed them, and `trust.json` only if the offline keys did (TUF, from any front
+//! door): whoever holds the control plane's network or its online keys can turn no gateway.
 //!
-//! Its state is one file, written before each request that the control plane must not see twice
+//! Its state is one file, and beside it the roster, written before each request that the control plane must not see twice
 //! with other keys: a lost answer or a restart goes on where it was.
 
 mod agent;
 mod remote;
+mod roster;
 mod state;
 
 pub use agent::{Agent, Clock, Event};
+pub use roster::Roster;
 pub use state::{State, StateError};
 
 use api::Problem;

@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::programs::{postern_command, run};
-use harness::{Door, Fault, Gateway, Up, postern, postern_refused, posternctl, until};
+use harness::programs::{postern_command, run, without_network};
+use harness::{Answered, Door, Fault, Gateway, Up, postern, postern_refused, posternctl, until};
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// A network with three front doors of the test's own, six gateways and one device.
@@ -89,6 +90,33 @@ impl Network {
         Some(text.matches(r#""tunnel_key":"#).count())
     }
 
+    /// What the doors answered to devices since this was asked last.
+    fn catalog_answers(&self) -> Vec<Answered> {
+        let all = self.doors.iter().flat_map(Door::take_answers);
+        all.filter(|answer| answer.path.starts_with("bundles/cohort/"))
+            .collect()
+    }
+
+    /// Waits until none of these gateways was heard for so long.
+    async fn await_unheard(&self, ids: &[String], for_seconds: i64) {
+        until("gateways long unheard", async || {
+            let gateways = posternctl(self.data(), &["gateways"]).await;
+            let gateways = gateways.as_array()?.iter();
+            let mut of_these = gateways.filter(|gateway| {
+                let id = gateway["id"].as_str().expect("a gateway has an id");
+                ids.iter().any(|known| known == id)
+            });
+            let unheard = |gateway: &Value| {
+                let seen: Timestamp = gateway["seen_at"].as_str()?.parse().ok()?;
+                Some(now().duration_since(seen).as_secs() > for_seconds)
+            };
+            of_these
+                .all(|gateway| unheard(gateway) == Some(true))
+                .then_some(())
+        })
+        .await;
+    }
+
     async fn version(&self) -> u64 {
         let catalog = posternctl(self.data(), &["catalog"]).await;
         catalog["version"].as_u64().unwrap()
@@ -110,6 +138,14 @@ impl Network {
         self.gateways.push(gateway);
         self.await_active(self.gateways.len()).await;
     }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the programs' times are the system's, and are held against it"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 fn first(outcomes: &Value) -> &Value {
@@ -158,6 +194,57 @@ async fn fails_over(network: &mut Network, fault: Fault, kind: &str) {
     panic!("{fault:?}: the door that fails was never asked first");
 }
 
+/// Syncs until nothing new was there, and checks that it cost a 304 without a body.
+async fn an_unchanged_catalog_costs_a_304(network: &Network) {
+    // The first sync may still find something new, or ask a door whose tag it does not hold.
+    let (report, answered) = until("a sync that is answered by 304", async || {
+        network.catalog_answers();
+        let report = network.sync().await;
+        let answered = network.catalog_answers();
+        let not_modified = |answer: &Answered| answer.status == 304;
+        let all = !answered.is_empty() && answered.iter().all(not_modified);
+        all.then_some((report, answered))
+    })
+    .await;
+    assert!(
+        answered.iter().all(|answer| answer.bytes == 0),
+        "{answered:?}"
+    );
+    assert_eq!(report["changed"], false, "{report}");
+    let outcome = of_door(&report, report["door"].as_str().unwrap()).unwrap();
+    assert_eq!(outcome["outcome"], "unchanged", "{report}");
+}
+
+/// Each door fails in its own way: the sync fails, and the device is as it was.
+async fn bad_doors_alone_change_nothing(network: &mut Network, older: PathBuf) {
+    let device = network.device();
+    let (synced, before) = (network.sync().await, device_file(&device));
+    // A bundle that a door serves unaltered would be right: all of them must be wrong.
+    let faults = [Fault::Stopped, Fault::Altered, Fault::Older(older)];
+    for (door, fault) in network.doors.iter_mut().zip(faults) {
+        door.set(fault).await;
+    }
+
+    let failed = postern_refused(&device, &["sync"]).await;
+
+    for kind in ["refused", "altered", "older"] {
+        assert!(failed.to_string().contains(kind), "{kind}: {failed}");
+    }
+    let after = device_file(&device);
+    assert_eq!(after["trusted"], before["trusted"]);
+    let status = postern(&device, &["status"]).await;
+    for field in ["version", "catalog_version", "gateways"] {
+        assert_eq!(status["catalog"][field], synced[field], "{status}");
+    }
+    for door in &mut network.doors {
+        door.set(Fault::None).await;
+    }
+}
+
+fn device_file(device: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(device).unwrap()).unwrap()
+}
+
 /// A copy of the whole repository as it is now.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -189,8 +276,10 @@ async fn from_an_invite_to_failover() {
     copy(&network.data().join("site"), &older);
     fails_over(&mut network, Fault::Stopped, "refused").await;
     fails_over(&mut network, Fault::Altered, "altered").await;
-    fails_over(&mut network, Fault::Older(older), "older").await;
+    fails_over(&mut network, Fault::Older(older.clone()), "older").await;
     fails_over(&mut network, Fault::Silent, "silent").await;
+    an_unchanged_catalog_costs_a_304(&network).await;
+    bad_doors_alone_change_nothing(&mut network, older).await;
 
     a_silent_gateway_leaves(&mut network).await;
     most_gone_at_once_are_kept(&mut network).await;
@@ -229,22 +318,23 @@ async fn a_silent_gateway_leaves(network: &mut Network) {
 
 async fn most_gone_at_once_are_kept(network: &mut Network) {
     let listed = network.sync().await["gateways"].clone();
+    let mut gone = Vec::new();
     for _ in 0..5 {
-        network.gateways.remove(0).kill().await;
+        let gateway = network.gateways.remove(0);
+        gone.push(gateway.id.clone());
+        gateway.kill().await;
     }
-    let catalog = until("the alarm", async || {
+    let alarm = async |network: &Network| {
         let catalog = posternctl(network.data(), &["catalog"]).await;
-        (catalog["alarms"].as_array()?.len() == 1).then_some(catalog)
-    })
-    .await;
-    assert!(
-        catalog["alarms"][0]
-            .as_str()
-            .unwrap()
-            .contains("went quiet at once"),
-        "{catalog}"
-    );
+        let alarms = catalog["alarms"].as_array().expect("a list");
+        (alarms.len() == 1).then(|| alarms[0].as_str().expect("a text").to_owned())
+    };
+    let raised = until("the alarm", async || alarm(network).await).await;
+    assert!(raised.contains("went quiet at once"), "{raised}");
+    // Now each of them counts as silent (three heartbeats of a second), and publishing has looked.
+    network.await_unheard(&gone, 5).await;
     assert_eq!(network.sync().await["gateways"], listed, "the list is kept");
+    assert!(alarm(network).await.is_some(), "the alarm stands");
     let audit = posternctl(network.data(), &["audit"]).await;
     assert_eq!(
         audit.to_string().matches("alarm.raised").count(),
@@ -258,6 +348,7 @@ async fn a_revoked_device_is_refused(network: &Network, device: &Path, id: &str,
     posternctl(network.data(), &["devices", "revoke", id]).await;
     let (_, status) = run(postern_command(device, &["status", "--online"])).await;
     assert!(status.to_string().contains("device-revoked"), "{status}");
+    its_keys_enroll_no_more(network, device).await;
     // A new file with another identity takes the second use; the first identity stays shut out.
     let other = device.with_file_name("other.json");
     let second = postern(&other, &["enroll", invite]).await;
@@ -265,6 +356,18 @@ async fn a_revoked_device_is_refused(network: &Network, device: &Path, id: &str,
     let third = device.with_file_name("third.json");
     let refused = postern_refused(&third, &["enroll", invite]).await;
     assert_eq!(refused["error"]["kind"], "invite-used-up", "{refused}");
+}
+
+/// The revoked device's file, as it was before enrollment was answered, tries a fresh invite.
+async fn its_keys_enroll_no_more(network: &Network, device: &Path) {
+    let mut file = device_file(device);
+    file.as_object_mut().unwrap().remove("answer").unwrap();
+    let same_keys = device.with_file_name("same-keys.json");
+    std::fs::write(&same_keys, file.to_string()).unwrap();
+    let fresh = posternctl(network.data(), &["invite", "--uses", "1"]).await;
+    let fresh = fresh["invite"].as_str().unwrap();
+    let refused = postern_refused(&same_keys, &["enroll", fresh]).await;
+    assert_eq!(refused["error"]["kind"], "device-revoked", "{refused}");
 }
 
 async fn every_decision_replays(device: &Path) {
@@ -276,14 +379,23 @@ async fn every_decision_replays(device: &Path) {
     );
 }
 
-async fn a_restart_forgets_nothing(network: Network, device: &Path, id: &str) {
+async fn a_restart_forgets_nothing(mut network: Network, device: &Path, id: &str) {
     let version = network.version().await;
     let data = network.data().to_owned();
-    let folder = network.folder;
-    network.up.stop().await;
+    for gateway in network.gateways.drain(..) {
+        gateway.kill().await;
+    }
+    for door in &mut network.doors {
+        door.set(Fault::Stopped).await;
+    }
+    let Network { folder, up, .. } = network;
+    up.stop().await;
 
-    // Nothing of the network runs now: what verifies, verifies offline.
-    let verified = postern(device, &["verify", data.join("site").to_str().unwrap()]).await;
+    // Nothing of the network runs now, and where the system allows it there is no network at all.
+    let site = data.join("site");
+    let verify = postern_command(device, &["verify", site.to_str().unwrap()]);
+    let (ok, verified) = run(without_network(verify).await).await;
+    assert!(ok, "{verified}");
     assert_eq!(verified["version"], version, "{verified}");
 
     let up = Up::start(&data, &[]).await;

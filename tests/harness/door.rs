@@ -1,5 +1,6 @@
-//! A front door that serves a folder as a CDN would, and fails as it is told.
+//! A front door that serves a folder as a CDN would, with entity tags, and fails as it is told.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -7,10 +8,14 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::{ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+/// Why a lock is never poisoned.
+const HELD: &str = "no test panics while it holds it";
 
 /// How a door fails.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,7 +37,19 @@ pub struct Door {
     site: PathBuf,
     port: u16,
     fault: Arc<Mutex<Fault>>,
+    answers: Arc<Mutex<Vec<Answered>>>,
     server: Option<JoinHandle<()>>,
+}
+
+/// What a door answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answered {
+    /// The path that was asked for.
+    pub path: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// How many bytes the body had.
+    pub bytes: usize,
 }
 
 impl Door {
@@ -44,6 +61,7 @@ impl Door {
             site: site.to_owned(),
             port,
             fault: Arc::new(Mutex::new(Fault::None)),
+            answers: Arc::default(),
             server: None,
         };
         door.serve(listener);
@@ -53,6 +71,12 @@ impl Door {
     /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What it answered since this was asked last.
+    pub fn take_answers(&self) -> Vec<Answered> {
+        let mut answers = self.answers.lock().expect(HELD);
+        std::mem::take(&mut answers)
     }
 
     /// From now on it fails so.
@@ -67,13 +91,14 @@ impl Door {
             let listener = listen(self.port).await;
             self.serve(listener);
         }
-        *self.fault.lock().expect("no test panics while it holds it") = fault;
+        *self.fault.lock().expect(HELD) = fault;
     }
 
     fn serve(&mut self, listener: TcpListener) {
         let state = Served {
             site: self.site.clone(),
             fault: self.fault.clone(),
+            answers: self.answers.clone(),
         };
         let router = Router::new().fallback(answer).with_state(state);
         self.server = Some(tokio::spawn(async move {
@@ -94,14 +119,11 @@ async fn listen(port: u16) -> TcpListener {
 struct Served {
     site: PathBuf,
     fault: Arc<Mutex<Fault>>,
+    answers: Arc<Mutex<Vec<Answered>>>,
 }
 
 async fn answer(State(served): State<Served>, request: Request<Body>) -> Response {
-    let fault = served
-        .fault
-        .lock()
-        .expect("no test panics while it holds it")
-        .clone();
+    let fault = served.fault.lock().expect(HELD).clone();
     let site = match &fault {
         Fault::Older(copy) => copy,
         _ => &served.site,
@@ -109,14 +131,37 @@ async fn answer(State(served): State<Served>, request: Request<Body>) -> Respons
     if fault == Fault::Silent {
         std::future::pending::<()>().await;
     }
-    let path = request.uri().path().trim_start_matches('/');
-    let Ok(mut bytes) = tokio::fs::read(site.join(path)).await else {
-        return StatusCode::NOT_FOUND.into_response();
+    let path = request.uri().path().trim_start_matches('/').to_owned();
+    let file = tokio::fs::read(site.join(&path)).await.ok();
+    let (status, etag, bytes) = match file {
+        None => (StatusCode::NOT_FOUND, None, Vec::new()),
+        Some(mut bytes) => {
+            if fault == Fault::Altered {
+                alter(&mut bytes);
+            }
+            let etag = entity_tag(&bytes);
+            if request.headers().get(IF_NONE_MATCH) == Some(&etag) {
+                (StatusCode::NOT_MODIFIED, Some(etag), Vec::new())
+            } else {
+                (StatusCode::OK, Some(etag), bytes)
+            }
+        }
     };
-    if fault == Fault::Altered {
-        alter(&mut bytes);
-    }
-    bytes.into_response()
+    served.answers.lock().expect(HELD).push(Answered {
+        path,
+        status: status.as_u16(),
+        bytes: bytes.len(),
+    });
+    let headers: HeaderMap = etag.into_iter().map(|etag| (ETAG, etag)).collect();
+    (status, headers, bytes).into_response()
+}
+
+/// A tag that is another for every other content. A door of a test needs no more than that.
+fn entity_tag(bytes: &[u8]) -> HeaderValue {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let tag = format!("\"{:016x}\"", hasher.finish());
+    HeaderValue::from_str(&tag).expect("hexadecimal is plain")
 }
 
 /// Changes one digit of the timestamp's year of expiry: the file is as well-formed as before.

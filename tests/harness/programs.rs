@@ -8,33 +8,31 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// The path of a program of this workspace, which is built first if it is not.
+/// The path of a program of this workspace, built first in the profile of the test itself.
 pub fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let built = std::process::Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--bins",
-                "-p",
-                "postern",
-                "-p",
-                "posternctl",
-            ])
-            .args(["-p", "postern-gateway", "--manifest-path"])
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the programs do not build");
-        // target/debug/deps/<test> → target/debug
-        let test = std::env::current_exe().expect("a test knows its own path");
-        test.ancestors()
-            .nth(2)
-            .expect("tests are two folders deep")
-            .to_owned()
-    });
-    folder.join(name)
+    FOLDER.get_or_init(build).join(name)
+}
+
+/// Builds the programs and gives their folder.
+fn build() -> PathBuf {
+    // target/debug/deps/<test> → target/debug
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.ancestors().nth(2).expect("tests are two folders deep");
+    let of_profile = folder.file_name().and_then(|name| name.to_str());
+    // The profile dev has a folder of another name (the Cargo book, "Profiles").
+    let profile = match of_profile.expect("a profile's folder has a plain name") {
+        "debug" => "dev",
+        name => name,
+    };
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--bins", "--profile", profile]);
+    cargo.args(["-p", "postern", "-p", "posternctl", "-p", "postern-gateway"]);
+    cargo.arg("--manifest-path");
+    cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+    let built = cargo.status().expect("cargo runs");
+    assert!(built.success(), "the programs do not build");
+    folder.to_owned()
 }
 
 /// Runs `posternctl --json` on the data folder and gives its document.
@@ -73,6 +71,24 @@ pub fn postern_command(device: &Path, arguments: &[&str]) -> Command {
         .arg("--json")
         .args(arguments);
     command
+}
+
+/// The command in a namespace without any network, where this process may make one (root on
+/// Linux); the command itself elsewhere.
+pub async fn without_network(command: Command) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.arg("--net");
+    let works = Command::new("unshare")
+        .args(["--net", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .await;
+    if !works.is_ok_and(|status| status.success()) {
+        return command;
+    }
+    let command = command.as_std();
+    unshare.arg(command.get_program()).args(command.get_args());
+    unshare
 }
 
 /// Runs a command and reads what it prints as one JSON document.

@@ -1,8 +1,10 @@
-//! The function `admin`: what operators see and do. Every route asks for an operator's key.
+//! The function `admin`: what operators see and do. Every route asks for an operator's key, and
+//! reads path, query and body only then.
 //!
 //! | route | what |
 //! |---|---|
 //! | `POST`, `GET /v1/admin/invites` | [`control::invites`] |
+//! | `POST /v1/admin/invites/{id}/withdrawal` | [`control::invites::withdraw`] |
 //! | `GET /v1/admin/devices` | [`control::devices::list`] |
 //! | `POST /v1/admin/devices/{id}/revocation` | [`control::devices::revoke`] |
 //! | `POST`, `GET /v1/admin/gateways` | [`control::gateways`] |
@@ -16,27 +18,32 @@ mod policy;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::admin::{self, CatalogView, GatewayView, InviteView, List, ListQuery};
+use api::admin::{self, AuditQuery, CatalogView, GatewayView, InviteView, List, ListQuery};
 use api::policy::{EXPLANATION, POLICY};
 use api::{Kind, Problem};
-use axum::extract::{FromRef, FromRequest, Path, Query, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use control::Context;
 use edge::{Edge, Failure, Signed};
-use model::{Actor, AuditEvent, Device, DeviceId, Gateway, IdentityKey, Invite, id};
+use model::{
+    Actor, AuditEvent, Device, DeviceId, Gateway, IdentityKey, Invite, InviteId, Limits, id,
+};
 
 /// What the routes stand on.
 #[derive(Clone, FromRef)]
 struct Admin {
     edge: Edge,
     operators: Arc<BTreeSet<IdentityKey>>,
+    limits: Arc<Limits>,
 }
 
-/// The routes; only the holders of the keys in `operators` may use them.
-pub fn routes(edge: Edge, operators: BTreeSet<IdentityKey>) -> Router {
+/// The routes; only the holders of the keys in `operators` may use them. What they make must lie
+/// within the signed `limits`: anything else could never work.
+pub fn routes(edge: Edge, operators: BTreeSet<IdentityKey>, limits: Arc<Limits>) -> Router {
     Router::new()
         .route(admin::INVITES, post(create_invite).get(list_invites))
+        .route("/v1/admin/invites/{id}/withdrawal", post(withdraw))
         .route(admin::DEVICES, get(list_devices))
         .route("/v1/admin/devices/{id}/revocation", post(revoke))
         .route(admin::GATEWAYS, post(create_gateway).get(list_gateways))
@@ -47,6 +54,7 @@ pub fn routes(edge: Edge, operators: BTreeSet<IdentityKey>) -> Router {
         .with_state(Admin {
             edge,
             operators: Arc::new(operators),
+            limits,
         })
 }
 
@@ -55,6 +63,7 @@ struct ByOperator {
     request: Signed,
     actor: Actor,
     edge: Edge,
+    limits: Arc<Limits>,
 }
 
 impl ByOperator {
@@ -77,41 +86,44 @@ impl FromRequest<Admin> for ByOperator {
             request,
             actor,
             edge: state.edge.clone(),
+            limits: Arc::clone(&state.limits),
         })
     }
 }
 
 async fn create_invite(by: ByOperator) -> Result<Json<Invite>, Failure> {
     let new = by.request.json()?;
-    let invite = control::invites::create(&by.context(), &by.actor, new).await?;
+    let invite = control::invites::create(&by.context(), &by.limits, &by.actor, new).await?;
     Ok(Json(invite))
 }
 
-async fn list_invites(
-    query: Query<ListQuery>,
-    by: ByOperator,
-) -> Result<Json<List<InviteView>>, Failure> {
+async fn list_invites(by: ByOperator) -> Result<Json<List<InviteView>>, Failure> {
+    let query: ListQuery = by.request.query()?;
     let (items, next) = control::invites::list(&by.context(), query.after.as_deref()).await?;
     Ok(Json(List { items, next }))
 }
 
-async fn list_devices(
-    query: Query<ListQuery>,
-    by: ByOperator,
-) -> Result<Json<List<Device>>, Failure> {
+async fn withdraw(by: ByOperator) -> Result<Json<Invite>, Failure> {
+    let id: InviteId = by.request.id()?;
+    let invite = control::invites::withdraw(&by.context(), &by.actor, &id).await?;
+    Ok(Json(invite))
+}
+
+async fn list_devices(by: ByOperator) -> Result<Json<List<Device>>, Failure> {
+    let query: ListQuery = by.request.query()?;
     let (items, next) = control::devices::list(&by.context(), query.after.as_deref()).await?;
     Ok(Json(List { items, next }))
 }
 
-async fn revoke(id: Path<String>, by: ByOperator) -> Result<Json<Device>, Failure> {
-    let id: DeviceId = edge::parse(&id)?;
+async fn revoke(by: ByOperator) -> Result<Json<Device>, Failure> {
+    let id: DeviceId = by.request.id()?;
     let device = control::devices::revoke(&by.context(), &by.actor, &id).await?;
     Ok(Json(device))
 }
 
 async fn create_gateway(by: ByOperator) -> Result<Json<Gateway>, Failure> {
     let new = by.request.json()?;
-    let gateway = control::gateways::create(&by.context(), &by.actor, new).await?;
+    let gateway = control::gateways::create(&by.context(), &by.limits, &by.actor, new).await?;
     Ok(Json(gateway))
 }
 
@@ -139,10 +151,8 @@ async fn show_catalog(by: ByOperator) -> Result<Json<CatalogView>, Failure> {
     }))
 }
 
-async fn list_audit(
-    query: Query<admin::AuditQuery>,
-    by: ByOperator,
-) -> Result<Json<List<AuditEvent>>, Failure> {
+async fn list_audit(by: ByOperator) -> Result<Json<List<AuditEvent>>, Failure> {
+    let query: AuditQuery = by.request.query()?;
     let context = by.context();
     let today = control::audit::day_of(context.moment.now);
     let day = query.day.unwrap_or(today);

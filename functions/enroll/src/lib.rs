@@ -6,7 +6,7 @@
 //! | `GET /v1/devices/{id}` | that device | [`control::devices::show`] |
 
 use api::enroll::{DeviceAnswer, ENROLL, EnrollRequest};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use edge::{Edge, Failure, Signed};
@@ -27,12 +27,8 @@ async fn enroll(State(edge): State<Edge>, request: Signed) -> Result<Json<Device
     Ok(Json(answer))
 }
 
-async fn show(
-    State(edge): State<Edge>,
-    id: Path<String>,
-    request: Signed,
-) -> Result<Json<DeviceAnswer>, Failure> {
-    let id: DeviceId = edge::parse(&id)?;
+async fn show(State(edge): State<Edge>, request: Signed) -> Result<Json<DeviceAnswer>, Failure> {
+    let id: DeviceId = request.id()?;
     let context = edge.context(request.moment);
     let answer = control::devices::show(&context, request.signer, &id).await?;
     Ok(Json(answer))

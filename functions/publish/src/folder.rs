@@ -25,7 +25,7 @@ impl Folder {
     /// The mirror `name` in the folder `root`, which is made if it is not there.
     pub fn new(name: impl Into<String>, root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
-        fs::create_dir_all(&root)?;
+        make_folders(&root)?;
         Ok(Self {
             name: name.into(),
             root,
@@ -130,7 +130,7 @@ fn lock(root: &Path) -> Result<File, MirrorError> {
 fn write(root: &Path, file: &Path, bytes: &[u8]) -> Result<(), MirrorError> {
     let parent = file.parent().unwrap_or(root);
     let put = || {
-        fs::create_dir_all(parent)?;
+        make_folders(parent)?;
         // Under the lock there is one writer, so that one name serves all.
         let temporary = root.join(".new");
         let mut new = File::create(&temporary)?;
@@ -140,6 +140,25 @@ fn write(root: &Path, file: &Path, bytes: &[u8]) -> Result<(), MirrorError> {
         File::open(parent)?.sync_all()
     };
     put().map_err(|error: io::Error| failed(file, &error))
+}
+
+/// Makes `folder` and those above it that are not there, and syncs the entry of each: a file is not
+/// kept before all folders on the way to it are.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = match folder.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    make_folders(above)?;
+    match fs::create_dir(folder) {
+        Ok(()) => File::open(above)?.sync_all(),
+        // Another process was faster, and syncs it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn failed(file: &Path, error: &io::Error) -> MirrorError {
@@ -192,6 +211,18 @@ mod tests {
         folder.create("1.root.json", b"x").await.unwrap();
         let error = folder.create("1.root.json", b"y").await.unwrap_err();
         assert!(matches!(error, MirrorError::Changed(_)));
+    }
+
+    #[tokio::test]
+    async fn folders_on_the_way_to_a_file_are_made_and_what_is_in_their_place_is_an_error() {
+        let (temporary, folder) = folder();
+        folder.create("bundles/1/cohort/x", b"x").await.unwrap();
+        assert!(folder.get("bundles/1/cohort/x").await.unwrap().is_some());
+        Folder::new("again", temporary.path().join("a/b/c")).unwrap();
+
+        let through_a_file = folder.create("bundles/1/cohort/x/y", b"y").await;
+
+        assert!(matches!(through_a_file, Err(MirrorError::Unavailable(_))));
     }
 
     #[tokio::test]

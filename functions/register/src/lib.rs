@@ -13,7 +13,7 @@ use std::sync::Arc;
 use api::register::{HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest};
 use api::roster::RosterRequest;
 use api::{Kind, Problem};
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -41,10 +41,9 @@ pub fn routes(edge: Edge, config_key: Arc<SigningKey>) -> Router {
 
 async fn register(
     State(edge): State<Edge>,
-    id: Path<String>,
     request: Signed,
 ) -> Result<Json<RegisterAnswer>, Failure> {
-    let id: GatewayId = edge::parse(&id)?;
+    let id: GatewayId = request.id()?;
     let body: RegisterRequest = request.json()?;
     let context = edge.context(request.moment);
     let answer = control::gateways::register(&context, request.signer, &id, &body).await?;
@@ -53,33 +52,24 @@ async fn register(
 
 async fn heartbeat(
     State(edge): State<Edge>,
-    id: Path<String>,
     request: Signed,
 ) -> Result<Json<HeartbeatAnswer>, Failure> {
-    let id: GatewayId = edge::parse(&id)?;
+    let id: GatewayId = request.id()?;
     let body: HeartbeatRequest = request.json()?;
     let context = edge.context(request.moment);
     let answer = control::gateways::heartbeat(&context, request.signer, &id, &body).await?;
     Ok(Json(answer))
 }
 
-async fn config(
-    State(register): State<Register>,
-    id: Path<String>,
-    request: Signed,
-) -> Result<Response, Failure> {
-    let id: GatewayId = edge::parse(&id)?;
+async fn config(State(register): State<Register>, request: Signed) -> Result<Response, Failure> {
+    let id: GatewayId = request.id()?;
     let context = register.edge.context(request.moment);
     let config = control::gateways::config(&context, request.signer, &id).await?;
     sign(&register, &config)
 }
 
-async fn roster(
-    State(register): State<Register>,
-    id: Path<String>,
-    request: Signed,
-) -> Result<Response, Failure> {
-    let id: GatewayId = edge::parse(&id)?;
+async fn roster(State(register): State<Register>, request: Signed) -> Result<Response, Failure> {
+    let id: GatewayId = request.id()?;
     let body: RosterRequest = request.json()?;
     let context = register.edge.context(request.moment);
     let part = control::roster::pull(&context, request.signer, &id, &body).await?;

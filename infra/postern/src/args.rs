@@ -66,8 +66,8 @@ pub enum Command {
         /// Start from this invite's root (text, file or -) instead of this device's trust
         #[arg(long, value_name = "INVITE")]
         invite: Option<String>,
-        /// Check this catalog [default: the device's, or the one that the bundle's place names]
-        #[arg(long, value_name = "COHORT")]
+        /// Insist on this catalog [default: check every one that is there]
+        #[arg(long, value_name = "CATALOG")]
         catalog: Option<CatalogName>,
     },
 }

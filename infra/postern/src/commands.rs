@@ -9,6 +9,7 @@ use client::device::RANDOM_BYTES;
 use client::doors::Options;
 use client::select::Request;
 use client::status::{Online, Status};
+use client::text::plain;
 use client::{Clock, Context, Error, Locked, Web, decisions, enroll, file, select, status, sync};
 use client::{tunnel, verify};
 use jiff::Timestamp;
@@ -120,7 +121,8 @@ async fn run_enroll(path: &Path, invite: &str) -> Result<Done, Error> {
         Err(error) => {
             let _ = writeln!(
                 text,
-                "The first sync did not work: {error}\nNext: postern sync"
+                "The first sync did not work: {}\nNext: postern sync",
+                plain(&error.to_string())
             );
             crate::output::error_json(error)
         }
@@ -183,7 +185,10 @@ async fn run_select(path: &Path, request: Request) -> Result<Done, Error> {
         let _ = writeln!(
             text,
             "{}: {} in {} ({})",
-            gateway.role, gateway.id, gateway.region, chosen.why
+            gateway.role,
+            gateway.id,
+            plain(&gateway.region),
+            chosen.why
         );
     }
     if report.catalog.is_stale() {
@@ -265,8 +270,12 @@ fn run_verify(
         report.version,
         report.standing
     );
-    if let (Some(catalog), Some(gateways)) = (&report.catalog, report.gateways) {
+    let _ = writeln!(text, "Checked {} files.", report.files);
+    for verify::Listed { catalog, gateways } in &report.catalogs {
         let _ = writeln!(text, "The catalog '{catalog}' lists {gateways} gateways.");
+    }
+    if report.catalogs.is_empty() {
+        text += "It holds no catalog: it is for gateways.\n";
     }
     push_skipped(&mut text, &report.skipped);
     Done::new(text, &report)
@@ -302,7 +311,7 @@ fn sync_text(report: &sync::Report) -> String {
     );
     for outcome in &report.outcomes {
         if outcome.door != report.door {
-            let _ = writeln!(text, "  {}", outcome.text());
+            let _ = writeln!(text, "  {}", plain(&outcome.text()));
         }
     }
     if report.stale {
@@ -314,14 +323,14 @@ fn sync_text(report: &sync::Report) -> String {
 
 fn push_skipped(text: &mut String, skipped: &[String]) {
     for line in skipped {
-        let _ = writeln!(text, "  left out: {line}");
+        let _ = writeln!(text, "  left out: {}", plain(line));
     }
 }
 
 fn status_text(status: &Status) -> String {
     let mut text = format!("device   {} in {}\n", status.device, status.network);
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<8} {value}");
+        let _ = writeln!(text, "{name:<8} {}", plain(&value));
     };
     match (&status.cohort, &status.addresses) {
         (Some(cohort), Some(addresses)) => {
@@ -337,15 +346,19 @@ fn status_text(status: &Status) -> String {
         }
         _ => line("enrolled", "not yet: run postern enroll again".to_owned()),
     }
-    match &status.catalog {
-        Some(catalog) => line(
+    match (&status.catalog, &status.damaged) {
+        (Some(catalog), _) => line(
             "catalog",
             format!(
                 "version {}, {} gateways, {}",
                 catalog.version, catalog.gateways, catalog.standing
             ),
         ),
-        None => line("catalog", "none yet: run postern sync".to_owned()),
+        (None, Some(why)) => line(
+            "catalog",
+            format!("damaged ({why}): run postern sync, which fetches it anew"),
+        ),
+        (None, None) => line("catalog", "none yet: run postern sync".to_owned()),
     }
     match &status.selection {
         Some(selection) => {
@@ -357,9 +370,11 @@ fn status_text(status: &Status) -> String {
         None => line("gateways", "none selected: run postern select".to_owned()),
     }
     for (door, history) in &status.doors {
-        let time = history
-            .rtt_ms
-            .map_or("never measured".to_owned(), |ms| format!("{ms} ms"));
+        let time = match history.rtt_ms {
+            None => "never measured".to_owned(),
+            Some(0) => "under 1 ms".to_owned(),
+            Some(ms) => format!("{ms} ms"),
+        };
         let failures = match history.failures {
             0 => String::new(),
             failures => format!(", failed {failures} times in a row"),
@@ -377,4 +392,44 @@ fn status_text(status: &Status) -> String {
         Some(Online::Error { message, .. }) => line("online", message.clone()),
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use client::Device;
+    use model::{FirstContact, FrontDoor, RootPin};
+
+    use super::*;
+
+    #[test]
+    fn a_status_says_under_1_ms_and_what_is_damaged_and_obeys_nobody() {
+        let door = "http://127.0.0.1:1/\u{1b}[2J".to_owned();
+        let contact = FirstContact {
+            network: "n-abcdefgh".parse().unwrap(),
+            root: RootPin {
+                version: 1,
+                sha256: "0".repeat(64),
+            },
+            front_doors: vec![FrontDoor {
+                url: door.clone(),
+                fallback: Vec::new(),
+            }],
+            control: Vec::new(),
+        };
+        let invite = InviteText {
+            contact,
+            secret: [1; 16],
+        };
+        let mut device = Device::new(&invite, &[7; RANDOM_BYTES]);
+        let memory = device.doors.entry(door).or_default();
+        memory.history.rtt_ms = Some(0);
+        let mut status = status::status(&device, Timestamp::UNIX_EPOCH).unwrap();
+        status.damaged = Some("altered".to_owned());
+
+        let text = status_text(&status);
+
+        assert!(text.contains("1/\u{fffd}[2J (under 1 ms)"), "{text}");
+        assert!(text.contains("catalog  damaged (altered)"), "{text}");
+        assert!(!text.contains('\u{1b}'));
+    }
 }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use client::Error;
+use client::text::{plain, plain_lines};
 use serde_json::{Value, json};
 
 use crate::commands::Done;
@@ -13,7 +14,7 @@ pub fn done(done: &Done, json: bool) -> ExitCode {
     let printed = if json {
         print(&format!("{:#}\n", done.json))
     } else {
-        print(&done.text)
+        print(&plain_lines(&done.text))
     };
     match (printed, done.failed) {
         (ExitCode::SUCCESS, true) => ExitCode::FAILURE,
@@ -26,7 +27,7 @@ pub fn failed(error: &Error, json: bool) -> ExitCode {
     if json {
         let _failed_anyway = print(&format!("{:#}\n", error_json(error)));
     } else {
-        eprintln!("postern: {error}");
+        eprintln!("postern: {}", plain(&error.to_string()));
     }
     ExitCode::FAILURE
 }

@@ -8,13 +8,14 @@
 //! offline/          what the offline keys have signed
 //! state.sqlite      the state
 //! site/             the signed repository, as front doors serve it
-//! gateways/         the agents that `up` runs
+//! gateways/<n>/     the agents that `up` runs: the plan of each, and its keys
 //! invite            the invite that `up` shows
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,8 +39,12 @@ pub struct Settings {
     pub schema: String,
     /// What every function knows.
     pub network: Network,
-    /// Ports on loopback that `up` listens on.
+    /// The address that `up` listens on.
+    pub listen: IpAddr,
+    /// The ports that `up` listens on.
     pub ports: Ports,
+    /// How many gateways `up` runs on this machine.
+    pub gateways: u8,
     /// Base URLs of the control plane, as invites name them.
     pub control: Vec<String>,
     /// Front doors, as invites and catalogs name them.
@@ -48,7 +53,7 @@ pub struct Settings {
     pub operators: Vec<IdentityKey>,
 }
 
-/// Ports on loopback.
+/// Ports of one machine.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Ports {
     /// The control plane's.
@@ -77,6 +82,24 @@ impl Folder {
     /// A place in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
+    }
+
+    /// Takes the folder for this process alone, until the file is dropped; makes it if needed.
+    pub fn lock(&self) -> anyhow::Result<File> {
+        fs::create_dir_all(&self.root).with_context(|| self.root.display().to_string())?;
+        let path = self.path(".lock");
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.with_context(|| path.display().to_string())?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another 'posternctl up' or 'init' works in {}: stop it first",
+                self.root.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| path.display().to_string())
+            }
+        }
     }
 
     /// Whether `init` finished here.

@@ -5,9 +5,9 @@
 //! `network.json`, so that an `init` that was interrupted can simply be run again.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use api::IdentitySecret;
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
@@ -29,17 +29,30 @@ const OFFLINE_KEYS: usize = 3;
 const OFFLINE_THRESHOLD: u32 = 2;
 /// The cohort that a network starts with.
 const COHORT: &str = "default";
+/// The first port, if none is asked for.
+pub const DEFAULT_PORT: u16 = 7700;
+/// Seconds between heartbeats, if nothing else is asked for.
+pub const DEFAULT_HEARTBEAT: u32 = 5;
 
 /// How the network shall be.
 #[derive(Args, Clone)]
 pub struct Options {
-    /// The first of four ports in a row on loopback (control plane, then three front doors); 0
-    /// takes free ones. They stay for the network's life.
-    #[arg(long, default_value_t = 7700)]
-    port: u16,
+    /// The first of four ports in a row (control plane, then three front doors); 0 takes free ones.
+    /// They stay for the network's life.
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    pub port: u16,
+    /// The address that `up` listens on.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub listen: IpAddr,
+    /// How many gateways `up` runs on this machine, half of them ingress, half egress.
+    #[arg(long, default_value_t = 0)]
+    pub gateways: u8,
+    /// A URL at which others reach the control plane, if it is not this machine's own (repeatable).
+    #[arg(long, value_name = "URL")]
+    control: Vec<String>,
     /// Seconds from one heartbeat of a gateway to the next.
-    #[arg(long, default_value_t = 5)]
-    heartbeat: u32,
+    #[arg(long, default_value_t = DEFAULT_HEARTBEAT)]
+    pub heartbeat: u32,
     /// A front door's URL, where others than this machine's own serve the repository (repeatable).
     #[arg(long = "door", value_name = "URL")]
     doors: Vec<String>,
@@ -60,32 +73,33 @@ pub struct Options {
 
 /// Makes the network in `data`.
 pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
+    let _lock = data.lock()?;
     if data.is_made() {
         bail!(
             "{} holds a network already: name another folder with --data",
             data.root().display()
         );
     }
-    let settings = make(data, options)?;
+    // Bound to learn that they are free, and let go for `up`.
+    let ports = bind(options.listen, options.port)?.ports()?;
+    let settings = make(data, options, ports)?;
     if json {
         let line = serde_json::json!({"network": settings.network.id, "data": data.root()});
-        println!("{line}");
+        say!("{line}");
     } else {
-        println!(
+        say!(
             "Made the network {} in {}.",
             settings.network.id,
             data.root().display()
         );
-        println!(
-            "Its offline keys are in keys/offline: move them to a safe place, off this machine."
-        );
+        say!("Its offline keys are in keys/offline: move them to a safe place, off this machine.");
     }
     Ok(())
 }
 
-/// Makes the network and returns its settings.
-pub fn make(data: &Folder, options: &Options) -> anyhow::Result<Settings> {
-    let settings = settings(options)?;
+/// Makes the network in `data`, whose lock the caller holds, and returns its settings.
+pub fn make(data: &Folder, options: &Options, ports: Ports) -> anyhow::Result<Settings> {
+    let settings = settings(options, ports)?;
     let operator = IdentitySecret::from_seed(random()?);
     let settings = Settings {
         operators: vec![operator.public()],
@@ -127,7 +141,7 @@ pub fn make(data: &Folder, options: &Options) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-fn settings(options: &Options) -> anyhow::Result<Settings> {
+fn settings(options: &Options, ports: Ports) -> anyhow::Result<Settings> {
     let timing = Timing {
         heartbeat: options.heartbeat,
         ..Timing::default()
@@ -140,17 +154,21 @@ fn settings(options: &Options) -> anyhow::Result<Settings> {
         }
         _ => AddressPools::default_with(random()?),
     };
-    let ports = ports(options.port)?;
-    let local = |port: &u16| format!("http://127.0.0.1:{port}");
-    let doors = if options.doors.is_empty() {
-        ports.doors.iter().map(local).collect()
-    } else {
-        options
-            .doors
+    if options.listen.is_unspecified() && (options.control.is_empty() || options.doors.is_empty()) {
+        bail!(
+            "--listen {} needs --control URL and --door URL: how others reach it",
+            options.listen
+        );
+    }
+    let own = |port: &u16| format!("http://{}", SocketAddr::new(options.listen, *port));
+    let urls = |given: &[String], own: Vec<String>| {
+        let given: Vec<String> = given
             .iter()
             .map(|url| url.trim_end_matches('/').to_owned())
-            .collect::<Vec<_>>()
+            .collect();
+        if given.is_empty() { own } else { given }
     };
+    let doors = urls(&options.doors, ports.doors.iter().map(own).collect());
     Ok(Settings {
         schema: SCHEMA.to_owned(),
         network: Network {
@@ -158,7 +176,7 @@ fn settings(options: &Options) -> anyhow::Result<Settings> {
             pools,
             timing,
         },
-        control: vec![local(&ports.control)],
+        control: urls(&options.control, vec![own(&ports.control)]),
         front_doors: doors
             .into_iter()
             .map(|url| FrontDoor {
@@ -166,33 +184,61 @@ fn settings(options: &Options) -> anyhow::Result<Settings> {
                 fallback: Vec::new(),
             })
             .collect(),
+        listen: options.listen,
         ports,
+        gateways: options.gateways,
         operators: Vec::new(),
     })
 }
 
-/// Four ports: in a row from `first`, or free ones.
-fn ports(first: u16) -> anyhow::Result<Ports> {
-    if first > 0 {
-        let Some(_) = first.checked_add(3) else {
-            bail!("--port must leave room for four ports");
-        };
-        return Ok(Ports {
-            control: first,
-            doors: [first + 1, first + 2, first + 3],
-        });
+/// The sockets that `up` listens on.
+pub struct Listeners {
+    /// The control plane's.
+    pub control: TcpListener,
+    /// The three front doors'.
+    pub doors: [TcpListener; 3],
+}
+
+impl Listeners {
+    /// Their ports.
+    pub fn ports(&self) -> anyhow::Result<Ports> {
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        let [one, two, three] = &self.doors;
+        Ok(Ports {
+            control: port(&self.control)?,
+            doors: [port(one)?, port(two)?, port(three)?],
+        })
     }
-    // All four are held until all are known, so that they differ.
-    let held: Vec<TcpListener> = (0..4)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<_, _>>()?;
-    let ports: Vec<u16> = held
-        .iter()
-        .map(|held| held.local_addr().map(|a| a.port()))
-        .collect::<Result<_, _>>()?;
-    Ok(Ports {
-        control: ports[0],
-        doors: [ports[1], ports[2], ports[3]],
+}
+
+/// Binds four ports in a row from `first`, or four free ones if it is 0.
+pub fn bind(listen: IpAddr, first: u16) -> anyhow::Result<Listeners> {
+    if first > u16::MAX - 3 {
+        bail!("--port must leave room for four ports");
+    }
+    let nth = |n: u16| if first == 0 { 0 } else { first + n };
+    bind_to(
+        listen,
+        &Ports {
+            control: nth(0),
+            doors: [nth(1), nth(2), nth(3)],
+        },
+    )
+}
+
+/// Binds just these ports.
+pub fn bind_to(listen: IpAddr, ports: &Ports) -> anyhow::Result<Listeners> {
+    let bind = |port: u16| -> anyhow::Result<TcpListener> {
+        let address = SocketAddr::new(listen, port);
+        let listener = TcpListener::bind(address)
+            .with_context(|| format!("{address} cannot be listened on: stop what listens there"))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    let [one, two, three] = ports.doors;
+    Ok(Listeners {
+        control: bind(ports.control)?,
+        doors: [bind(one)?, bind(two)?, bind(three)?],
     })
 }
 
@@ -270,17 +316,22 @@ fn signers(keys: &[SigningKey]) -> Vec<&SigningKey> {
     keys.iter().take(OFFLINE_THRESHOLD as usize).collect()
 }
 
-/// The options of a network that `up` makes by itself.
-pub fn defaults(port: u16, heartbeat: u32) -> Options {
-    Options {
-        port,
-        heartbeat,
-        doors: Vec::new(),
-        gateway_networks: vec![IpNet::V4(Ipv4Net::new_assert(
-            Ipv4Addr::new(127, 0, 0, 0),
-            8,
-        ))],
-        outer_pool: None,
-        inner_pool: None,
+impl Options {
+    /// The options of a network that `up` makes by itself.
+    pub fn local(port: u16, heartbeat: u32, gateways: u8) -> Self {
+        Self {
+            port,
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            gateways,
+            control: Vec::new(),
+            heartbeat,
+            doors: Vec::new(),
+            gateway_networks: vec![IpNet::V4(Ipv4Net::new_assert(
+                Ipv4Addr::new(127, 0, 0, 0),
+                8,
+            ))],
+            outer_pool: None,
+            inner_pool: None,
+        }
     }
 }

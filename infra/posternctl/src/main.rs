@@ -1,5 +1,11 @@
 //! `posternctl`: what operators run. Thin: arguments in, calls to the libraries, texts out.
 
+/// Prints a line, as `println!` does. A reader that has closed its end (`| head -1`) has seen
+/// enough: that ends the program and is no failure.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::print(format_args!($($text)*)) };
+}
+
 mod data;
 mod init;
 mod policy;
@@ -69,14 +75,12 @@ async fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    // Nothing else in this program installs one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let json = arguments.json;
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if json {
-                println!(
+                say!(
                     "{}",
                     serde_json::json!({"error": {"message": format!("{error:#}")}})
                 );
@@ -104,6 +108,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Catalog => show::catalog(&data, json).await,
         Command::Policy { action } => policy::run(&data, action, json).await,
         Command::Audit(options) => show::audit(&data, &options, json).await,
+    }
+}
+
+/// What [`say!`] does.
+fn print(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("posternctl: this could not be printed: {error}");
     }
 }
 

@@ -105,10 +105,10 @@ async fn apply(data: &Folder, options: &ApplyOptions, json: bool) -> anyhow::Res
     };
     let view: PolicyView = remote.put(POLICY, &request).await?;
     if json {
-        println!("{}", serde_json::to_string(&view)?);
+        say!("{}", serde_json::to_string(&view)?);
         return Ok(());
     }
-    println!(
+    say!(
         "Version {} is in force. Gateways follow with their next heartbeat, catalogs when they \
          are published next.",
         view.version
@@ -119,14 +119,14 @@ async fn apply(data: &Folder, options: &ApplyOptions, json: bool) -> anyhow::Res
 async fn show(data: &Folder, json: bool) -> anyhow::Result<()> {
     let view: PolicyView = Remote::open(data)?.get(POLICY).await?;
     if json {
-        println!("{}", serde_json::to_string(&view)?);
+        say!("{}", serde_json::to_string(&view)?);
         return Ok(());
     }
     match view.applied_at {
         Some(at) => eprintln!("Version {}, applied at {at:.0}:", view.version),
         None => eprintln!("The default policy; none was applied yet:"),
     }
-    println!("{}", serde_json::to_string_pretty(&view.policy)?);
+    say!("{}", serde_json::to_string_pretty(&view.policy)?);
     Ok(())
 }
 
@@ -149,7 +149,7 @@ async fn explain(data: &Folder, options: ExplainOptions, json: bool) -> anyhow::
     let remote = Remote::open(data)?;
     let explanation: Explanation = remote.post(EXPLANATION, &request).await?;
     if json {
-        println!("{}", serde_json::to_string(&explanation)?);
+        say!("{}", serde_json::to_string(&explanation)?);
         return Ok(());
     }
     print(&explanation);
@@ -158,7 +158,7 @@ async fn explain(data: &Folder, options: ExplainOptions, json: bool) -> anyhow::
 
 fn print(explanation: &Explanation) {
     let tags: Vec<_> = explanation.tags.iter().map(Tag::as_str).collect();
-    println!(
+    say!(
         "Policy version {}; cohort {}; tags {}; catalog {}.",
         explanation.policy_version,
         explanation.cohort,
@@ -170,22 +170,22 @@ fn print(explanation: &Explanation) {
         explanation.catalog
     );
     if explanation.revoked {
-        println!("The device was revoked: no gateway lets it in, whatever the policy says.");
+        say!("The device was revoked: no gateway lets it in, whatever the policy says.");
     }
     if explanation.decisions.is_empty() {
-        println!("There is no such gateway.");
+        say!("There is no such gateway.");
     }
     for decision in &explanation.decisions {
         let count = decision.gateways.len();
         let plural = if count == 1 { "" } else { "s" };
-        println!(
+        say!(
             "{} pool '{}' ({count} gateway{plural}): {}",
             decision.role,
             decision.pool,
             line(&decision.usable)
         );
         if let Some(reaches) = &decision.reaches {
-            println!("  destination: {}", line(reaches));
+            say!("  destination: {}", line(reaches));
         }
     }
 }

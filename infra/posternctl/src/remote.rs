@@ -1,7 +1,10 @@
 //! Calls to the control plane, signed with the operator's key of the data folder.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use api::admin::List;
+use api::http_client::http_client;
 use api::{IdentitySecret, Problem, signed};
 use http::{Method, Uri};
 use serde::Serialize;
@@ -9,6 +12,9 @@ use serde::de::DeserializeOwned;
 
 use crate::data::{Folder, Settings};
 use crate::now;
+
+/// The longest that one request may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The control plane, as the operator reaches it.
 pub struct Remote {
@@ -20,9 +26,7 @@ pub struct Remote {
 impl Remote {
     /// The control plane of the network in `data`.
     pub fn open(data: &Folder) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .user_agent("posternctl")
-            .build()?;
+        let http = http_client("posternctl", TIMEOUT)?;
         Ok(Self {
             http,
             settings: data.settings()?,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Context;
 use api::admin::{
     self, AUDIT, CATALOG, CatalogView, DEVICES, GATEWAYS, GatewayView, INVITES, InviteView,
     NewGateway, NewInvite,
@@ -10,9 +11,10 @@ use api::{BootstrapText, InviteText};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use jiff::civil::Date;
-use jiff::{SignedDuration, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use model::{
-    AuditEvent, CohortName, Device, DeviceId, Gateway, GatewayId, Invite, PoolName, Role, Tag, id,
+    AuditEvent, CohortName, Device, DeviceId, Gateway, GatewayId, Invite, InviteId, PoolName, Role,
+    Tag, id,
 };
 use serde::Serialize;
 
@@ -41,6 +43,9 @@ pub struct InviteOptions {
     /// List the invites instead of making one.
     #[arg(long)]
     pub list: bool,
+    /// Withdraw this invite instead of making one: nobody enrolls with it any more.
+    #[arg(long, value_name = "ID", conflicts_with = "list")]
+    pub withdraw: Option<InviteId>,
 }
 
 /// What to do with devices.
@@ -120,26 +125,45 @@ pub async fn invite(data: &Folder, options: &InviteOptions, json: bool) -> anyho
                     invite.id.to_string(),
                     invite.cohort.to_string(),
                     format!("{} of {}", view.used, invite.uses),
-                    format!("{:.0}", invite.expires_at),
+                    match invite.withdrawn_at {
+                        Some(_) => "withdrawn".to_owned(),
+                        None => format!("{:.0}", invite.expires_at),
+                    },
                     invite.note.clone(),
                 ]
             },
         );
     }
+    if let Some(id) = &options.withdraw {
+        let invite: Invite = remote
+            .post(&admin::withdrawal(id), &serde_json::json!({}))
+            .await?;
+        if json {
+            say!("{}", serde_json::to_string(&invite)?);
+        } else {
+            say!(
+                "{} is withdrawn; the devices that it let in stay.",
+                invite.id
+            );
+        }
+        return Ok(());
+    }
     let (text, invite) = make_invite(data, &remote, options).await?;
     if json {
-        println!(
+        say!(
             "{}",
             serde_json::json!({"invite": text.to_string(), "id": invite.id, "expires_at": invite.expires_at})
         );
     } else {
-        println!("{}", qr(&text.to_string())?);
-        println!("{text}\n");
-        println!(
+        say!("{}", qr(&text.to_string())?);
+        say!("{text}\n");
+        say!(
             "{} uses until {:.0}, for the cohort {}.",
-            invite.uses, invite.expires_at, invite.cohort
+            invite.uses,
+            invite.expires_at,
+            invite.cohort
         );
-        println!("On the device: postern enroll '<the text above>'");
+        say!("On the device: postern enroll '<the text above>'");
     }
     Ok(())
 }
@@ -161,7 +185,7 @@ pub async fn make_invite(
         cohort: options.cohort.clone(),
         tags: options.tags.iter().cloned().collect(),
         uses: options.uses,
-        expires_at: now().checked_add(life)?,
+        expires_at: after(life)?,
         note: options.note.clone(),
     };
     let invite = remote.post(INVITES, &new).await?;
@@ -192,9 +216,9 @@ pub async fn devices(
             .post(&admin::revocation(&id), &serde_json::json!({}))
             .await?;
         if json {
-            println!("{}", serde_json::to_string(&device)?);
+            say!("{}", serde_json::to_string(&device)?);
         } else {
-            println!(
+            say!(
                 "{} is shut out: its requests are refused from now on.",
                 device.id
             );
@@ -229,14 +253,14 @@ pub async fn gateways(
     if let Some(GatewayAction::Add(options)) = action {
         let (token, gateway) = make_gateway(data, &remote, &options).await?;
         if json {
-            println!(
+            say!(
                 "{}",
                 serde_json::json!({"gateway": gateway.id, "token": token.to_string()})
             );
         } else {
-            println!("{token}\n");
-            println!("On the node, within {} hours:", options.hours);
-            println!("postern-gateway --token '<the text above>' --data <folder>");
+            say!("{token}\n");
+            say!("On the node, within {} hours:", options.hours);
+            say!("postern-gateway --token '<the text above>' --data <folder>");
         }
         return Ok(());
     }
@@ -263,12 +287,24 @@ pub async fn gateways(
     )
 }
 
-/// Makes a gateway's record: its bootstrap secret is drawn here and never sent.
-pub async fn make_gateway(
+/// Makes a gateway's record.
+async fn make_gateway(
     data: &Folder,
     remote: &Remote,
     options: &GatewayOptions,
 ) -> anyhow::Result<(BootstrapText, Gateway)> {
+    let (token, record) = plan_gateway(data, remote, options)?;
+    let gateway = remote.post(GATEWAYS, &record).await?;
+    Ok((token, gateway))
+}
+
+/// The token and the record of a gateway to make: its bootstrap secret is drawn here and never
+/// sent.
+pub fn plan_gateway(
+    data: &Folder,
+    remote: &Remote,
+    options: &GatewayOptions,
+) -> anyhow::Result<(BootstrapText, NewGateway)> {
     let contact = data.first_contact(remote.settings())?;
     let gateway = match &options.id {
         Some(id) => id.clone(),
@@ -279,7 +315,7 @@ pub async fn make_gateway(
         gateway,
         secret: random()?,
     };
-    let new = NewGateway {
+    let record = NewGateway {
         id: token.gateway.clone(),
         role: options.role,
         region: options.region.clone(),
@@ -290,26 +326,33 @@ pub async fn make_gateway(
         },
         cohorts: options.cohorts.clone(),
         bootstrap_hash: id::bootstrap_hash(&token.secret),
-        bootstrap_expires_at: now()
-            .checked_add(SignedDuration::from_hours(options.hours.into()))?,
+        bootstrap_expires_at: after(SignedDuration::from_hours(options.hours.into()))?,
     };
-    let gateway = remote.post(GATEWAYS, &new).await?;
-    Ok((token, gateway))
+    Ok((token, record))
+}
+
+/// The time so much later than now.
+fn after(life: SignedDuration) -> anyhow::Result<Timestamp> {
+    now()
+        .checked_add(life)
+        .ok()
+        .context("that is too far in the future: choose fewer days or hours")
 }
 
 /// `posternctl catalog`.
 pub async fn catalog(data: &Folder, json: bool) -> anyhow::Result<()> {
     let view: CatalogView = Remote::open(data)?.get(CATALOG).await?;
     if json {
-        println!("{}", serde_json::to_string(&view)?);
+        say!("{}", serde_json::to_string(&view)?);
         return Ok(());
     }
-    println!(
+    say!(
         "Version {} was published at {:.0}.",
-        view.version, view.published_at
+        view.version,
+        view.published_at
     );
     for alarm in &view.alarms {
-        println!("ALARM {alarm}");
+        say!("ALARM {alarm}");
     }
     Ok(())
 }
@@ -347,7 +390,7 @@ fn print<T: Serialize>(
     row: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string(items)?);
+        say!("{}", serde_json::to_string(items)?);
         return Ok(());
     }
     let mut table = Table::new();
@@ -356,6 +399,6 @@ fn print<T: Serialize>(
     for item in items {
         table.add_row(row(item));
     }
-    println!("{table}");
+    say!("{table}");
     Ok(())
 }

@@ -26,13 +26,18 @@ pub fn revocation(device: &model::DeviceId) -> String {
     format!("{DEVICES}/{device}/revocation")
 }
 
+/// `POST`: ends an invite before its time. Devices that are enrolled with it stay.
+pub fn withdrawal(invite: &InviteId) -> String {
+    format!("{INVITES}/{invite}/withdrawal")
+}
+
 /// Makes an invite.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewInvite {
     /// The hash of the secret that the caller made.
     pub id: InviteId,
-    /// The cohort that its devices join.
+    /// The cohort that its devices join: one of the signed limits.
     pub cohort: CohortName,
     /// The tags that its devices get.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -41,7 +46,7 @@ pub struct NewInvite {
     pub uses: u32,
     /// From when on it is refused.
     pub expires_at: Timestamp,
-    /// What to remember about it; may be empty.
+    /// What to remember about it; may be empty. At most 500 bytes, without control characters.
     #[serde(default)]
     pub note: String,
 }
@@ -64,13 +69,13 @@ pub struct NewGateway {
     pub id: GatewayId,
     /// What it does.
     pub role: Role,
-    /// Where it stands.
+    /// Where it stands: 1 to 32 visible ASCII characters.
     pub region: String,
-    /// Where its tunnels are reached (UDP).
+    /// Where its tunnels are reached (UDP): within the networks of the signed limits.
     pub endpoint: SocketAddr,
     /// The pool that policies know it by.
     pub pool: PoolName,
-    /// The cohorts whose catalogs may list it.
+    /// The cohorts that may use it, at least one: all of the signed limits.
     pub cohorts: Vec<CohortName>,
     /// The hash of the bootstrap secret that the caller made.
     pub bootstrap_hash: String,

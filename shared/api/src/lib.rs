@@ -8,6 +8,8 @@
 pub mod admin;
 pub mod contact;
 pub mod enroll;
+#[cfg(feature = "http-client")]
+pub mod http_client;
 pub mod policy;
 pub mod problem;
 pub mod register;
@@ -16,5 +18,7 @@ pub mod secret;
 pub mod signed;
 
 pub use contact::{BootstrapText, InviteText};
+#[cfg(feature = "http-client")]
+pub use http_client::{NoClient, http_client, http_client_at};
 pub use problem::{Kind, Problem};
 pub use secret::{IdentitySecret, WireGuardSecret};

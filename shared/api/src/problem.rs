@@ -86,7 +86,7 @@ impl Kind {
 }
 
 kinds! {
-    /// The body or a header cannot be read.
+    /// The path, the query, a header or the body cannot be read.
     MalformedRequest = "malformed-request", 400, "The request cannot be read";
     /// No route has this path and method.
     UnknownRoute = "unknown-route", 404, "There is no such route";
@@ -104,6 +104,8 @@ kinds! {
     InviteUnknown = "invite-unknown", 403, "The invite is not known";
     /// The invite has expired.
     InviteExpired = "invite-expired", 403, "The invite has expired";
+    /// An operator has ended the invite before its time.
+    InviteWithdrawn = "invite-withdrawn", 403, "The invite was withdrawn";
     /// All uses of the invite are taken.
     InviteUsedUp = "invite-used-up", 403, "The invite has no uses left";
     /// An invite of this id exists with other terms.

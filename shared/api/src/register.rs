@@ -78,8 +78,9 @@ pub struct GatewayConfig {
     pub endpoint: SocketAddr,
     /// Seconds from one heartbeat to the next.
     pub heartbeat_seconds: u32,
-    /// Where an ingress gateway forwards to, and nowhere else: the active egress gateways. Empty
-    /// for an egress gateway.
+    /// Where an ingress gateway forwards to, and nowhere else: the egress gateways that are active
+    /// or drain, since those that drain still serve the devices that they have. Empty for an
+    /// egress gateway.
     pub forward_to: Vec<SocketAddr>,
 }
 

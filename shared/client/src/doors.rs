@@ -130,6 +130,8 @@ pub struct Ask {
     pub pin: RootPin,
     /// What is known.
     pub trusted: Option<TrustedState>,
+    /// Whether what is known is damaged: it still says what is too old, and all is fetched anew.
+    pub damaged: bool,
 }
 
 impl Ask {
@@ -141,13 +143,14 @@ impl Ask {
     /// Whether "nothing changed" is believed at `now`.
     fn is_fresh(&self, now: Timestamp) -> bool {
         let fresh = |state: &TrustedState| now < state.fresh_until();
-        self.trusted.as_ref().is_some_and(fresh)
+        !self.damaged && self.trusted.as_ref().is_some_and(fresh)
     }
 
     fn verify(&self, bytes: &[u8], now: Timestamp) -> Result<Verified, Failure> {
         let start = match &self.trusted {
-            Some(state) => Start::State(state),
-            None => Start::Pin(&self.pin),
+            Some(state) if !self.damaged => Start::State(state),
+            Some(state) if state.has_sound_root() => Start::Floor(state),
+            _ => Start::Pin(&self.pin),
         };
         let wanted = Wanted {
             network: &self.network,

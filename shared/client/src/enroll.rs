@@ -8,7 +8,8 @@
 use api::enroll::{DeviceAnswer, ENROLL, EnrollRequest};
 use api::{InviteText, Problem, signed};
 use http::{HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE};
-use serde::de::DeserializeOwned;
+use model::{DeviceId, Invalid};
+use url::{Host, Url};
 
 use crate::device::RANDOM_BYTES;
 use crate::standing;
@@ -31,6 +32,7 @@ pub async fn enroll(
     random: &[u8; RANDOM_BYTES],
     context: &Context<'_>,
 ) -> Result<Enrolled, Error> {
+    check_control(invite)?;
     let mut device = match file.load()? {
         None => Device::new(invite, random),
         Some(device) => resume(device, invite)?,
@@ -100,32 +102,73 @@ fn resume(mut device: Device, invite: &InviteText) -> Result<Device, Error> {
     Ok(device)
 }
 
-/// Sends a signed request to each control endpoint in turn, until one answers.
-async fn ask<T: DeserializeOwned>(
+/// Refuses an invite whose secret would be sent in the clear.
+fn check_control(invite: &InviteText) -> Result<(), Error> {
+    for base in &invite.contact.control {
+        if !is_private(base) {
+            let why = format!(
+                "its control endpoint {base} is not https, so others could read what is sent to it: ask for an invite with https"
+            );
+            return Err(Error::Invite(Invalid::new("invite", why)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether nobody on the way reads what is sent to a control endpoint: HTTPS, or this machine
+/// itself. What front doors serve is public and signed, so that for them plain HTTP will do.
+fn is_private(base: &str) -> bool {
+    let Ok(url) = Url::parse(base) else {
+        return false;
+    };
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && loopback)
+}
+
+/// Sends a signed request to each control endpoint in turn, until one answers for this device. A
+/// refusal is not believed while another endpoint may say yes; if none does, the first one counts.
+async fn ask(
     device: &Device,
     method: &Method,
     path: &str,
     body: &[u8],
     context: &Context<'_>,
-) -> Result<T, Error> {
+) -> Result<DeviceAnswer, Error> {
+    let ours = DeviceId::of(&device.identity.public());
+    let mut refused = None;
     let mut tried = Vec::new();
     for base in endpoints(device, context)? {
+        if !is_private(&base) {
+            tried.push(format!("{base}: not https, not asked"));
+            continue;
+        }
         match ask_one(device, method, &base, path, body, context).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            // The control plane has decided; another endpoint would say the same.
+            Ok(Ok(answer)) if answer.device == ours => return Ok(answer),
+            Ok(Ok(answer)) => tried.push(format!(
+                "{base}: it answered for {}, this device is {ours}",
+                answer.device
+            )),
             Ok(Err(problem)) if problem.status < 500 && problem.status != 429 => {
-                return Err(Error::Problem(problem));
+                refused.get_or_insert(problem);
             }
             Ok(Err(problem)) => tried.push(format!("{base}: {problem}")),
             Err(why) => tried.push(format!("{base}: {why}")),
         }
     }
-    Err(Error::Unreachable { tried })
+    match refused {
+        Some(problem) => Err(Error::Problem(problem)),
+        None => Err(Error::Unreachable { tried }),
+    }
 }
 
 /// The control endpoints of the first contact, then those that only the recovery kit names.
 fn endpoints(device: &Device, context: &Context<'_>) -> Result<Vec<String>, Error> {
-    let known = standing::known(device, context.clock.now())?;
+    let known = standing::known_if_sound(device, context.clock.now())?;
     let kit = known
         .and_then(|known| known.kit)
         .map_or(Vec::new(), |kit| kit.control);
@@ -140,14 +183,14 @@ fn endpoints(device: &Device, context: &Context<'_>) -> Result<Vec<String>, Erro
 }
 
 /// One endpoint: an answer, a problem, or why there was neither.
-async fn ask_one<T: DeserializeOwned>(
+async fn ask_one(
     device: &Device,
     method: &Method,
     base: &str,
     path: &str,
     body: &[u8],
     context: &Context<'_>,
-) -> Result<Result<T, Problem>, String> {
+) -> Result<Result<DeviceAnswer, Problem>, String> {
     let url = format!("{base}{path}");
     let uri: Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
     let mut headers = signed::sign(

@@ -114,7 +114,9 @@ pub enum Error {
         expired: Timestamp,
     },
     /// The catalog lists nobody for a role.
-    #[error("the catalog lists no {role} gateway: run `postern sync`, or ask the operator")]
+    #[error(
+        "the network lists no {role} gateway now: try `postern sync` later, or ask the operator"
+    )]
     NoGateway {
         /// The role.
         role: Role,
@@ -130,10 +132,8 @@ pub enum Error {
         /// The gateway.
         gateway: GatewayId,
     },
-    /// What the device file holds as verified does not verify.
-    #[error(
-        "what the device file trusts does not verify ({0}): restore a copy, or enroll anew with --device FILE"
-    )]
+    /// What the device file holds as verified does not verify. A sync fetches it anew.
+    #[error("the catalog in the device file is damaged ({0}): run `postern sync`")]
     Trusted(VerifyError),
     /// A folder or a file that does not verify.
     #[error("{} does not verify: {error}", path.display())]

@@ -9,7 +9,7 @@ use axum::Router;
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Addresses, Catalog, CatalogGateway, DeviceState, FirstContact, FrontDoor, Limits, RecoveryKit,
-    Role, RootPin, Slice, catalog,
+    Role, RootPin, Slice, TrustedKeys, catalog,
 };
 use serde_json::json;
 use tuf::repository::{self, Pin, RoleKeys, RootRoles};
@@ -108,6 +108,8 @@ impl Repository {
             "cohorts": ["default"]});
         let kit = json!({"schema": RecoveryKit::SCHEMA, "network": self.network,
             "front_doors": [], "control": []});
+        let trust = json!({"schema": TrustedKeys::SCHEMA, "network": self.network,
+            "config_keys": []});
         let catalog = Catalog {
             schema: catalog::SCHEMA.to_owned(),
             network: self.network.parse().unwrap(),
@@ -127,6 +129,10 @@ impl Repository {
             (
                 RecoveryKit::PATH.to_owned(),
                 serde_json::to_vec(&kit).unwrap(),
+            ),
+            (
+                TrustedKeys::PATH.to_owned(),
+                serde_json::to_vec(&trust).unwrap(),
             ),
         ]);
         let online = BTreeMap::from([(

@@ -9,7 +9,7 @@
 //! - [`enroll`]: a place in the network from an invite, and contact afterwards;
 //! - [`select`], [`tunnel`]: which gateways, and the WireGuard configs of the two hops;
 //! - [`standing`]: how long an old catalog serves; [`decisions`]: why what was done was done;
-//! - [`verify`]: a repository or a bundle checked offline.
+//! - [`verify`]: a repository or a bundle checked offline; [`text`]: remote words on a screen.
 //!
 //! Decisions are pure ([`rules::ranking`], [`race`], [`select::choose`]). Time comes from a
 //! [`Clock`], randomness as bytes, waiting from tokio's clock, which tests can pause.
@@ -26,6 +26,7 @@ pub mod select;
 pub mod standing;
 pub mod status;
 pub mod sync;
+pub mod text;
 pub mod tunnel;
 pub mod verify;
 pub mod web;

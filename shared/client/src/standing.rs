@@ -90,26 +90,39 @@ pub struct Known {
 }
 
 /// Reads the device's trusted state, stale or not. None if there is none, or if it holds no
-/// catalog that the device reads (which changed since).
+/// catalog that the device reads (which changed since). [`Error::Trusted`] if it is damaged.
 pub fn known(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
     let (Some(state), Some(answer)) = (&device.trusted, &device.answer) else {
         return Ok(None);
     };
+    if state.file(&answer.catalog.path()).is_none() {
+        return Ok(None);
+    }
     let wanted = Wanted {
         network: &device.contact.network,
         catalog: Some(&answer.catalog),
     };
-    let verified = match tuf::read_state(state, &wanted) {
-        Ok(verified) => verified,
-        Err(VerifyError::Missing(_)) => return Ok(None),
-        Err(error) => return Err(Error::Trusted(error)),
-    };
+    let verified = tuf::read_state(state, &wanted).map_err(|error| {
+        Error::Trusted(match error {
+            // It is there, and not what the state's own metadata pins.
+            VerifyError::Missing(name) => VerifyError::Altered(name),
+            error => error,
+        })
+    })?;
     let standing = Standing::at(state.timestamp_expires(), now);
     Ok(verified.catalog.map(|catalog| Known {
         catalog,
         kit: verified.kit,
         standing,
     }))
+}
+
+/// The same, for whoever can do without: a damaged state is None.
+pub fn known_if_sound(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
+    match known(device, now) {
+        Err(Error::Trusted(_)) => Ok(None),
+        known => known,
+    }
 }
 
 /// The catalog to act on: [`Error::NoCatalog`] or [`Error::Lapsed`] where there is none.

@@ -25,8 +25,11 @@ pub struct Status {
     pub cohort: Option<CohortName>,
     /// Its tunnel addresses.
     pub addresses: Option<Addresses>,
-    /// The last verified catalog.
+    /// The last verified catalog; None if there is none, or if it is damaged.
     pub catalog: Option<CatalogStatus>,
+    /// What is wrong with the catalog in the device file: a sync fetches it anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
     /// The gateways in use.
     pub selection: Option<Selection>,
     /// The regions that it prefers.
@@ -74,7 +77,11 @@ pub enum Online {
 
 /// The status from the device file alone.
 pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
-    let known = standing::known(device, now)?;
+    let (known, damaged) = match standing::known(device, now) {
+        Ok(known) => (known, None),
+        Err(Error::Trusted(error)) => (None, Some(error.to_string())),
+        Err(error) => return Err(error),
+    };
     let kit = known.as_ref().and_then(|known| known.kit.as_ref());
     let catalog = known.as_ref().map(|known| &known.catalog);
     let doors = doors::known(&device.contact, kit, catalog)
@@ -108,6 +115,7 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
         cohort: answer.map(|answer| answer.cohort.clone()),
         addresses: answer.map(|answer| answer.addresses),
         catalog,
+        damaged,
         selection: device.selection.clone(),
         regions: device.preferences.regions.clone(),
         doors,

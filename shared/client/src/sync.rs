@@ -45,13 +45,21 @@ pub struct Report {
 /// the decision log) and is the caller's to save.
 pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, Error> {
     let now = context.clock.now();
+    let (known, damaged) = match standing::known(device, now) {
+        Ok(known) => (known, false),
+        Err(Error::Trusted(error)) => {
+            tracing::warn!("the catalog in the device file is damaged, all is fetched: {error}");
+            (None, true)
+        }
+        Err(error) => return Err(error),
+    };
     let ask = Arc::new(Ask {
         network: device.contact.network.clone(),
         catalog: device.enrolled()?.catalog.clone(),
         pin: device.contact.root.clone(),
         trusted: device.trusted.clone(),
+        damaged,
     });
-    let known = standing::known(device, now)?;
     let kit = known.as_ref().and_then(|known| known.kit.as_ref());
     let catalog = known.as_ref().map(|known| &known.catalog);
     let doors = doors::known(&device.contact, kit, catalog);
@@ -124,14 +132,15 @@ fn candidate(device: &Device, door: &FrontDoor) -> Candidate {
     }
 }
 
-/// A door's lane. Its entity tag goes along only if it stands for exactly what we hold, and while
-/// that is valid: a door that has nothing better than an expired timestamp shall show it.
+/// A door's lane. Its entity tag goes along only if it stands for exactly what we hold, undamaged,
+/// and while that is valid: a door that has nothing better than an expired timestamp shall show it.
 fn lane(device: &Device, ask: &Ask, door: &FrontDoor, now: Timestamp) -> Lane {
     let memory = device.doors.get(&door.url);
     let valid = |state: &&TrustedState| now < state.timestamp_expires();
     let version = ask
         .trusted
         .as_ref()
+        .filter(|_| !ask.damaged)
         .filter(valid)
         .map(TrustedState::timestamp_version);
     let stands = |etag: &&Etag| Some(etag.version) == version && etag.path == ask.path();

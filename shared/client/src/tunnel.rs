@@ -16,6 +16,7 @@ use model::{Catalog, CatalogGateway, Role};
 use serde::Serialize;
 
 use crate::standing::{self, Standing};
+use crate::text::plain;
 use crate::{Device, Error};
 
 /// Seconds between keepalives: below the 30 s after which the shortest-lived NAT bindings for UDP
@@ -128,6 +129,8 @@ impl Hop<'_> {
             Role::Ingress => "enters at",
             Role::Egress => "leaves at",
         };
+        // A line break in the region would start a line of config, and `wg-quick` runs some of
+        // those (`PostUp`) as root.
         let mut text = format!(
             "# Postern, {title}: {device} {to} {id} ({region}).\n\
              [Interface]\n\
@@ -143,7 +146,7 @@ impl Hop<'_> {
             title = self.title,
             device = device.id(),
             id = gateway.id,
-            region = one_line(&gateway.region),
+            region = plain(&gateway.region),
             secret = self.secret,
             addresses = self.addresses,
             mtu = self.mtu,
@@ -157,14 +160,6 @@ impl Hop<'_> {
         }
         text
     }
-}
-
-/// Free text in a comment: a line break in it would start a line of config, and `wg-quick` runs
-/// some of those (`PostUp`) as root.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
 //! A repository or a bundle checked offline, as a sync would check it.
 //!
 //! Trust starts from the device's state, or from the root pin of an invite: so an operator can
-//! check a mirror before the world does, and anybody can check a copy that came on a stick.
+//! check a mirror before the world does, and anybody can check a copy that came on a stick. Of the
+//! state, only the root and the versions count: its files never stand in for those that are
+//! checked. In a folder, every file that the metadata lists must be there.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use model::{CatalogName, FirstContact};
+use model::{Catalog, CatalogName, FirstContact};
 use serde::Serialize;
-use tuf::{MOST_BUNDLE_BYTES, Start, TrustedState, Verified, VerifyError, Wanted};
+use tuf::{Bundle, MOST_BUNDLE_BYTES, Start, TrustedState, VerifyError, Wanted};
 
 use crate::standing::Standing;
 use crate::{Device, Error};
@@ -38,12 +41,21 @@ pub struct Report {
     pub standing: Standing,
     /// Whether it holds what the device does not know yet.
     pub changed: bool,
-    /// The catalog that was checked; None: the part for gateways was.
-    pub catalog: Option<CatalogName>,
-    /// How many gateways the catalog lists.
-    pub gateways: Option<usize>,
-    /// What was left out of the catalog, a line each.
+    /// The catalogs that were checked; none in a bundle for gateways.
+    pub catalogs: Vec<Listed>,
+    /// How many target files were checked.
+    pub files: usize,
+    /// What was left out of the catalogs, a line each.
     pub skipped: Vec<String>,
+}
+
+/// A catalog that was checked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Listed {
+    /// Whose.
+    pub catalog: CatalogName,
+    /// How many gateways it lists.
+    pub gateways: usize,
 }
 
 impl Basis {
@@ -52,7 +64,7 @@ impl Basis {
         Self {
             contact: device.contact.clone(),
             trusted: device.trusted.clone(),
-            catalog: device.answer.as_ref().map(|answer| answer.catalog.clone()),
+            catalog: None,
         }
     }
 
@@ -65,7 +77,7 @@ impl Basis {
         }
     }
 
-    /// Checks this catalog.
+    /// Insists on this catalog.
     #[must_use]
     pub fn for_catalog(mut self, catalog: CatalogName) -> Self {
         self.catalog = Some(catalog);
@@ -74,48 +86,99 @@ impl Basis {
 
     /// Checks the repository in the folder `path`, or the bundle in the file.
     pub fn verify(&self, path: &Path, now: Timestamp) -> Result<Report, Error> {
-        let start = match &self.trusted {
-            Some(state) => Start::State(state),
-            None => Start::Pin(&self.contact.root),
-        };
-        let catalog = self.catalog.clone().or_else(|| catalog_of(path));
-        let wanted = Wanted {
-            network: &self.contact.network,
-            catalog: catalog.as_ref(),
-        };
-        let verified = if path.is_dir() {
-            let mut source = |name: &str, most| read(path, name, most);
-            tuf::verify_source(start, &wanted, &mut source, now)
+        let report = if path.is_dir() {
+            self.folder(path, now)
         } else {
             let bytes = read_capped(path, MOST_BUNDLE_BYTES).map_err(|source| Error::File {
                 path: path.to_owned(),
                 doing: "read",
                 source,
             })?;
-            tuf::verify_bundle(start, &wanted, &bytes, now)
+            self.bundle(path, &bytes, now)
         };
-        let verified = verified.map_err(|error| Error::Refused {
+        report.map_err(|error| Error::Refused {
             path: path.to_owned(),
             error,
-        })?;
-        Ok(Report::of(path, catalog, &verified, now))
+        })
     }
-}
 
-impl Report {
-    fn of(path: &Path, catalog: Option<CatalogName>, verified: &Verified, now: Timestamp) -> Self {
-        let state = &verified.state;
-        let gateways = verified.catalog.as_ref();
-        Self {
+    /// What the device knows gives the root and says what is too old. It never stands in for what
+    /// the folder or the bundle lacks.
+    fn start(&self) -> Start<'_> {
+        match &self.trusted {
+            Some(state) => Start::Floor(state),
+            None => Start::Pin(&self.contact.root),
+        }
+    }
+
+    fn folder(&self, path: &Path, now: Timestamp) -> Result<Report, VerifyError> {
+        let mut source = |name: &str, most| read(path, name, most);
+        let network = &self.contact.network;
+        let whole = tuf::verify_whole(self.start(), network, &mut source, now)?;
+        let catalogs: Vec<_> = whole.catalogs.iter().map(Listed::of).collect();
+        if let Some(name) = &self.catalog
+            && !catalogs.iter().any(|listed| listed.catalog == *name)
+        {
+            let why = format!("{} is not in the repository", name.path());
+            return Err(VerifyError::Missing(why));
+        }
+        Ok(self.report(path, &whole.state, catalogs, whole.skipped, now))
+    }
+
+    /// Checks every catalog that the bundle should or does hold; if none, it is one for gateways.
+    fn bundle(&self, path: &Path, bytes: &[u8], now: Timestamp) -> Result<Report, VerifyError> {
+        let mut names: BTreeSet<_> = Bundle::read(bytes)?.names().filter_map(held).collect();
+        names.extend(self.catalog.clone().or_else(|| catalog_of(path)));
+        let verify = |catalog: Option<&CatalogName>| {
+            let network = &self.contact.network;
+            tuf::verify_bundle(self.start(), &Wanted { network, catalog }, bytes, now)
+        };
+        if names.is_empty() {
+            let verified = verify(None)?;
+            return Ok(self.report(path, &verified.state, Vec::new(), verified.skipped, now));
+        }
+        let mut catalogs = Vec::new();
+        let mut skipped = Vec::new();
+        let mut last = None;
+        for name in &names {
+            let verified = verify(Some(name))?;
+            catalogs.extend(verified.catalog.as_ref().map(Listed::of));
+            skipped.extend(verified.skipped);
+            last = Some(verified.state);
+        }
+        let state = last.ok_or_else(|| VerifyError::Missing("a catalog".to_owned()))?;
+        Ok(self.report(path, &state, catalogs, skipped, now))
+    }
+
+    fn report(
+        &self,
+        path: &Path,
+        state: &TrustedState,
+        catalogs: Vec<Listed>,
+        skipped: Vec<String>,
+        now: Timestamp,
+    ) -> Report {
+        let known = self.trusted.as_ref();
+        let known = known.map(|known| (known.root_version(), known.timestamp_version()));
+        Report {
             path: path.to_owned(),
             root_version: state.root_version(),
             version: state.timestamp_version(),
             expires: state.timestamp_expires(),
             standing: Standing::at(state.timestamp_expires(), now),
-            changed: verified.changed,
-            catalog,
-            gateways: gateways.map(|catalog| catalog.gateways().count()),
-            skipped: verified.skipped.clone(),
+            changed: known != Some((state.root_version(), state.timestamp_version())),
+            catalogs,
+            files: state.paths().count(),
+            skipped,
+        }
+    }
+}
+
+impl Listed {
+    fn of(catalog: &Catalog) -> Self {
+        Self {
+            catalog: catalog.name.clone(),
+            gateways: catalog.gateways().count(),
         }
     }
 }
@@ -125,6 +188,12 @@ fn catalog_of(path: &Path) -> Option<CatalogName> {
     let below_cohort = path.parent()?.file_name()? == "cohort";
     let name = path.file_name()?.to_str()?;
     below_cohort.then(|| name.parse().ok()).flatten()
+}
+
+/// Whose catalog a part of a bundle claims to be: `targets/catalogs/<hash>.<cohort>.json`.
+fn held(part: &str) -> Option<CatalogName> {
+    let (_, name) = part.strip_prefix("targets/catalogs/")?.split_once('.')?;
+    name.strip_suffix(".json")?.parse().ok()
 }
 
 /// A file of the repository in `folder`. Names come from metadata, whose signers are not
@@ -156,54 +225,4 @@ fn read_capped(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::{NOW, Repository, later};
-
-    fn basis(repository: &Repository) -> Basis {
-        let contact = repository.invite(&[], &[]).contact;
-        Basis::of_contact(contact).for_catalog("default".parse().unwrap())
-    }
-
-    #[test]
-    fn a_folder_and_a_bundle_verify_alike_and_an_altered_one_does_not() {
-        let repository = Repository::default();
-        let folder = tempfile::tempdir().unwrap();
-        for (name, bytes) in repository.files() {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
-        }
-        let bundle = folder.path().join("bundle");
-        std::fs::write(&bundle, repository.bundle()).unwrap();
-
-        let by_file = basis(&repository).verify(folder.path(), NOW).unwrap();
-        let by_bundle = basis(&repository).verify(&bundle, NOW).unwrap();
-        assert_eq!((by_file.version, by_file.gateways), (3, Some(4)));
-        assert_eq!((by_bundle.version, by_bundle.gateways), (3, Some(4)));
-
-        let mut bytes = repository.bundle();
-        let last = bytes.len() / 2;
-        bytes[last] ^= 1;
-        std::fs::write(&bundle, bytes).unwrap();
-        let error = basis(&repository).verify(&bundle, NOW).unwrap_err();
-        assert_eq!(error.kind(), "altered");
-        let expired = basis(&repository).verify(folder.path(), later(25));
-        assert_eq!(expired.unwrap_err().kind(), "expired");
-    }
-
-    #[test]
-    fn a_bundle_in_its_place_says_whose_it_is() {
-        let catalog = catalog_of(Path::new("/mirror/bundles/cohort/early"));
-        assert_eq!(catalog, Some("early".parse().unwrap()));
-        assert_eq!(catalog_of(Path::new("/mirror/bundles/trust")), None);
-    }
-
-    #[test]
-    fn no_name_leads_out_of_the_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["../x", "/etc/passwd", "a//b", "a/./b", "a\\..\\b"] {
-            assert!(read(folder.path(), name, 10).is_err(), "{name}");
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,8 @@
 //! HTTP: one client for the whole program.
 //!
-//! No redirects are followed (a front door that sends elsewhere is a front door that fails), bodies
-//! are read up to a cap, and nothing is decompressed, so an answer costs at most its cap in memory.
-//! TLS is rustls with `ring`, against the system's root certificates. The proxies that the usual
-//! variables name (`HTTPS_PROXY`, `NO_PROXY`) are honoured, as other programs do.
+//! What all programs share of it (TLS, proxies, no redirects) is in [`api::http_client`]. Here,
+//! bodies are read up to a cap, and nothing is decompressed, so an answer costs at most its cap in
+//! memory.
 //!
 //! Trust does not come from here: what a door serves is verified by `tuf`, and what the control
 //! plane answers is only ever about this device itself.
@@ -11,16 +10,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use api::http_client::{CONNECT, NoClient, http_client, http_client_at};
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, Method, StatusCode};
-use reqwest::{Client, ClientBuilder, Response, redirect};
+use reqwest::{Client, Response};
 use url::Url;
 
 use crate::Error;
 
-/// How long a connection may take: two retransmissions of a lost SYN (1 s and 2 s, RFC 6298) and
-/// a margin.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How the program names itself.
+const AGENT: &str = "postern";
+/// The longest that any request may take. A front door's own limit
+/// ([`Options`](crate::doors::Options)) is far below.
+const LONGEST: Duration = Duration::from_mins(10);
 /// How long one control endpoint may take for an answer.
 const CONTROL: Duration = Duration::from_secs(20);
 /// The most bytes of a control plane's answer; a real one has some 500.
@@ -76,17 +78,9 @@ impl Failure {
 impl Web {
     /// The client. Called once by a program.
     pub fn new() -> Result<Self, Error> {
-        // An error says that the process has one already, which is as good.
-        let _already = rustls::crypto::ring::default_provider().install_default();
-        match builder().build() {
-            Ok(client) => Ok(Self { client }),
-            // A machine without root certificates can still use doors over plain HTTP: what they
-            // serve is signed.
-            Err(error) => {
-                tracing::warn!("https will not work here: {}", innermost(&error));
-                Self::of(builder().tls_certs_only([]))
-            }
-        }
+        Ok(Self {
+            client: http_client(AGENT, LONGEST).map_err(none)?,
+        })
     }
 
     /// A client that reaches the host of `url` at `addresses`, whatever DNS says.
@@ -97,14 +91,9 @@ impl Web {
             .map(|address| SocketAddr::new(*address, port))
             .collect();
         let host = url.host_str().unwrap_or_default();
-        Self::of(builder().resolve_to_addrs(host, &addresses))
-    }
-
-    fn of(builder: ClientBuilder) -> Result<Self, Error> {
-        let client = builder
-            .build()
-            .map_err(|error| Error::Internal(format!("no HTTP client: {}", innermost(&error))))?;
-        Ok(Self { client })
+        Ok(Self {
+            client: http_client_at(AGENT, LONGEST, host, &addresses).map_err(none)?,
+        })
     }
 
     /// Fetches `url`, at most `most` bytes. With `fallback` addresses, a connection that fails is
@@ -176,11 +165,12 @@ impl Web {
     }
 }
 
-fn builder() -> ClientBuilder {
-    Client::builder()
-        .user_agent("postern")
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT)
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the form that `map_err` wants"
+)]
+fn none(error: NoClient) -> Error {
+    Error::Internal(error.to_string())
 }
 
 async fn body(mut response: Response, most: u64) -> Result<Vec<u8>, Failure> {

@@ -4,10 +4,10 @@ use api::Kind;
 use api::enroll::DeviceAnswer;
 use jiff::SignedDuration;
 use model::{Actor, Device, DeviceId, DeviceState, IdentityKey};
-use store::{Expect, Range, Write};
+use store::{CommitError, Expect, Range, Write};
 
 use crate::items::Taken;
-use crate::{Context, Error, audit, items, roster};
+use crate::{Context, Error, MOST_TRIES, audit, items, roster};
 
 /// The most devices of one answer.
 const PAGE: usize = 500;
@@ -20,11 +20,12 @@ pub async fn show(
 ) -> Result<DeviceAnswer, Error> {
     let keys = [items::device(id), items::policy()];
     let found = context.store.get_many(context.moment.now, &keys).await?;
-    let device: Device = items::read(found[0].as_ref())?.ok_or_else(|| unknown(id))?;
     // Whoever does not hold the key learns nothing, not even whether the device exists.
-    if device.identity_key != signer {
-        return Err(unknown(id));
-    }
+    let device: Option<Device> = items::read(found[0].as_ref())?;
+    let Some(device) = device.filter(|device| device.identity_key == signer) else {
+        let detail = format!("{id} is not enrolled here under this key: enroll with an invite");
+        return Err(Error::refused(Kind::DeviceUnknown, detail));
+    };
     if device.state == DeviceState::Revoked {
         return Err(revoked(&device));
     }
@@ -36,27 +37,37 @@ pub async fn show(
 /// config. Doing it again changes nothing.
 pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Result<Device, Error> {
     let now = context.moment.now;
-    let (mut device, version) = find(context, id).await?;
-    if device.state == DeviceState::Revoked {
-        return Ok(device);
-    }
-    device.state = DeviceState::Revoked;
-    device.revoked_at = Some(now);
     let rest = SignedDuration::from_secs(i64::from(context.network.timing.lease_rest));
-    let lease = Write::put_until(
-        items::lease(device.lease),
-        Expect::Present,
-        &Taken::by(id),
-        now.checked_add(rest).ok(),
-    );
-    let mut writes = vec![
-        Write::put(items::device(id), Expect::Version(version), &device),
-        lease,
-        audit::write(context, 0, actor, "device.revoked", id, ""),
-    ];
-    writes.extend(roster::remove(&device));
-    context.store.commit(now, writes).await?;
-    Ok(device)
+    for _ in 0..MOST_TRIES {
+        let Some((mut device, version)) = find(context, id).await? else {
+            let detail = format!("there is no device {id}: see 'posternctl devices'");
+            return Err(Error::refused(Kind::DeviceUnknown, detail));
+        };
+        if device.state == DeviceState::Revoked {
+            return Ok(device);
+        }
+        device.state = DeviceState::Revoked;
+        device.revoked_at = Some(now);
+        let lease = Write::put_until(
+            items::lease(device.lease),
+            Expect::Present,
+            &Taken::by(id),
+            now.checked_add(rest).ok(),
+        );
+        let mut writes = vec![
+            Write::put(items::device(id), Expect::Version(version), &device),
+            lease,
+            audit::write(context, 0, actor, "device.revoked", id, ""),
+        ];
+        writes.extend(roster::remove(&device));
+        match context.store.commit(now, writes).await {
+            Ok(()) => return Ok(device),
+            // Most likely another revocation: whose answer is this one's, too.
+            Err(CommitError::Failed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Contended)
 }
 
 /// Up to 500 devices, from behind the id `after`; and where to go on.
@@ -85,20 +96,15 @@ pub async fn list(
     Ok((devices, None))
 }
 
-async fn find(context: &Context<'_>, id: &DeviceId) -> Result<(Device, u64), Error> {
+async fn find(context: &Context<'_>, id: &DeviceId) -> Result<Option<(Device, u64)>, Error> {
     let found = context
         .store
         .get_many(context.moment.now, &[items::device(id)])
         .await?;
     let Some(item) = &found[0] else {
-        return Err(unknown(id));
+        return Ok(None);
     };
-    Ok((item.read()?, item.version))
-}
-
-fn unknown(id: &DeviceId) -> Error {
-    let detail = format!("{id} is not enrolled here under this key: enroll with an invite");
-    Error::refused(Kind::DeviceUnknown, detail)
+    Ok(Some((item.read()?, item.version)))
 }
 
 /// The refusal that a revoked device gets.

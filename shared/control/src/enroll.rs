@@ -173,6 +173,10 @@ fn usable(context: &Context<'_>, invite: Option<Invite>) -> Result<Invite, Error
         let detail = "check that the whole invite was copied, or ask for a new one";
         return Err(Error::refused(Kind::InviteUnknown, detail));
     };
+    if let Some(at) = invite.withdrawn_at {
+        let detail = format!("it was withdrawn at {at:.0}: ask for a new one");
+        return Err(Error::refused(Kind::InviteWithdrawn, detail));
+    }
     if invite.expires_at <= context.moment.now {
         let detail = format!("it expired at {:.0}: ask for a new one", invite.expires_at);
         return Err(Error::refused(Kind::InviteExpired, detail));

@@ -10,30 +10,41 @@ use api::register::{
     GatewayConfig, HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest,
 };
 use model::gateway::{Bootstrap, GatewayKeys};
-use model::{Actor, Gateway, GatewayId, GatewayState, IdentityKey, Role, id};
+use model::{Actor, Gateway, GatewayId, GatewayState, IdentityKey, Limits, Role, id};
 use rules::health::Observed;
 use store::{CommitError, Expect, Range, Write};
 
 use crate::items::{Heartbeat, Taken};
-use crate::{Context, Error, audit, items};
+use crate::{Context, Error, MOST_TRIES, audit, checks, items};
 
 /// The version of a heartbeat item when it was just made.
 const FIRST_VERSION: u64 = 1;
 
-/// Makes the record of a gateway, with the hash of its bootstrap secret.
+/// Positions of the writes in a registration's commit.
+mod at {
+    pub const TUNNEL_KEY: usize = 1;
+}
+
+/// Makes the record of a gateway within the signed `limits`, with the hash of its bootstrap secret.
 pub async fn create(
     context: &Context<'_>,
+    limits: &Limits,
     actor: &Actor,
     new: NewGateway,
 ) -> Result<Gateway, Error> {
     let now = context.moment.now;
     if new.cohorts.is_empty() {
         let detail = "'cohorts' must name at least one cohort";
-        return Err(Error::refused(Kind::MalformedRequest, detail));
+        return Err(checks::malformed(detail));
     }
     if new.bootstrap_expires_at <= now {
         let detail = "'bootstrap_expires_at' is in the past: choose a later time";
-        return Err(Error::refused(Kind::MalformedRequest, detail));
+        return Err(checks::malformed(detail));
+    }
+    checks::region(&new.region)?;
+    checks::gateway_address(limits, new.endpoint.ip())?;
+    for cohort in &new.cohorts {
+        checks::cohort(limits, cohort)?;
     }
     let gateway = Gateway {
         id: new.id,
@@ -90,54 +101,69 @@ pub async fn register(
         identity,
         tunnel: request.tunnel_key,
     };
-    let found = context
-        .store
-        .get_many(now, &[items::gateway(id), items::heartbeat(id, &identity)])
-        .await?;
-    let (Some(item), beat) = (&found[0], &found[1]) else {
-        return Err(unknown(id));
-    };
-    let mut gateway: Gateway = item.read()?;
-    if let (Some(beat), true) = (beat, gateway.keys == Some(keys)) {
-        return Ok(registered(context, beat.version));
+    let mut key_in_use = false;
+    for _ in 0..MOST_TRIES {
+        let found = context
+            .store
+            .get_many(now, &[items::gateway(id), items::heartbeat(id, &identity)])
+            .await?;
+        let (Some(item), beat) = (&found[0], &found[1]) else {
+            return Err(unknown(id));
+        };
+        let gateway: Gateway = item.read()?;
+        if let (Some(beat), true) = (beat, gateway.keys == Some(keys)) {
+            return Ok(registered(context, beat.version));
+        }
+        check_bootstrap(context, &gateway, request)?;
+        if key_in_use {
+            let detail = "another device or gateway holds this WireGuard key: make a new one";
+            return Err(Error::refused(Kind::KeyInUse, detail));
+        }
+        let writes = registration(context, gateway, item.version, keys);
+        match context.store.commit(now, writes).await {
+            Ok(()) => return Ok(registered(context, FIRST_VERSION)),
+            // The holder may be this very gateway, by the same request sent twice.
+            Err(CommitError::Failed(at::TUNNEL_KEY)) => key_in_use = true,
+            Err(CommitError::Failed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    check_bootstrap(context, &gateway, request)?;
+    Err(Error::Contended)
+}
 
+/// What registers `gateway`, which stands at `version`, with `keys`.
+fn registration(
+    context: &Context<'_>,
+    mut gateway: Gateway,
+    version: u64,
+    keys: GatewayKeys,
+) -> Vec<Write> {
+    let id = gateway.id.clone();
     gateway.bootstrap = None;
     gateway.keys = Some(keys);
     gateway.state = GatewayState::Registered;
-    gateway.changed_at = now;
+    gateway.changed_at = context.moment.now;
     let quiet = Heartbeat {
         gateway: id.clone(),
         seen_at: None,
         load: 0,
     };
     let actor = Actor::Gateway(id.clone());
-    let writes = vec![
-        Write::put(items::gateway(id), Expect::Version(item.version), &gateway),
+    let detail = format!("key {}", id::key_hash(&keys.identity));
+    vec![
+        Write::put(items::gateway(&id), Expect::Version(version), &gateway),
         Write::put(
             items::wireguard_key(keys.tunnel.as_bytes()),
             Expect::Absent,
-            &Taken::by(id),
+            &Taken::by(&id),
         ),
-        Write::put(items::heartbeat(id, &identity), Expect::Absent, &quiet),
-        audit::write(
-            context,
-            0,
-            &actor,
-            "gateway.registered",
-            id,
-            format!("key {}", id::key_hash(&identity)),
+        Write::put(
+            items::heartbeat(&id, &keys.identity),
+            Expect::Absent,
+            &quiet,
         ),
-    ];
-    match context.store.commit(now, writes).await {
-        Ok(()) => Ok(registered(context, FIRST_VERSION)),
-        Err(CommitError::Failed(1)) => {
-            let detail = "another device or gateway holds this WireGuard key: make a new one";
-            Err(Error::refused(Kind::KeyInUse, detail))
-        }
-        Err(error) => Err(error.into()),
-    }
+        audit::write(context, 0, &actor, "gateway.registered", &id, detail),
+    ]
 }
 
 fn registered(context: &Context<'_>, version: u64) -> RegisterAnswer {
@@ -184,10 +210,7 @@ pub async fn heartbeat(
 ) -> Result<HeartbeatAnswer, Error> {
     let now = context.moment.now;
     if request.load > 100 {
-        return Err(Error::refused(
-            Kind::MalformedRequest,
-            "'load' must be from 0 to 100",
-        ));
+        return Err(checks::malformed("'load' must be from 0 to 100"));
     }
     let beat = Heartbeat {
         gateway: id.clone(),
@@ -219,7 +242,8 @@ pub async fn heartbeat(
     }
 }
 
-/// The config of the gateway `id`, to be signed.
+/// The config of the gateway `id`, to be signed. An ingress gateway forwards to every egress that
+/// is active or drains: one that drains still serves the devices that it has.
 pub async fn config(
     context: &Context<'_>,
     identity: IdentityKey,

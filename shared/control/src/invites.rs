@@ -5,29 +5,30 @@
 
 use api::Kind;
 use api::admin::{InviteView, NewInvite};
-use model::{Actor, Invite, InviteId, invite::MOST_USES};
+use model::{Actor, Invite, InviteId, Limits, invite::MOST_USES};
 use store::{CommitError, Expect, Range, Write};
 
-use crate::{Context, Error, audit, items};
+use crate::{Context, Error, MOST_TRIES, audit, checks, items};
 
-/// The longest note, in bytes.
-const MOST_NOTE: usize = 500;
-
-/// Makes an invite.
-pub async fn create(context: &Context<'_>, actor: &Actor, new: NewInvite) -> Result<Invite, Error> {
+/// Makes an invite to a cohort of the signed `limits`.
+pub async fn create(
+    context: &Context<'_>,
+    limits: &Limits,
+    actor: &Actor,
+    new: NewInvite,
+) -> Result<Invite, Error> {
     let now = context.moment.now;
     if !(1..=MOST_USES).contains(&new.uses) {
-        let detail = format!("'uses' must be from 1 to {MOST_USES}");
-        return Err(Error::refused(Kind::MalformedRequest, detail));
+        return Err(checks::malformed(format!(
+            "'uses' must be from 1 to {MOST_USES}"
+        )));
     }
     if new.expires_at <= now {
         let detail = "'expires_at' is in the past: choose a later time";
-        return Err(Error::refused(Kind::MalformedRequest, detail));
+        return Err(checks::malformed(detail));
     }
-    if new.note.len() > MOST_NOTE {
-        let detail = format!("'note' has more than {MOST_NOTE} bytes");
-        return Err(Error::refused(Kind::MalformedRequest, detail));
-    }
+    checks::note(&new.note)?;
+    checks::cohort(limits, &new.cohort)?;
     let invite = Invite {
         id: new.id,
         cohort: new.cohort,
@@ -36,6 +37,7 @@ pub async fn create(context: &Context<'_>, actor: &Actor, new: NewInvite) -> Res
         created_at: now,
         expires_at: new.expires_at,
         note: new.note,
+        withdrawn_at: None,
     };
     let detail = format!("{} uses, cohort {}", invite.uses, invite.cohort);
     let writes = vec![
@@ -51,9 +53,10 @@ pub async fn create(context: &Context<'_>, actor: &Actor, new: NewInvite) -> Res
 
 /// The invite that is there already, if it has the same terms.
 async fn same_again(context: &Context<'_>, wanted: Invite) -> Result<Invite, Error> {
-    let there: Invite = find(context, &wanted.id).await?.ok_or(Error::Contended)?;
+    let (there, _) = find(context, &wanted.id).await?.ok_or(Error::Contended)?;
     let same_terms = Invite {
         created_at: there.created_at,
+        withdrawn_at: there.withdrawn_at,
         ..wanted
     } == there;
     if !same_terms {
@@ -63,12 +66,45 @@ async fn same_again(context: &Context<'_>, wanted: Invite) -> Result<Invite, Err
     Ok(there)
 }
 
-async fn find(context: &Context<'_>, id: &InviteId) -> Result<Option<Invite>, Error> {
+/// Ends the invite `id` before its time: nobody enrolls with it any more, whoever did stays. Doing
+/// it again changes nothing. An enrollment that read the invite before may still be let in.
+pub async fn withdraw(
+    context: &Context<'_>,
+    actor: &Actor,
+    id: &InviteId,
+) -> Result<Invite, Error> {
+    let now = context.moment.now;
+    for _ in 0..MOST_TRIES {
+        let Some((mut invite, version)) = find(context, id).await? else {
+            let detail = format!("there is no invite {id}: see 'posternctl invite --list'");
+            return Err(Error::refused(Kind::InviteUnknown, detail));
+        };
+        if invite.withdrawn_at.is_some() {
+            return Ok(invite);
+        }
+        invite.withdrawn_at = Some(now);
+        let writes = vec![
+            Write::put(items::invite(id), Expect::Version(version), &invite),
+            audit::write(context, 0, actor, "invite.withdrawn", id, ""),
+        ];
+        match context.store.commit(now, writes).await {
+            Ok(()) => return Ok(invite),
+            Err(CommitError::Failed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Contended)
+}
+
+async fn find(context: &Context<'_>, id: &InviteId) -> Result<Option<(Invite, u64)>, Error> {
     let found = context
         .store
         .get_many(context.moment.now, &[items::invite(id)])
         .await?;
-    Ok(items::read(found[0].as_ref())?)
+    let Some(item) = &found[0] else {
+        return Ok(None);
+    };
+    Ok(Some((item.read()?, item.version)))
 }
 
 /// Up to 50 invites with their use, from behind the id `after`; and where to go on.

@@ -88,6 +88,11 @@ pub fn alarm() -> Key {
     Key::new(CATALOG, "alarm")
 }
 
+/// [`rules::listening::Listening`].
+pub fn judged() -> Key {
+    Key::new(CATALOG, "judged")
+}
+
 /// [`crate::publish::MirrorState`].
 pub fn mirror(name: &str) -> Key {
     Key::new(CATALOG, format!("mirror#{name}"))

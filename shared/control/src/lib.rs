@@ -6,6 +6,7 @@
 //! [`Moment`]; they know nothing of HTTP, of Lambda or of Workers, and read no clock.
 
 pub mod audit;
+mod checks;
 pub mod devices;
 pub mod enroll;
 pub mod gateways;
@@ -20,6 +21,9 @@ use jiff::Timestamp;
 use model::{AuditId, Network};
 use sha2::{Digest, Sha256};
 use store::{CommitError, Store, StoreError};
+
+/// How often a change is tried while others change the same items, before the caller hears of it.
+const MOST_TRIES: u32 = 4;
 
 /// What every use case works on.
 #[derive(Clone, Copy)]

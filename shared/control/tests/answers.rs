@@ -122,3 +122,74 @@ async fn a_revocation_whose_answer_is_lost_is_done_once() {
     assert_eq!(again.unwrap().revoked_at, Some(after(1)));
     assert_eq!(stage.subjects("device.revoked").await.len(), 1);
 }
+
+/// Freezes `first` at its first commit, lets `second` do the same, and gives both answers.
+async fn at_once<T: Send + 'static, F>(
+    stage: &Arc<Stage>,
+    act: impl Fn(Arc<Stage>) -> F,
+) -> (Result<T, Error>, Result<T, Error>)
+where
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let board = Board::new(|name| name == "store commit", [(0, Act::Freeze)]);
+    let slow = tokio::spawn(act(Arc::new(behind(&board, stage))));
+    board.until_frozen().await;
+    let fast = act(Arc::clone(stage)).await;
+    board.thaw();
+    (slow.await.unwrap(), fast)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_revocations_at_once_give_the_same_answer() {
+    for stage in Stage::of_each_kind(24) {
+        stage.invite(1, 5).await;
+        let id = stage.enroll(START, 1, 7).await.unwrap().device;
+
+        let (slow, fast) = at_once(&stage, |stage| {
+            let id = id.clone();
+            async move {
+                let actor = common::operator();
+                control::devices::revoke(&stage.context(after(1)), &actor, &id).await
+            }
+        })
+        .await;
+
+        assert_eq!(slow.unwrap(), fast.unwrap());
+        assert_eq!(stage.subjects("device.revoked").await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_withdrawals_at_once_give_the_same_answer() {
+    for stage in Stage::of_each_kind(24) {
+        let id = stage.invite(1, 5).await;
+
+        let (slow, fast) = at_once(&stage, |stage| {
+            let id = id.clone();
+            async move {
+                let actor = common::operator();
+                control::invites::withdraw(&stage.context(after(1)), &actor, &id).await
+            }
+        })
+        .await;
+
+        assert_eq!(slow.unwrap(), fast.unwrap());
+        assert_eq!(stage.subjects("invite.withdrawn").await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_identical_registrations_at_once_give_the_same_answer() {
+    for stage in Stage::of_each_kind(24) {
+        stage.create_gateway(1, Role::Ingress).await;
+
+        let (slow, fast) = at_once(
+            &stage,
+            |stage| async move { stage.register(after(1), 1).await },
+        )
+        .await;
+
+        assert_eq!(slow.unwrap(), fast.unwrap());
+        assert_eq!(stage.subjects("gateway.registered").await.len(), 1);
+    }
+}

@@ -7,7 +7,7 @@ use std::slice;
 use api::Kind;
 use api::register::HeartbeatRequest;
 use common::nodes::{gateway_id, gateway_identity, new_gateway, registration};
-use common::{START, Stage, after, kind, operator, request};
+use common::{START, Stage, after, kind, limits, operator, request};
 use control::{Error, enroll, gateways, items};
 use model::{Gateway, GatewayState, IdentityKey, Role};
 use store::{Expect, Write};
@@ -17,8 +17,8 @@ async fn a_gateway_that_is_made_twice_is_made_once() {
     let stage = Stage::memory();
     let new = new_gateway(1, Role::Ingress);
 
-    let first = gateways::create(&stage.context(START), &operator(), new.clone()).await;
-    let again = gateways::create(&stage.context(after(1)), &operator(), new).await;
+    let first = gateways::create(&stage.context(START), &limits(), &operator(), new.clone()).await;
+    let again = gateways::create(&stage.context(after(1)), &limits(), &operator(), new).await;
 
     assert_eq!(first.unwrap(), again.unwrap());
     assert_eq!(stage.subjects("gateway.created").await, ["g-0001"]);
@@ -32,7 +32,7 @@ async fn a_gateway_with_other_terms_is_a_conflict() {
     let mut other = new_gateway(1, Role::Ingress);
     other.bootstrap_hash = new_gateway(2, Role::Ingress).bootstrap_hash;
     for new in [new_gateway(1, Role::Egress), other] {
-        let made = gateways::create(&stage.context(START), &operator(), new).await;
+        let made = gateways::create(&stage.context(START), &limits(), &operator(), new).await;
         assert_eq!(kind(made.unwrap_err()), Kind::GatewayConflict);
     }
 
@@ -280,4 +280,36 @@ fn assert_out_of_step(error: &Error, expected: u64) {
         (*kind, *version),
         (Kind::HeartbeatOutOfStep, Some(expected))
     );
+}
+
+#[tokio::test]
+async fn a_gateway_that_can_never_be_listed_is_refused_when_it_is_made() {
+    let stage = Stage::memory();
+    let with = |change: fn(&mut api::admin::NewGateway)| {
+        let mut new = new_gateway(1, Role::Ingress);
+        change(&mut new);
+        new
+    };
+    let wrong = [
+        with(|new| new.endpoint = "192.0.2.1:51820".parse().unwrap()),
+        with(|new| new.cohorts.push("canary".parse().unwrap())),
+        with(|new| new.cohorts.clear()),
+        with(|new| new.region = String::new()),
+        with(|new| new.region = "x".repeat(33)),
+        with(|new| new.region = "a\u{1b}[2J".to_owned()),
+        with(|new| new.region = "münchen".to_owned()),
+    ];
+
+    let mut said = Vec::new();
+    for new in wrong {
+        let made = gateways::create(&stage.context(START), &limits(), &operator(), new).await;
+        let refused = made.unwrap_err();
+        said.push(refused.to_string());
+        assert_eq!(kind(refused), Kind::MalformedRequest);
+    }
+
+    assert!(said[0].contains("192.0.2.1") && said[0].contains("127.0.0.0/8"));
+    assert!(said[1].contains("'canary'") && said[1].ends_with("default"));
+    let listed = gateways::list(&stage.context(START)).await.unwrap();
+    assert_eq!(listed, []);
 }

@@ -184,6 +184,45 @@ async fn there_is_a_catalog_for_each_combination_of_the_tags_that_the_policy_nam
     world.assert_history(after(5));
 }
 
+async fn tagged() -> (World, String) {
+    let world = World::published(1, &[1]).await;
+    let staff = json!([{"name": "staff", "effect": "allow", "who": {"tags": ["staff"]}}]);
+    let policy = policy(&staff, &json!([]));
+    world.stage.apply(after(1), &policy).await;
+    assert!(world.publish(after(2)).await.published);
+    let name = "default.staff".parse().unwrap();
+    (world, tuf::repository::bundle_path(Some(&name)))
+}
+
+#[tokio::test]
+async fn a_bundle_of_tagged_devices_that_was_altered_or_lost_is_repaired() {
+    let (world, path) = tagged().await;
+    let right = world.mirrors[0].files();
+    world.mirrors[0].alter(&path, b"<html>404</html>");
+    assert!(!world.publish(after(3)).await.published);
+    assert_eq!(world.mirrors[0].files(), right);
+
+    world.mirrors[0].lose(&path);
+    assert!(!world.publish(after(4)).await.published);
+    assert_eq!(world.mirrors[0].files(), right);
+}
+
+#[tokio::test]
+async fn the_version_of_a_bundle_of_tagged_devices_is_published_over() {
+    let (world, path) = tagged().await;
+    let pin = tuf::repository::Pin::of(1, b"snapshot");
+    let key = &world.keys.timestamp;
+    let newer = tuf::repository::sign_timestamp(41, after(3600), &pin, &[key]).unwrap();
+    let parts = [(tuf::repository::TIMESTAMP_PATH, newer.as_slice())];
+    world.mirrors[0].alter(&path, tuf::Bundle::write(&parts).leak());
+
+    // The default policy makes no catalog of that name: its bundle counts all the same.
+    world.stage.apply(after(3), &Policy::default()).await;
+    let report = world.publish(after(4)).await;
+
+    assert_eq!((report.published, report.version), (true, 42));
+}
+
 async fn explain(stage: &Stage, question: Value) -> Result<Explanation, Error> {
     let request: ExplainPolicy = serde_json::from_value(question).unwrap();
     control::policy::explain(&stage.context(after(2)), &request).await
@@ -352,9 +391,14 @@ async fn assert_all_agree(policy: &Policy, (devices, fleet): &Fleet) {
             .iter()
             .map(|cohort| cohort.parse().unwrap())
             .collect();
-        gateways::create(&stage.context(START), &operator(), new)
-            .await
-            .unwrap();
+        gateways::create(
+            &stage.context(START),
+            &world.offline.limits,
+            &operator(),
+            new,
+        )
+        .await
+        .unwrap();
     }
     stage.beat(START, &gateways).await;
     // Enrolled before the policy was: what follows must not depend on when.

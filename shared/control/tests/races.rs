@@ -80,12 +80,14 @@ async fn a_publisher_that_slept_through_the_beginning_of_an_alarm_does_not_clear
     let reads = |name: &str| name.starts_with("store");
     let world = World::published(1, &[1, 2, 3]).await;
     let board = Board::new(reads, []);
-    world.run_through(&board, after(1)).await.unwrap();
+    world.listen(10, 70).await;
+    world.run_through(&board, after(80)).await.unwrap();
     let points = board.calls();
     assert!(points.len() >= 4);
 
     for number in 0..points.len() {
         let world = Arc::new(World::published(1, &[1, 2, 3]).await);
+        world.listen(10, 70).await;
         let board = Board::new(reads, [(number, Act::Freeze)]);
         let slow = tokio::spawn({
             let (world, board) = (Arc::clone(&world), Arc::clone(&board));
@@ -93,7 +95,7 @@ async fn a_publisher_that_slept_through_the_beginning_of_an_alarm_does_not_clear
             async move { world.run_through(&board, after(80)).await }
         });
         board.until_frozen().await;
-        assert!(world.publish(after(200)).await.mass_silence);
+        assert!(world.listen(80, 200).await.mass_silence);
         board.thaw();
         let _ = slow.await.unwrap();
         world.publish(after(210)).await;

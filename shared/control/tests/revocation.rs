@@ -66,7 +66,7 @@ async fn an_address_rests_and_then_goes_to_another() {
             expires_at: after(2 * REST),
             note: String::new(),
         };
-        control::invites::create(&stage.context(START), &operator(), long)
+        control::invites::create(&stage.context(START), &common::limits(), &operator(), long)
             .await
             .unwrap();
         let full = enroll_at_once(&stage, 1, 1000..1047).await;
@@ -88,4 +88,15 @@ async fn an_address_rests_and_then_goes_to_another() {
         let holders = stage.leases(after(10 * REST)).await;
         assert!(holders.values().any(|by| *by == device_id(7).to_string()));
     }
+}
+
+#[tokio::test]
+async fn an_operator_who_revokes_a_device_that_is_not_there_is_told_where_to_look() {
+    let stage = Stage::memory();
+
+    let refused = devices::revoke(&stage.context(START), &operator(), &device_id(9)).await;
+
+    let refused = refused.unwrap_err();
+    assert!(refused.to_string().contains("see 'posternctl devices'"));
+    assert_eq!(kind(refused), Kind::DeviceUnknown);
 }

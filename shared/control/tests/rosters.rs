@@ -9,7 +9,8 @@ use api::Kind;
 use common::nodes::{gateway_id, gateway_identity, new_gateway};
 use common::rosters::{Holder, policy};
 use common::{
-    START, Stage, after, device_id, enroll_at_once, exit_key, identity, kind, operator, tunnel_key,
+    START, Stage, after, device_id, enroll_at_once, exit_key, identity, kind, limits, operator,
+    tunnel_key,
 };
 use control::{devices, gateways, items, roster};
 use model::gateway::{GatewayKeys, PreviousGatewayKeys};
@@ -215,7 +216,9 @@ async fn a_gateway_is_given_the_devices_of_its_cohorts_and_no_others() {
     stage.enroll(START, 2, 2).await.unwrap();
     let mut new = new_gateway(3, Role::Ingress);
     new.cohorts = vec!["canary".parse().unwrap()];
-    gateways::create(&stage.context(START), &operator(), new)
+    let mut limits = limits();
+    limits.cohorts = new.cohorts.clone();
+    gateways::create(&stage.context(START), &limits, &operator(), new)
         .await
         .unwrap();
     stage.register(START, 3).await.unwrap();

@@ -46,7 +46,7 @@ impl Edge {
     }
 }
 
-/// A part of a path or a query as the type `T`, or the problem that says what it should be.
+/// A part of a path as the type `T`, or the problem that says what it should be.
 pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
     text.parse().map_err(|error: T::Err| {
         api::Problem::new(api::Kind::MalformedRequest, error.to_string()).into()

@@ -1,10 +1,17 @@
 //! The extractor that every route begins with: a request whose signature was checked.
+//!
+//! It is a route's only one besides the state. Path, query and body are read from it afterwards, so
+//! that a stranger learns nothing of their form, and what cannot be read is a problem as any other.
+
+use std::fmt::Display;
+use std::str::FromStr;
 
 use api::{Kind, Problem, signed};
+use axum::RequestExt;
 use axum::body::Bytes;
-use axum::extract::{FromRef, FromRequest, OriginalUri, Request};
+use axum::extract::{FromRef, FromRequest, OriginalUri, Path, Query, Request};
 use control::Moment;
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use model::IdentityKey;
 use serde::de::DeserializeOwned;
 
@@ -16,20 +23,37 @@ pub struct Signed {
     pub signer: IdentityKey,
     /// The request's moment.
     pub moment: Moment,
+    uri: Uri,
+    /// The route's one parameter, or why it cannot be read.
+    id: Result<String, String>,
     body: Bytes,
 }
 
 impl Signed {
+    /// The one parameter of the route's path as the type `T`.
+    pub fn id<T: FromStr<Err: Display>>(&self) -> Result<T, Failure> {
+        match &self.id {
+            Ok(id) => crate::parse(id),
+            Err(why) => Err(malformed(format!("the path cannot be read: {why}")).into()),
+        }
+    }
+
+    /// The query as the type `T`.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let query = Query::<T>::try_from_uri(&self.uri);
+        let Query(query) = query.map_err(|rejection| malformed(rejection.body_text()))?;
+        Ok(query)
+    }
+
     /// The body as JSON of the type `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            Problem::new(
-                Kind::MalformedRequest,
-                format!("the body cannot be read: {error}"),
-            )
-            .into()
-        })
+        serde_json::from_slice(&self.body)
+            .map_err(|error| malformed(format!("the body cannot be read: {error}")).into())
     }
+}
+
+fn malformed(detail: impl Into<String>) -> Problem {
+    Problem::new(Kind::MalformedRequest, detail)
 }
 
 impl<S> FromRequest<S> for Signed
@@ -39,7 +63,7 @@ where
 {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
         let edge = Edge::from_ref(state);
         let moment = edge.clock.moment();
         let (method, headers) = (request.method().clone(), request.headers().clone());
@@ -47,6 +71,8 @@ where
             .extensions()
             .get::<OriginalUri>()
             .map_or_else(|| request.uri().clone(), |original| original.0.clone());
+        let id = request.extract_parts::<Path<String>>().await;
+        let id = id.map_or_else(|rejection| Err(rejection.body_text()), |Path(id)| Ok(id));
         let body = Bytes::from_request(request, state)
             .await
             .map_err(|rejection| {
@@ -56,13 +82,15 @@ where
                         format!("at most {MOST_BODY} bytes are taken"),
                     )
                 } else {
-                    Problem::new(Kind::MalformedRequest, rejection.body_text())
+                    malformed(rejection.body_text())
                 }
             })?;
         let signer = signed::verify(&edge.network.id, &method, &uri, &headers, &body, moment.now)?;
         Ok(Self {
             signer,
             moment,
+            uri,
+            id,
             body,
         })
     }

@@ -1,30 +1,31 @@
 //! The agent's life: register, then heartbeats, configs and rosters until it is told to stop.
 
-mod pull;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::BootstrapText;
 use api::register::{
-    GatewayConfig, HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest,
+    self, GatewayConfig, HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest,
 };
-use api::{BootstrapText, Kind, register};
+use api::roster::RosterPart;
 use http::Method;
 use jiff::Timestamp;
-use model::TrustedKeys;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tuf::client::{Start, Wanted, verify_bundle};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tuf::client::TrustedState;
 
-use crate::remote::Remote;
-use crate::{Error, Roster, State};
+use crate::pull::roster::{RosterPull, RosterPulled};
+use crate::pull::{Pull, Pulled, heartbeat_seconds};
+use crate::remote::{Ask, Http, Remote, Transport};
+use crate::retry::Retry;
+use crate::{Error, Roster, State, Trouble};
 
 /// After how many heartbeats the config is asked for again.
 const HEARTBEATS_PER_CONFIG: u32 = 10;
-/// The first wait after a failure; it doubles up to a heartbeat's interval.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The interval while the control plane has not told one.
 const UNTOLD_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -50,6 +51,12 @@ pub struct Agent {
     remote: Remote,
     clock: Clock,
     events: watch::Sender<Event>,
+    /// The pull that is under way, if one is: a slow front door must hold up no heartbeat.
+    pulls: JoinSet<Pulled>,
+    /// After how many more heartbeats the next pull is due.
+    pull_in: u32,
+    /// The same of the roster, of which a part is asked for at a time.
+    roster_pulls: JoinSet<RosterPulled>,
 }
 
 impl Agent {
@@ -59,16 +66,29 @@ impl Agent {
         token: Option<&BootstrapText>,
         clock: Clock,
     ) -> Result<Self, Error> {
+        let transport = Arc::new(Http::new()?);
+        Self::over(transport, folder, token, clock)
+    }
+
+    /// The same over another transport.
+    pub(crate) fn over(
+        transport: Arc<dyn Transport>,
+        folder: PathBuf,
+        token: Option<&BootstrapText>,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let state = State::open(&folder, token, random)?;
         let roster = Roster::open(&folder)?;
-        let remote = Remote::new()?;
         Ok(Self {
             folder,
             state,
             roster,
-            remote,
+            remote: Remote::new(transport),
             clock,
             events: watch::Sender::new(Event::Starting),
+            pulls: JoinSet::new(),
+            pull_in: 0,
+            roster_pulls: JoinSet::new(),
         })
     }
 
@@ -82,60 +102,42 @@ impl Agent {
         &self.state.gateway
     }
 
-    /// Works until the control plane refuses for good. Dropping the future stops it at any point.
+    /// Works until one of its files fails: nothing that the network says ends it. Dropping the future
+    /// stops it at any point.
     pub async fn run(mut self) -> Result<std::convert::Infallible, Error> {
-        self.until_done("registration", Self::register).await?;
-        let mut beats: u32 = 0;
-        loop {
-            self.until_done("heartbeat", Self::heartbeat).await?;
-            if *self.events.borrow() == Event::Starting {
-                self.events.send_replace(Event::InService);
-            }
-            // Counted from the heartbeat: what is pulled meanwhile must not delay the next.
-            let rest = tokio::time::sleep(self.interval());
-            let wants_config =
-                self.state.config.is_none() || beats.is_multiple_of(HEARTBEATS_PER_CONFIG);
-            if wants_config {
-                match self.pull_config().await {
-                    Ok(()) => drop(self.events.send_replace(Event::Configured)),
-                    // The last config stands; the next heartbeat tries again.
-                    Err(Error::Later(why)) => tracing::info!(why, "no new config yet"),
-                    Err(error) => return Err(error),
-                }
-            }
-            self.refresh_roster().await?;
-            beats = beats.wrapping_add(1);
-            rest.await;
+        let mut retry = Retry::new("registration");
+        while let Err(trouble) = self.register().await {
+            tokio::time::sleep(retry.after(trouble, self.interval())?).await;
         }
-    }
-
-    /// Does `work` until it succeeds or cannot, with growing waits.
-    async fn until_done(
-        &mut self,
-        what: &str,
-        work: impl AsyncFn(&mut Self) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut wait = FIRST_WAIT;
+        let mut retry = Retry::new("heartbeat");
+        let mut next = Instant::now();
         loop {
-            match work(self).await {
-                Err(Error::Later(why)) => {
-                    tracing::warn!(what, why, wait_ms = wait.as_millis(), "tried in vain");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(self.interval());
+            tokio::select! {
+                Some(pulled) = self.pulls.join_next() => self.take(pulled)?,
+                Some(pulled) = self.roster_pulls.join_next() => self.take_roster(pulled)?,
+                () = tokio::time::sleep_until(next) => {
+                    let wait = match self.heartbeat().await {
+                        Ok(()) => {
+                            retry.done();
+                            self.alive();
+                            self.interval()
+                        }
+                        Err(trouble) => retry.after(trouble, self.interval())?,
+                    };
+                    next = Instant::now() + wait;
                 }
-                done => return done,
             }
         }
     }
 
     fn interval(&self) -> Duration {
-        match self.state.heartbeat_seconds {
-            0 => UNTOLD_INTERVAL,
-            seconds => Duration::from_secs(seconds.into()),
+        match heartbeat_seconds(self.state.heartbeat_seconds) {
+            Ok(seconds) => Duration::from_secs(seconds.into()),
+            Err(_) => UNTOLD_INTERVAL,
         }
     }
 
-    async fn register(&mut self) -> Result<(), Error> {
+    async fn register(&mut self) -> Result<(), Trouble> {
         let Some(secret) = self.state.bootstrap.clone() else {
             return Ok(());
         };
@@ -144,119 +146,160 @@ impl Agent {
             tunnel_key: self.state.tunnel.tunnel_key(),
         };
         let path = register::registration(&self.state.gateway);
-        let answer: RegisterAnswer = self.post(&path, &request).await?;
+        let answer: RegisterAnswer = self.post(path, &request).await?;
+        let interval = heartbeat_seconds(answer.heartbeat_seconds)
+            .map_err(|why| Trouble::Later(format!("the answer is refused: {why}")))?;
         self.state.version = answer.version;
-        self.state.heartbeat_seconds = answer.heartbeat_seconds;
+        self.state.heartbeat_seconds = interval;
         self.state.bootstrap = None;
         self.state.save(&self.folder)?;
         tracing::info!(gateway = %self.state.gateway, "registered");
         Ok(())
     }
 
-    async fn heartbeat(&mut self) -> Result<(), Error> {
+    async fn heartbeat(&mut self) -> Result<(), Trouble> {
         // No tunnels yet, so that there is no load to tell.
         let request = HeartbeatRequest {
             version: self.state.version,
             load: 0,
         };
         let path = register::heartbeat(&self.state.gateway);
-        match self.post::<HeartbeatAnswer>(&path, &request).await {
-            // Not saved with every heartbeat: after a restart the control plane tells it again.
+        let answer = self.post::<HeartbeatAnswer>(path, &request).await;
+        // Not saved with every heartbeat: after a restart the control plane tells it again.
+        match answer {
             Ok(answer) => self.state.version = answer.version,
-            Err(Error::Refused(problem)) if problem.is(Kind::HeartbeatOutOfStep) => {
-                self.state.version = problem.version.unwrap_or(self.state.version);
-                return Err(Error::Later(problem.to_string()));
+            Err(Trouble::OutOfStep(version)) => {
+                self.state.version = version;
+                return Err(Trouble::OutOfStep(version));
             }
-            Err(Error::Refused(problem)) if problem.is(Kind::SignatureStale) => {
-                return Err(Error::Later(problem.to_string()));
-            }
-            Err(error) => return Err(error),
+            Err(trouble) => return Err(trouble),
         }
         Ok(())
     }
 
-    async fn pull_config(&mut self) -> Result<(), Error> {
-        let trust = self.trusted_keys().await?;
-        let path = register::config(&self.state.gateway);
-        let bytes = self.send(Method::GET, &path, Vec::new()).await?;
-        let config: GatewayConfig = tuf::envelope::verify(&bytes, &trust.config_keys)
-            .map_err(|error| Error::Later(format!("the config is refused: {error}")))?;
-        let older = self
-            .state
-            .config
-            .as_ref()
-            .is_some_and(|last| config.signed_at < last.signed_at);
-        let ours = config.schema == GatewayConfig::SCHEMA
-            && config.network == self.state.contact.network
-            && config.gateway == self.state.gateway;
-        if older || !ours {
-            let why = "the config is refused: it is older than the last, or not for this gateway";
-            return Err(Error::Later(why.to_owned()));
+    /// A heartbeat was taken: says so, and begins the pulls that are due.
+    fn alive(&mut self) {
+        if *self.events.borrow() == Event::Starting {
+            self.events.send_replace(Event::InService);
         }
+        if self.pull_in > 0 {
+            self.pull_in -= 1;
+        } else if self.pulls.is_empty() {
+            self.pulls.spawn(self.pull().run());
+        }
+        if self.roster_pulls.is_empty() {
+            // A long roster comes over several heartbeats.
+            self.ask_roster(Instant::now() + self.interval() / 2);
+        }
+    }
+
+    fn pull(&self) -> Pull {
+        Pull {
+            state: self.state.clone(),
+            remote: self.remote.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    fn ask_roster(&mut self, until: Instant) {
+        let ask = RosterPull {
+            pull: self.pull(),
+            request: self.roster.request(),
+            until,
+        };
+        self.roster_pulls.spawn(ask.run());
+    }
+
+    /// Keeps what a pull brought. Where it brought no config, the last one stands, and the next
+    /// heartbeat begins another pull.
+    fn take(&mut self, pulled: Result<Pulled, JoinError>) -> Result<(), Error> {
+        let pulled = match pulled {
+            Ok(pulled) => pulled,
+            Err(error) => {
+                tracing::error!(%error, "a pull of the config ended early");
+                return Ok(());
+            }
+        };
+        self.trust(pulled.trusted);
+        match pulled.config {
+            Ok(config) => self.follow(config)?,
+            Err(trouble) => tracing::warn!(why = %trouble, "no new config"),
+        }
+        Ok(())
+    }
+
+    /// Takes a part of the roster and asks for the next, if one follows and there is time. Where
+    /// none came, the last roster stands, and the next heartbeat asks again.
+    fn take_roster(&mut self, pulled: Result<RosterPulled, JoinError>) -> Result<(), Error> {
+        let pulled = match pulled {
+            Ok(pulled) => pulled,
+            Err(error) => {
+                tracing::error!(%error, "a pull of the roster ended early");
+                return Ok(());
+            }
+        };
+        self.trust(pulled.trusted);
+        match pulled.part.and_then(|part| self.follow_roster(part)) {
+            Ok(true) if Instant::now() < pulled.until => {
+                self.ask_roster(pulled.until);
+                return Ok(());
+            }
+            Ok(true) => {
+                tracing::info!("the roster is long: the rest comes with the next heartbeat");
+            }
+            Ok(false) => {}
+            Err(trouble) => tracing::warn!(why = %trouble, "no new roster"),
+        }
+        Ok(self.roster.save(&self.folder)?)
+    }
+
+    /// Whether more follows.
+    fn follow_roster(&mut self, part: RosterPart) -> Result<bool, Trouble> {
+        let (shards, more) = (part.shards.len(), part.more);
+        self.roster
+            .take(part, &self.state.contact.network, &self.state.gateway)
+            .map_err(Trouble::Later)?;
+        if shards > 0 {
+            tracing::info!(shards, "the roster changed");
+        }
+        Ok(more && shards > 0)
+    }
+
+    /// Keeps what a pull verified of the signed repository, unless another has verified newer.
+    fn trust(&mut self, verified: Option<TrustedState>) {
+        let age = |state: &TrustedState| (state.root_version(), state.timestamp_version());
+        if verified.as_ref().map(age) >= self.state.trusted.as_ref().map(age) {
+            self.state.trusted = verified;
+        }
+    }
+
+    fn follow(&mut self, config: GatewayConfig) -> Result<(), Error> {
+        self.pull_in = HEARTBEATS_PER_CONFIG - 1;
         self.state.heartbeat_seconds = config.heartbeat_seconds;
         self.state.config = Some(config);
         self.state.save(&self.folder)?;
+        self.events.send_replace(Event::Configured);
         Ok(())
-    }
-
-    /// The keys that may sign configs, from the first front door whose bundle verifies, or as they
-    /// were verified last.
-    async fn trusted_keys(&mut self) -> Result<TrustedKeys, Error> {
-        let path = tuf::repository::bundle_path(None);
-        let network = self.state.contact.network.clone();
-        let wanted = Wanted {
-            network: &network,
-            catalog: None,
-        };
-        let mut last = "no front door is known".to_owned();
-        for door in self.state.contact.front_doors.clone() {
-            let start = match &self.state.trusted {
-                Some(state) => Start::State(state),
-                None => Start::Pin(&self.state.contact.root),
-            };
-            let verified = match self.remote.door(&door.url, &path).await {
-                Ok(bytes) => verify_bundle(start, &wanted, &bytes, (self.clock)())
-                    .map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            match verified {
-                Ok(verified) => {
-                    self.state.trusted = Some(verified.state);
-                    if let Some(trust) = verified.trust {
-                        return Ok(trust);
-                    }
-                }
-                Err(why) => last = format!("{}: {why}", door.url),
-            }
-        }
-        self.known_keys().ok_or(Error::Later(last))
-    }
-
-    /// The keys that may sign configs and rosters, as they were verified last.
-    fn known_keys(&self) -> Option<TrustedKeys> {
-        let wanted = Wanted {
-            network: &self.state.contact.network,
-            catalog: None,
-        };
-        let verified = tuf::client::read_state(self.state.trusted.as_ref()?, &wanted).ok()?;
-        verified.trust
     }
 
     async fn post<T: DeserializeOwned>(
         &self,
-        path: &str,
+        path: String,
         body: &impl Serialize,
-    ) -> Result<T, Error> {
-        let body = serde_json::to_vec(body).map_err(|error| Error::Later(error.to_string()))?;
-        let bytes = self.send(Method::POST, path, body).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::Later(format!("the answer: {error}")))
-    }
-
-    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Error> {
+    ) -> Result<T, Trouble> {
+        let body = serde_json::to_vec(body).map_err(|error| Trouble::Later(error.to_string()))?;
+        let ask = Ask {
+            method: Method::POST,
+            path,
+            body,
+        };
         let (contact, identity) = (&self.state.contact, &self.state.identity);
-        self.remote
-            .control(contact, identity, method, path, body, (self.clock)())
-            .await
+        let bytes = self
+            .remote
+            .control(contact, identity, &ask, (self.clock)())
+            .await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Trouble::Later(format!("the answer cannot be read: {error}")))
     }
 }
 
@@ -266,3 +309,6 @@ fn random() -> [u8; 32] {
     getrandom::fill(&mut bytes).expect("the system's random source works");
     bytes
 }
+
+#[cfg(test)]
+mod tests;

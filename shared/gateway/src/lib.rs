@@ -3,13 +3,27 @@
 //! An agent makes its keys, registers once with its one-time token, sends heartbeats, and pulls
 //! its config and, with every heartbeat, what changed of its roster. It believes these only if a key
 //! of `trust.json` signed them, and `trust.json` only if the offline keys did (TUF, from any front
-//! door): whoever holds the control plane's network or its online keys can turn no gateway.
+//! door). What that defends, and what it does not:
 //!
-//! Its state is one file, and beside it the roster, written before each request that the control plane must not see twice
-//! with other keys: a lost answer or a restart goes on where it was.
+//! | a thief of | can |
+//! |---|---|
+//! | the control plane's network or endpoints | keep configs and rosters back; make none and end no agent |
+//! | the online keys `catalogs`, `snapshot`, `timestamp` | make no config and no roster: none of them signs one, or `trust.json` |
+//! | the config key, which is online too (the function `register` holds it) | sign configs and rosters until the offline keys withdraw it in `trust.json` and the gateway sees that; by blocking every front door, for 14 days after the known timestamp's expiry at most |
+//!
+//! No answer from the network ends an agent. A refusal is not signed, so a forged one must not kill
+//! a node: the agent asks again, more and more slowly, and says why in its log. Only a state file
+//! that cannot be used, or a folder that cannot be written, ends it.
+//!
+//! Its state is one file, and beside it the roster. The state is written before each request that
+//! the control plane must not see twice with other keys: a lost answer or a restart goes on where it was.
 
 mod agent;
+#[cfg(test)]
+mod fixture;
+mod pull;
 mod remote;
+mod retry;
 mod roster;
 mod state;
 
@@ -17,18 +31,32 @@ pub use agent::{Agent, Clock, Event};
 pub use roster::Roster;
 pub use state::{State, StateError};
 
-use api::Problem;
+use api::{NoClient, Problem};
 
-/// Why an agent cannot go on, or not now.
+/// Why an agent cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The state file cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The control plane refused; trying the same again does not help.
-    #[error("the control plane refused: {0}")]
+    /// There is no HTTP client. At the start only.
+    #[error(transparent)]
+    Client(#[from] NoClient),
+}
+
+/// Why one piece of work was not done.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    /// The state file cannot be written: the agent must not go on.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Every control endpoint that answered refuses, and a node cannot change its mind.
+    #[error("{0}")]
     Refused(Problem),
-    /// Nobody answered usefully: the agent tries again by itself.
+    /// The heartbeat does not follow the last one: the version to go on from.
+    #[error("the control plane expects version {0}")]
+    OutOfStep(u64),
+    /// Nobody answered usefully.
     #[error("{0}")]
     Later(String),
 }

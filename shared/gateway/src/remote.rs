@@ -1,134 +1,183 @@
 //! Signed requests to the control plane, and bundles from front doors.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use api::{IdentitySecret, Problem, signed};
-use http::{Method, Uri};
+use api::{IdentitySecret, Kind, NoClient, Problem, signed};
+use async_trait::async_trait;
+use http::{Method, Request, StatusCode, Uri};
 use jiff::Timestamp;
 use model::{FirstContact, NetworkId};
 use reqwest::{Client, Response};
 use tuf::bundle::MOST_BUNDLE_BYTES;
 
-use crate::Error;
+use crate::Trouble;
 
 /// The longest that one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The most bytes of an answer of the control plane.
+/// The most bytes of an answer of the control plane: the config of an ingress with 40,000 egress
+/// gateways.
 const MOST_ANSWER: u64 = 4 * 1024 * 1024;
 
+/// What carries a request: HTTP, or a test's stand-in.
+#[async_trait]
+pub(crate) trait Transport: Send + Sync {
+    /// The status and the body, of at most `most` bytes; or in words why there is no whole answer.
+    async fn send(
+        &self,
+        request: Request<Vec<u8>>,
+        most: u64,
+    ) -> Result<(StatusCode, Vec<u8>), String>;
+}
+
+/// HTTP.
+pub(crate) struct Http(Client);
+
+impl Http {
+    pub(crate) fn new() -> Result<Self, NoClient> {
+        let client = api::http_client("postern-gateway", TIMEOUT)?;
+        Ok(Self(client))
+    }
+}
+
+#[async_trait]
+impl Transport for Http {
+    async fn send(
+        &self,
+        request: Request<Vec<u8>>,
+        most: u64,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let request = request.try_into().map_err(|error| reason(&error))?;
+        let response = self.0.execute(request).await;
+        let response = response.map_err(|error| reason(&error))?;
+        Ok((response.status(), read(response, most).await?))
+    }
+}
+
+/// One request to the control plane.
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
+}
+
 /// The way to the network.
+#[derive(Clone)]
 pub(crate) struct Remote {
-    http: Client,
+    transport: Arc<dyn Transport>,
+}
+
+/// What one control endpoint said.
+enum Reply {
+    Done(Vec<u8>),
+    Problem(Problem),
+    Silent(String),
 }
 
 impl Remote {
-    pub(crate) fn new() -> Result<Self, Error> {
-        // Somebody else in this process may have installed one; it serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent("postern-gateway")
-            .build()
-            .map_err(|error| Error::Later(reason(&error)))?;
-        Ok(Self { http })
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { transport }
     }
 
-    /// Asks the first control endpoint that answers. A problem is an answer, unless it says that
-    /// this one endpoint is in trouble.
+    /// Asks the control endpoints in turn until one does it. A problem is not signed: one endpoint's
+    /// word does not keep the others from being asked, and only if all that answer refuse for good
+    /// is it [`Trouble::Refused`].
     pub(crate) async fn control(
         &self,
         contact: &FirstContact,
         secret: &IdentitySecret,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
+        ask: &Ask,
         now: Timestamp,
-    ) -> Result<Vec<u8>, Error> {
-        let mut last = "no control endpoint is known".to_owned();
+    ) -> Result<Vec<u8>, Trouble> {
+        let mut refused = None;
+        let mut undecided = false;
+        let mut said = Vec::new();
         for base in &contact.control {
-            match self
-                .one(base, &contact.network, secret, &method, path, &body, now)
-                .await
-            {
-                Err(Error::Later(why)) => last = format!("{base}: {why}"),
-                done => return done,
+            match self.one(base, &contact.network, secret, ask, now).await {
+                Reply::Done(bytes) => return Ok(bytes),
+                Reply::Problem(problem) => {
+                    if let (true, Some(version)) =
+                        (problem.is(Kind::HeartbeatOutOfStep), problem.version)
+                    {
+                        return Err(Trouble::OutOfStep(version));
+                    }
+                    said.push(format!("{base}: {problem}"));
+                    if is_final(&problem) {
+                        refused = Some(problem);
+                    } else {
+                        undecided = true;
+                    }
+                }
+                Reply::Silent(why) => said.push(format!("{base}: {why}")),
             }
         }
-        Err(Error::Later(last))
+        match refused {
+            Some(problem) if !undecided => Err(Trouble::Refused(problem)),
+            _ if said.is_empty() => Err(Trouble::Later("no control endpoint is known".to_owned())),
+            _ => Err(Trouble::Later(said.join("; "))),
+        }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one signed request")]
     async fn one(
         &self,
         base: &str,
         network: &NetworkId,
         secret: &IdentitySecret,
-        method: &Method,
-        path: &str,
-        body: &[u8],
+        ask: &Ask,
         now: Timestamp,
-    ) -> Result<Vec<u8>, Error> {
-        let url = format!("{base}{path}");
-        let uri: Uri = url
-            .parse()
-            .map_err(|error| Error::Later(format!("{url}: {error}")))?;
-        let headers = signed::sign(secret, network, method, &uri, body, now);
-        let request = self
-            .http
-            .request(method.clone(), &url)
-            .headers(headers)
-            .body(body.to_vec());
-        let response = request
-            .send()
-            .await
-            .map_err(|error| Error::Later(reason(&error)))?;
-        let status = response.status();
-        let bytes = read(response, MOST_ANSWER).await?;
-        if status.is_success() {
-            return Ok(bytes);
-        }
-        match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) if status.is_client_error() => Err(Error::Refused(problem)),
-            Ok(problem) => Err(Error::Later(problem.to_string())),
-            Err(_) => Err(Error::Later(format!("status {status}"))),
+    ) -> Reply {
+        let url = format!("{}{}", base.trim_end_matches('/'), ask.path);
+        let uri: Uri = match url.parse() {
+            Ok(uri) => uri,
+            Err(error) => return Reply::Silent(format!("no URL: {error}")),
+        };
+        let mut request = Request::new(ask.body.clone());
+        *request.method_mut() = ask.method.clone();
+        *request.headers_mut() = signed::sign(secret, network, &ask.method, &uri, &ask.body, now);
+        *request.uri_mut() = uri;
+        match self.transport.send(request, MOST_ANSWER).await {
+            Err(why) => Reply::Silent(why),
+            Ok((status, bytes)) if status.is_success() => Reply::Done(bytes),
+            Ok((status, bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(problem) => Reply::Problem(problem),
+                // A page of whatever stands between: not the control plane's word.
+                Err(_) => Reply::Silent(format!("status {status}")),
+            },
         }
     }
 
-    /// The bytes at `path` behind a front door.
-    pub(crate) async fn door(&self, base: &str, path: &str) -> Result<Vec<u8>, Error> {
-        let url = format!("{base}/{path}");
-        let response = self
-            .http
-            .get(url)
-            .send()
-            .await
-            .map_err(|error| Error::Later(reason(&error)))?;
-        if !response.status().is_success() {
-            return Err(Error::Later(format!("status {}", response.status())));
+    /// The bytes at `path` behind a front door, or in words why there are none.
+    pub(crate) async fn door(&self, base: &str, path: &str) -> Result<Vec<u8>, String> {
+        let url = format!("{}/{path}", base.trim_end_matches('/'));
+        let request = Request::get(url).body(Vec::new());
+        let request = request.map_err(|error| format!("no URL: {error}"))?;
+        let (status, bytes) = self.transport.send(request, MOST_BUNDLE_BYTES).await?;
+        if status != StatusCode::OK {
+            return Err(format!("status {status}"));
         }
-        read(response, MOST_BUNDLE_BYTES).await
+        Ok(bytes)
     }
 }
 
-async fn read(mut response: Response, most: u64) -> Result<Vec<u8>, Error> {
+/// Whether asking the same again cannot help, if the control plane meant it.
+fn is_final(problem: &Problem) -> bool {
+    [Kind::BootstrapRefused, Kind::GatewayUnknown, Kind::KeyInUse]
+        .into_iter()
+        .any(|kind| problem.is(kind))
+}
+
+async fn read(mut response: Response, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| Error::Later(reason(&error)))?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
         if (bytes.len() + chunk.len()) as u64 > most {
-            return Err(Error::Later(format!(
-                "the answer has more than {most} bytes"
-            )));
+            return Err(format!("the answer has more than {most} bytes"));
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
 }
 
-/// An error with its causes, without the URL.
+/// An error with its causes.
 fn reason(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);

@@ -32,7 +32,9 @@ pub enum StateError {
         error: io::Error,
     },
     /// It is damaged, or of another version of this program.
-    #[error("{path} cannot be read: {why}")]
+    #[error(
+        "{path} cannot be read: {why}. Restore it, or remove it and start with a new gateway's token"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -155,3 +157,6 @@ pub(crate) fn replace(
         error,
     })
 }
+
+#[cfg(test)]
+mod tests;

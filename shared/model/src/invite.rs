@@ -30,4 +30,7 @@ pub struct Invite {
     /// What the operator wrote down about it; empty if nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// When an operator ended it before its time, if one did: refused since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_at: Option<Timestamp>,
 }

@@ -5,6 +5,7 @@
 //! is a hash of who asks and of what is asked about.
 
 pub mod health;
+pub mod listening;
 pub mod listing;
 pub mod policy;
 pub mod probing;

@@ -126,7 +126,10 @@ impl Rank {
             reasons.push(format!("rests until {until:.0} after a failure"));
         }
         reasons.push(match RTT_STEPS.get(usize::from(self.rtt_step)) {
-            Some(bound) => format!("round trip under {bound} ms or unknown"),
+            Some(bound) if self.rtt_step == RTT_UNKNOWN => {
+                format!("round trip under {bound} ms or never measured")
+            }
+            Some(bound) => format!("round trip under {bound} ms"),
             None => "round trip of 400 ms or more".to_owned(),
         });
         reasons.push(format!("load {} of 4", self.load));

@@ -6,7 +6,9 @@
 //! the files in it, read and held to the [limits].
 //!
 //! - **Trust starts** from a pinned root ([`Start::Pin`], first contact) or from what was verified
-//!   before ([`Start::State`]). A failure never changes the state that was passed in.
+//!   before ([`Start::State`]). A failure never changes the state that was passed in. Where the
+//!   question is what the *source* has ([`verify_whole`]), or where the state's own files are
+//!   damaged, the state gives its root and its versions and no bytes ([`Start::Floor`]).
 //! - **Nothing gets older.** The state's files are fed back at the time at which they were
 //!   verified, so that even an expired state is a floor against rollback. When a new root has
 //!   rotated the keys of the timestamp or the snapshot, that floor falls, as section 5.3.11 wants:
@@ -22,13 +24,16 @@ use model::{Catalog, CatalogName, Limits, NetworkId, RecoveryKit, RootPin, Trust
 use serde::de::DeserializeOwned;
 
 pub use self::state::TrustedState;
+pub use self::whole::{Whole, verify_whole};
 pub use self::workflow::{Next, Workflow};
 use crate::bundle::Bundle;
 pub use crate::error::VerifyError;
 use crate::{limits, repository};
 
 mod pins;
+mod search;
 mod state;
+mod whole;
 mod workflow;
 
 /// Where trust starts.
@@ -36,8 +41,11 @@ mod workflow;
 pub enum Start<'a> {
     /// From the root that came with the first contact.
     Pin(&'a RootPin),
-    /// From what was verified before.
+    /// From what was verified before; a file of it that is still the right one is not fetched again.
     State(&'a TrustedState),
+    /// From the root of what was verified before, which also says what is too old. Every file is
+    /// fetched.
+    Floor(&'a TrustedState),
 }
 
 /// What the caller wants of a repository.
@@ -137,9 +145,7 @@ impl Wanted<'_> {
 /// Reads the files of a verified state and holds them to the limits.
 fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verified, VerifyError> {
     let mut skipped = Vec::new();
-    let limits: Limits = parse(Limits::PATH, required(&state, Limits::PATH)?)?;
-    check_schema(Limits::PATH, &limits.schema, Limits::SCHEMA)?;
-    limits::check_network(Limits::PATH, wanted.network, &limits.network)?;
+    let limits = read_limits(&state, wanted.network)?;
 
     let (mut catalog, mut kit, mut trust) = (None, None, None);
     if let Some(name) = wanted.catalog {
@@ -153,10 +159,7 @@ fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verif
             &mut skipped,
         )?);
     } else {
-        let keys: TrustedKeys = parse(TrustedKeys::PATH, required(&state, TrustedKeys::PATH)?)?;
-        check_schema(TrustedKeys::PATH, &keys.schema, TrustedKeys::SCHEMA)?;
-        limits::check_network(TrustedKeys::PATH, wanted.network, &keys.network)?;
-        trust = Some(keys);
+        trust = Some(read_trust(&state, wanted.network)?);
     }
     Ok(Verified {
         state,
@@ -167,6 +170,20 @@ fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verif
         trust,
         skipped,
     })
+}
+
+fn read_limits(state: &TrustedState, network: &NetworkId) -> Result<Limits, VerifyError> {
+    let limits: Limits = parse(Limits::PATH, required(state, Limits::PATH)?)?;
+    check_schema(Limits::PATH, &limits.schema, Limits::SCHEMA)?;
+    limits::check_network(Limits::PATH, network, &limits.network)?;
+    Ok(limits)
+}
+
+fn read_trust(state: &TrustedState, network: &NetworkId) -> Result<TrustedKeys, VerifyError> {
+    let keys: TrustedKeys = parse(TrustedKeys::PATH, required(state, TrustedKeys::PATH)?)?;
+    check_schema(TrustedKeys::PATH, &keys.schema, TrustedKeys::SCHEMA)?;
+    limits::check_network(TrustedKeys::PATH, network, &keys.network)?;
+    Ok(keys)
 }
 
 fn read_catalog(

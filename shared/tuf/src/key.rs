@@ -7,14 +7,14 @@
 use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
-use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::pkcs8::{DecodePublicKey, EncodePublicKey, LineEnding};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sigstore_tuf::canonical_json::to_canonical_bytes;
 
 use crate::SignError;
-use crate::crypto::sha256_hex;
+use crate::crypto::{sha256_hex, verify_ed25519};
 
 /// The schema of a signing key's file.
 const FILE_SCHEMA: &str = "postern-signing-key/1";
@@ -136,6 +136,16 @@ impl PublicKey {
         let object = json!(KeyObject::from(self.clone()));
         let canonical = to_canonical_bytes(&object).expect("strings alone are always canonical");
         sha256_hex(&canonical)
+    }
+
+    /// Whether `signature` is this key's over `message`, in the form that [`SigningKey::sign`]
+    /// gives it.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Ed25519(key) => verify_ed25519(key, message, signature).is_ok(),
+            Self::EcdsaP256(key) => p256::ecdsa::DerSignature::try_from(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+        }
     }
 }
 

@@ -27,8 +27,8 @@ pub mod repository;
 
 pub use bundle::{Bundle, MOST_BUNDLE_BYTES};
 pub use client::{
-    Next, Source, Start, TrustedState, Verified, Wanted, Workflow, read_state, verify_bundle,
-    verify_source,
+    Next, Source, Start, TrustedState, Verified, Wanted, Whole, Workflow, read_state,
+    verify_bundle, verify_source, verify_whole,
 };
 pub use error::{SignError, VerifyError};
 pub use key::{PublicKey, SigningKey};

@@ -14,6 +14,10 @@ use model::{Catalog, CohortName, Limits, NetworkId, Slice};
 
 pub use crate::error::VerifyError;
 
+/// The most front doors that a catalog may name: a device tries all it knows before it gives up, so
+/// a list without end would be a wait without end. Four CDNs of four names each.
+pub const MOST_FRONT_DOORS: usize = 16;
+
 /// Refuses a file of another network.
 pub fn check_network(
     what: &str,
@@ -42,12 +46,18 @@ pub fn check_cohort(limits: &Limits, cohort: &CohortName) -> Result<(), VerifyEr
 
 /// Takes out of `catalog` what the limits do not allow, and adds a line for each to `skipped`.
 pub fn enforce(limits: &Limits, catalog: &mut Catalog, skipped: &mut Vec<String>) {
+    let mut doors = 0;
     catalog.front_doors.retain(|door| {
-        let allowed = allows_front_door(limits, door);
-        if !allowed {
-            skipped.push(format!("front door {door:?}: outside the signed limits"));
-        }
-        allowed
+        let why = if !allows_front_door(limits, door) {
+            "outside the signed limits".to_owned()
+        } else if doors == MOST_FRONT_DOORS {
+            format!("a catalog may name {MOST_FRONT_DOORS}")
+        } else {
+            doors += 1;
+            return true;
+        };
+        skipped.push(format!("front door {door:?}: {why}"));
+        false
     });
     for slice in &mut catalog.slices {
         match slice {

@@ -4,84 +4,103 @@
 //! and a few gateway agents that register over HTTP as any other would. Everything is kept in the
 //! data folder, so that a restart goes on where it was; Ctrl-C stops it cleanly.
 
+mod agents;
 mod door;
 mod schedule;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use api::InviteText;
 use api::admin::{INVITES, InviteView};
-use api::{BootstrapText, InviteText};
 use axum::Router;
 use clap::Args;
 use edge::{Edge, SystemClock};
-use gateway::{Agent, Event};
-use model::Role;
 use store::SqliteStore;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::data::{Folder, Settings};
+use crate::init::Listeners;
 use crate::remote::Remote;
 use crate::{init, now, show};
 
+/// How many gateways a new network runs on this machine.
+const GATEWAYS: u8 = 4;
 /// How long a start may take before it says what it waits for.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// How to run.
+/// How to run. All but the first start only check that they are what the network was made with.
 #[derive(Args, Clone)]
 pub struct Options {
-    /// How many gateways to run; half of them ingress, half egress. For a new network only.
-    #[arg(long, default_value_t = 4)]
-    gateways: u8,
-    /// For a new network: the first of its four ports; 0 takes free ones.
-    #[arg(long, default_value_t = 7700)]
-    port: u16,
-    /// For a new network: seconds from one heartbeat of a gateway to the next.
-    #[arg(long, default_value_t = 5)]
-    heartbeat: u32,
+    /// How many gateways to run here; half of them ingress, half egress [default: 4].
+    #[arg(long)]
+    gateways: Option<u8>,
+    /// The first of four ports in a row; 0 takes free ones [default: 7700].
+    #[arg(long)]
+    port: Option<u16>,
+    /// Seconds from one heartbeat of a gateway to the next [default: 5].
+    #[arg(long)]
+    heartbeat: Option<u32>,
 }
 
 /// Runs until Ctrl-C or a terminate signal.
 pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
-    let is_new = !data.is_made();
-    if is_new {
-        init::make(data, &init::defaults(options.port, options.heartbeat))?;
-    }
-    let _lock = lock(data)?;
-    let settings = data.settings()?;
+    let mut signals = Signals::listen()?;
+    // Held until all parts have stopped.
+    let _lock = data.lock()?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
+    let ended = tokio::select! {
+        ended = start_and_wait(data, options, json, &stopped, &mut tasks) => ended,
+        () = signals.received() => Ok(()),
+    };
+    stop.send_replace(true);
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    ended?;
+    if !json {
+        say!("Stopped. 'posternctl up' goes on where this was.");
+    }
+    Ok(())
+}
 
+/// Starts all parts, says so, and waits until one of them fails.
+async fn start_and_wait(
+    data: &Folder,
+    options: &Options,
+    json: bool,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let (settings, listeners) = open(data, options)?;
     let edge = Edge {
         store: Arc::new(SqliteStore::open(&data.path("state.sqlite"))?),
         network: Arc::new(settings.network.clone()),
         clock: Arc::new(SystemClock),
     };
-    listen(data, &settings, &edge, &stopped, &mut tasks).await?;
-    let mut published = schedule::start(data, &settings, edge, stopped.clone(), &mut tasks)?;
+    listen(data, &settings, listeners, &edge, stopped, tasks)?;
+    let mut published = schedule::start(data, &settings, edge, stopped.clone(), tasks)?;
 
     let remote = Remote::open(data)?;
-    if is_new {
-        make_gateways(data, &remote, options.gateways).await?;
-    }
-    let agents = start_agents(data, &stopped, &mut tasks)?;
+    let agents = agents::start(data, &settings, &remote, stopped, tasks).await?;
     let ready = async {
-        agents.in_service().await?;
+        agents.in_service().await;
         let listed = |published: &Option<schedule::Published>| {
             published
                 .as_ref()
-                .is_some_and(|published| published.gateways >= agents.count)
+                .is_some_and(|published| published.gateways >= agents.count())
         };
         published
             .wait_for(listed)
             .await
-            .context("publishing ended")?;
-        Ok::<_, anyhow::Error>(())
+            .context("publishing ended")
+            .map(drop)
     };
     if let Ok(done) = tokio::time::timeout(PATIENCE, ready).await {
         done?;
@@ -90,74 +109,110 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
     }
     let invite = invite(data, &remote).await?;
     announce(data, &settings, &invite, json)?;
-
-    let ended = wait(&mut tasks).await;
-    stop.send_replace(true);
-    while let Some(done) = tasks.join_next().await {
-        done??;
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a part ended")??;
     }
-    if !json {
-        println!("Stopped. 'posternctl up' goes on where this was.");
-    }
-    ended
+    Ok(())
 }
 
-/// One `up` at a time for a data folder.
-fn lock(data: &Folder) -> anyhow::Result<File> {
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(data.path(".up.lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!(
-                "another 'posternctl up' runs in {}: stop it first",
-                data.root().display()
-            )
+/// The network's settings and its sockets; makes the network if it is not there. The ports are
+/// taken first, so that a network is made only where it can run.
+fn open(data: &Folder, options: &Options) -> anyhow::Result<(Settings, Listeners)> {
+    if data.is_made() {
+        let settings = data.settings()?;
+        check(options, &settings)?;
+        let listeners = init::bind_to(settings.listen, &settings.ports)?;
+        return Ok((settings, listeners));
+    }
+    let wanted = init::Options::local(
+        options.port.unwrap_or(init::DEFAULT_PORT),
+        options.heartbeat.unwrap_or(init::DEFAULT_HEARTBEAT),
+        options.gateways.unwrap_or(GATEWAYS),
+    );
+    let listeners = init::bind(wanted.listen, wanted.port)
+        .context("choose other ports with --port, or --port 0 for free ones")?;
+    let settings = init::make(data, &wanted, listeners.ports()?)?;
+    Ok((settings, listeners))
+}
+
+/// Refuses options that the network was not made with: they would be ignored.
+fn check(options: &Options, settings: &Settings) -> anyhow::Result<()> {
+    let port = options
+        .port
+        .is_some_and(|port| port != 0 && port != settings.ports.control);
+    let heartbeat = options
+        .heartbeat
+        .is_some_and(|beat| beat != settings.network.timing.heartbeat);
+    let gateways = options
+        .gateways
+        .is_some_and(|count| count != settings.gateways);
+    if port || heartbeat || gateways {
+        bail!(
+            "this network was made with --port {} --heartbeat {} --gateways {}: \
+             leave the options out, or make another network with --data",
+            settings.ports.control,
+            settings.network.timing.heartbeat,
+            settings.gateways
+        );
+    }
+    Ok(())
+}
+
+/// What stops a program: Ctrl-C, and what `kill` sends.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 
-/// Starts the control plane and the front doors on their ports.
-async fn listen(
+/// Starts the control plane and the front doors.
+fn listen(
     data: &Folder,
     settings: &Settings,
+    listeners: Listeners,
     edge: &Edge,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let operators: BTreeSet<_> = settings.operators.iter().copied().collect();
+    let limits = Arc::new(data.offline()?.limits);
     let routes = enroll::routes(edge.clone())
         .merge(register::routes(edge.clone(), data.config_key()?))
-        .merge(admin::routes(edge.clone(), operators));
+        .merge(admin::routes(edge.clone(), operators, limits));
     serve(
-        settings.ports.control,
+        listeners.control,
         edge::finish(routes, edge.clone()),
         stopped,
         tasks,
-    )
-    .await?;
-    let site = data.path("site");
-    for port in settings.ports.doors {
-        serve(port, door::router(site.clone()), stopped, tasks).await?;
+    )?;
+    for listener in listeners.doors {
+        serve(listener, door::router(data.path("site")), stopped, tasks)?;
     }
     Ok(())
 }
 
-async fn serve(
-    port: u16,
+fn serve(
+    listener: std::net::TcpListener,
     router: Router,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "{address} is taken: stop what listens there, or make a network with another --port"
-        )
-    })?;
+    let listener = TcpListener::from_std(listener)?;
     let mut stopped = stopped.clone();
     tasks.spawn(async move {
         let end = async move {
@@ -171,87 +226,6 @@ async fn serve(
     Ok(())
 }
 
-/// Makes the records of the gateways that this machine runs, and keeps their tokens.
-async fn make_gateways(data: &Folder, remote: &Remote, count: u8) -> anyhow::Result<()> {
-    for number in 1..=count {
-        let options = show::GatewayOptions {
-            role: if number % 2 == 1 {
-                Role::Ingress
-            } else {
-                Role::Egress
-            },
-            endpoint: SocketAddr::from((Ipv4Addr::new(127, 0, 0, number), 51820)),
-            region: "local".to_owned(),
-            pool: None,
-            cohorts: vec!["default".parse()?],
-            id: None,
-            hours: 24,
-        };
-        let (token, gateway) = show::make_gateway(data, remote, &options).await?;
-        data.write(
-            &format!("gateways/{}/token", gateway.id),
-            token.to_string().as_bytes(),
-        )?;
-    }
-    Ok(())
-}
-
-/// The agents that run here.
-struct Agents {
-    count: usize,
-    events: Vec<watch::Receiver<Event>>,
-}
-
-impl Agents {
-    /// Waits until every agent's first heartbeat was taken.
-    async fn in_service(&self) -> anyhow::Result<()> {
-        for events in &self.events {
-            let in_service = |event: &Event| *event != Event::Starting;
-            events
-                .clone()
-                .wait_for(in_service)
-                .await
-                .context("a gateway's agent ended")?;
-        }
-        Ok(())
-    }
-}
-
-fn start_agents(
-    data: &Folder,
-    stopped: &watch::Receiver<bool>,
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<Agents> {
-    let mut agents = Agents {
-        count: 0,
-        events: Vec::new(),
-    };
-    let Ok(folders) = fs::read_dir(data.path("gateways")) else {
-        return Ok(agents);
-    };
-    for folder in folders {
-        let folder = folder?.path();
-        let token = fs::read_to_string(folder.join("token"))?;
-        let token = BootstrapText::parse(&token)?;
-        let agent = Agent::open(folder, Some(&token), Arc::new(now))?;
-        agents.count += 1;
-        agents.events.push(agent.events());
-        let mut stopped = stopped.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                ended = agent.run() => {
-                    let Err(error) = ended;
-                    // One gateway that was refused does not stop the others.
-                    tracing::error!(%error, "a gateway's agent ended");
-                }
-                _ = stopped.wait_for(|stopped| *stopped) => {}
-            }
-            Ok(())
-        });
-    }
-    Ok(agents)
-}
-
 /// The invite of the last start while it is good, or a new one.
 async fn invite(data: &Folder, remote: &Remote) -> anyhow::Result<InviteText> {
     if data.path("invite").exists() {
@@ -260,6 +234,7 @@ async fn invite(data: &Folder, remote: &Remote) -> anyhow::Result<InviteText> {
             let invites: Vec<InviteView> = remote.list(INVITES).await?;
             let good = |view: &InviteView| {
                 view.invite.id == text.id()
+                    && view.invite.withdrawn_at.is_none()
                     && view.used < view.invite.uses
                     && view.invite.expires_at > now()
             };
@@ -275,6 +250,7 @@ async fn invite(data: &Folder, remote: &Remote) -> anyhow::Result<InviteText> {
         tags: Vec::new(),
         note: "made by 'up'".to_owned(),
         list: false,
+        withdraw: None,
     };
     let (text, _) = show::make_invite(data, remote, &options).await?;
     data.write("invite", text.to_string().as_bytes())?;
@@ -288,39 +264,29 @@ fn announce(
     invite: &InviteText,
     json: bool,
 ) -> anyhow::Result<()> {
-    let local = |port: u16| format!("http://127.0.0.1:{port}");
+    let local = |port: u16| format!("http://{}", SocketAddr::new(settings.listen, port));
     let control = local(settings.ports.control);
     let doors = settings.ports.doors.map(local);
+    let device = data.path("me.json");
+    let device = device.display();
     let invite = invite.to_string();
     if json {
         let line = serde_json::json!({
             "ready": true, "invite": invite, "control": control, "doors": doors, "data": data.root(),
         });
-        println!("{line}");
+        say!("{line}");
         return Ok(());
     }
-    println!("{}", show::qr(&invite)?);
-    println!("The network {} runs.\n", settings.network.id);
-    println!("  control plane  {control}");
-    println!("  front doors    {}", doors.join("  "));
-    println!("  data folder    {}\n", data.root().display());
-    println!("Try in a second terminal:\n");
-    println!("  cargo run --release --bin postern -- --device me.json enroll '{invite}'");
-    println!("  cargo run --release --bin postern -- --device me.json sync");
-    println!("  cargo run --release --bin postern -- --device me.json select");
-    println!("  cargo run --release --bin postern -- --device me.json config\n");
-    println!("Ctrl-C stops it; what it holds stays in the data folder.");
+    say!("{}", show::qr(&invite)?);
+    say!("The network {} runs.\n", settings.network.id);
+    say!("  control plane  {control}");
+    say!("  front doors    {}", doors.join("  "));
+    say!("  data folder    {}\n", data.root().display());
+    say!("Try in a second terminal:\n");
+    say!("  cargo run --release --bin postern -- --device {device} enroll '{invite}'");
+    say!("  cargo run --release --bin postern -- --device {device} sync");
+    say!("  cargo run --release --bin postern -- --device {device} select");
+    say!("  cargo run --release --bin postern -- --device {device} config\n");
+    say!("Ctrl-C stops it; what it holds stays in the data folder.");
     Ok(())
-}
-
-/// Until somebody says stop, or a part fails.
-async fn wait(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    loop {
-        tokio::select! {
-            signal = tokio::signal::ctrl_c() => return Ok(signal?),
-            _ = terminate.recv() => return Ok(()),
-            Some(ended) = tasks.join_next() => ended.context("a part ended")??,
-        }
-    }
 }

@@ -331,6 +331,69 @@ async fn when_all_doors_fail_the_last_catalog_stays_usable_and_it_is_said() {
     assert_eq!(lapsed.unwrap_err().kind(), "lapsed");
 }
 
+/// The device with one character of the text of `part` in its state changed.
+fn damaged(device: &Device, find: &str, put: &str) -> Device {
+    let mut device = device.clone();
+    let text = serde_json::to_string(device.trusted.as_ref().unwrap()).unwrap();
+    let other = text.replacen(find, put, 1);
+    assert_ne!(other, text, "{find}");
+    device.trusted = Some(serde_json::from_str(&other).unwrap());
+    device
+}
+
+#[tokio::test]
+async fn a_damaged_catalog_is_named_and_healed_by_the_next_sync() {
+    let repository = Repository::default();
+    let door = Healthy::of(&repository);
+    let mut sound = repository.device(&[door.serve().await]);
+    let hand = Hand::at(NOW);
+    run(&mut sound, &hand, Options::default()).await.unwrap();
+    let snapshot = |key: &str, put: &str| (format!("\\\"{key}"), format!("\\\"{put}"));
+    let cases = [
+        ("192.0.2.1:51820".to_owned(), "192.0.2.9:51820".to_owned()),
+        ("recovery-kit/1".to_owned(), "recovery-kit/2".to_owned()),
+        snapshot("catalogs.json", "catalogs.jsom"),
+        // Its root: trust starts from the pin again.
+        snapshot("consistent_snapshot", "consistent_snapshou"),
+    ];
+    for (find, put) in cases {
+        let mut device = damaged(&sound, &find, &put);
+        let status = crate::status::status(&device, NOW).unwrap();
+        assert!(status.damaged.is_some(), "{find}: {:?}", status.catalog);
+        assert!(status.catalog.is_none());
+        let selected = crate::standing::usable(&device, NOW);
+        assert_eq!(selected.unwrap_err().kind(), "trusted-state", "{find}");
+
+        let report = run(&mut device, &hand, Options::default()).await.unwrap();
+
+        assert_eq!((report.gateways, report.changed), (4, true), "{find}");
+        assert_eq!(device.trusted, sound.trusted, "{find}");
+        let status = crate::status::status(&device, NOW).unwrap();
+        assert!(status.damaged.is_none() && status.catalog.is_some());
+    }
+    assert_eq!(door.unchanged.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_catalog_is_no_way_back_to_an_older_one() {
+    let old = Repository {
+        version: 2,
+        ..Repository::default()
+    };
+    let mut device = damaged(
+        &Repository::default().synced_device(),
+        "192.0.2.1:51820",
+        "192.0.2.9:51820",
+    );
+    device.contact.front_doors.push(FrontDoor {
+        url: serving(old.bundle()).await,
+        fallback: Vec::new(),
+    });
+    let result = run(&mut device, &Hand::at(NOW), Options::default()).await;
+    let error = result.unwrap_err();
+    assert_eq!(error.outcomes()[0].kind.as_deref(), Some("older"));
+}
+
 #[tokio::test]
 async fn a_fallback_address_reaches_a_door_whose_name_is_not_found() {
     let repository = Repository::default();

@@ -180,3 +180,74 @@ async fn contact_tells_a_device_that_it_was_revoked() {
     let path = format!("/v1/devices/{}", device.id());
     assert_eq!(control.seen.lock().unwrap()[0].1, path);
 }
+
+#[tokio::test]
+async fn an_answer_for_another_device_is_not_taken() {
+    let place = Place::new();
+    let mut other = Repository::default().device(&[]);
+    other.identity = api::IdentitySecret::from_seed([9; 32]);
+    other.answer = None;
+    let liar = Control::new(Says::Yes(Box::new(fixture::answer(&other))));
+
+    let alone = invite(&[liar.serve().await]);
+    let error = place.enroll(&alone).await.err().unwrap();
+    assert_eq!(error.kind(), "unreachable");
+    assert!(error.to_string().contains("it answered for"), "{error}");
+    assert!(place.saved().answer.is_none());
+
+    let place = Place::new();
+    let endpoints = [liar.serve().await, Control::new(yes()).serve().await];
+    let enrolled = place.enroll(&invite(&endpoints)).await.unwrap();
+    assert_eq!(enrolled.device.answer, place.saved().answer);
+    assert_ne!(enrolled.device.id(), other.id());
+}
+
+#[tokio::test]
+async fn a_refusal_of_one_endpoint_is_not_the_last_word() {
+    let no = |kind| Control::new(Says::No(Problem::new(kind, "no")));
+    let place = Place::new();
+    let endpoints = [
+        no(Kind::InviteUnknown).serve().await,
+        Control::new(yes()).serve().await,
+    ];
+    assert!(place.enroll(&invite(&endpoints)).await.is_ok());
+
+    let place = Place::new();
+    let endpoints = [
+        no(Kind::InviteUsedUp).serve().await,
+        no(Kind::InviteUnknown).serve().await,
+        refused().await,
+    ];
+    let error = place.enroll(&invite(&endpoints)).await.err().unwrap();
+    assert_eq!(error.kind(), "invite-used-up");
+}
+
+#[tokio::test]
+async fn a_secret_is_not_sent_where_others_can_read_it() {
+    let place = Place::new();
+    for base in [
+        "http://control.example",
+        "http://192.0.2.1:8080",
+        "http://127.0.0.1@control.example",
+        "http://localhost.example",
+        "ftp://127.0.0.1",
+        "control.example",
+    ] {
+        let error = place.enroll(&invite(&[base.to_owned()])).await.err();
+        let error = error.unwrap();
+        assert_eq!(error.kind(), "invalid", "{base}");
+        assert!(error.to_string().contains(base), "{error}");
+        let mut device = Repository::default().device(&[]);
+        device.contact.control = vec![base.to_owned()];
+        let error = contact(&device, &place.context()).await.unwrap_err();
+        assert!(error.to_string().contains("not asked"), "{error}");
+    }
+    for base in [
+        "https://control.example",
+        "http://127.8.0.1:80",
+        "http://[::1]:8080/",
+        "http://LOCALHOST:1",
+    ] {
+        assert!(is_private(base), "{base}");
+    }
+}

@@ -6,8 +6,9 @@
 //! 3. Write all files of that version under names that hold the version or the hash: nobody reads
 //!    them yet, nobody overwrites them.
 //! 4. Commit the head (version and file names), only over the head that the work started from.
-//! 5. Put `timestamp.json` and the bundles on every mirror, each only over the older one that was
-//!    seen there ([`promote`]).
+//! 5. Put `timestamp.json` and the bundles on every mirror, each only over the older or damaged one
+//!    that was seen there ([`promote`]). What stands there counts as newer only if our own key
+//!    signed it: whoever can write to a mirror can neither end publishing nor stay served.
 //!
 //! A crash between any two steps leaves every mirror serving a complete, older repository, and the
 //! next run repairs what lags. A publisher that slept between two steps finds a newer head or a
@@ -16,9 +17,10 @@
 mod assemble;
 mod mirror;
 mod promote;
+mod served;
 mod service;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -187,7 +189,11 @@ impl Publisher<'_> {
                 return Ok(report);
             }
         }
-        let version = self.reserve().await?;
+        // Those that the head names, too: their bundles stay on the mirrors when no policy makes
+        // them any more.
+        let published = head.iter().flat_map(|(head, _)| head.catalogs.keys());
+        let names = published.chain(lists.keys()).cloned().collect();
+        let version = self.reserve(&names).await?;
         let assembled = assemble::version(self, version, lists, &last)?;
         let wrote = promote::write_files(self, &assembled.files).await;
         if wrote.len() == self.mirrors.len() {
@@ -268,10 +274,10 @@ impl Publisher<'_> {
     }
 
     /// Takes a version that nobody had and nobody will have.
-    async fn reserve(&self) -> Result<u64, Error> {
+    async fn reserve(&self, names: &BTreeSet<CatalogName>) -> Result<u64, Error> {
         let now = self.context.moment.now;
         // A database that was restored from a backup may lag behind what clients have seen.
-        let served = promote::served_version(self.mirrors).await;
+        let served = served::newest_version(self, names).await;
         for _ in 0..MOST_RESERVATIONS {
             let found = self
                 .context
@@ -280,9 +286,11 @@ impl Publisher<'_> {
                 .await?;
             let last: u64 =
                 items::read::<Reserved>(found[0].as_ref())?.map_or(0, |last| last.version);
-            let next = Reserved {
-                version: last.max(served) + 1,
-            };
+            let version = last
+                .max(served)
+                .checked_add(1)
+                .ok_or_else(|| Error::Defect(format!("no version follows {}", last.max(served))))?;
+            let next = Reserved { version };
             let expect = found[0]
                 .as_ref()
                 .map_or(Expect::Absent, |item| Expect::Version(item.version));

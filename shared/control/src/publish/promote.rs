@@ -1,15 +1,13 @@
 //! Bringing mirrors to the head: the files that never change, then the few that do, each replaced
-//! only where an older one stands.
+//! unless it or a newer one of ours stands there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use store::{CommitError, Expect, Write};
-use tuf::bundle::Bundle;
-use tuf::repository::{self, Pin};
+use tuf::repository::Pin;
 
-use super::{Head, Mirror, MirrorError, MirrorState, Publisher, Replaced};
+use super::{Head, Mirror, MirrorError, MirrorState, Publisher, Replaced, served};
 use crate::{Error, items};
 
 /// How often a replacement is tried while others replace the same object.
@@ -55,9 +53,9 @@ pub(super) async fn write_files(
     failed
 }
 
-/// Brings every mirror that does not serve `head`, or is not known to have been brought there
-/// whole, to it. `files` holds the head's files if
-/// this run made them; else they are read from whichever mirror has them.
+/// Brings every mirror to `head` on which something that changes is missing, older or damaged, or
+/// which is not known to have been brought there whole. `files` holds the head's files if this run
+/// made them; else they are read from whichever mirror has them.
 pub(super) async fn all(
     publisher: &Publisher<'_>,
     head: &Head,
@@ -74,7 +72,7 @@ pub(super) async fn all(
     for ((mirror, key), state) in publisher.mirrors.iter().zip(keys).zip(states) {
         let known: Option<MirrorState> = items::read(state.as_ref())?;
         let was_there = known.is_some_and(|known| known.version >= head.version);
-        if was_there && serves(mirror.as_ref(), head.version).await {
+        if was_there && served::whole(publisher, mirror.as_ref(), head).await {
             continue;
         }
         match one(publisher, mirror.as_ref(), head, files).await {
@@ -120,6 +118,7 @@ async fn one(
     head: &Head,
     files: Option<&BTreeMap<String, Vec<u8>>>,
 ) -> Result<(), Behind> {
+    let changing = served::changing(head);
     let mut copies = BTreeMap::new();
     for (path, hash) in &head.files {
         let made = files.and_then(|files| files.get(path)).cloned();
@@ -130,35 +129,34 @@ async fn one(
                 .ok_or_else(|| Behind::Lost(path.clone()))?,
         };
         mirror.create(path, &bytes).await?;
-        if let Some(served_as) = served_as(head, path) {
-            copies.insert(served_as, bytes);
+        if changing.iter().any(|object| object.copy == *path) {
+            copies.insert(path.clone(), bytes);
         }
     }
-    for (path, bytes) in copies {
-        raise(mirror, &path, &bytes, head.version).await?;
+    for object in changing {
+        let bytes = copies
+            .get(&object.copy)
+            .ok_or_else(|| Behind::Lost(object.copy.clone()))?;
+        raise(publisher, mirror, &object.path, bytes, head.version).await?;
     }
     Ok(())
 }
 
-/// The path that clients ask for, if `path` is the copy of a file that changes.
-fn served_as(head: &Head, path: &str) -> Option<String> {
-    if path == repository::timestamp_copy_path(head.version) {
-        return Some(repository::TIMESTAMP_PATH.to_owned());
-    }
-    let mut cohorts = head.catalogs.keys().map(Some).chain([None]);
-    let cohort =
-        cohorts.find(|cohort| path == repository::bundle_copy_path(head.version, *cohort))?;
-    Some(repository::bundle_path(cohort))
-}
-
-/// Puts `bytes` of `version` at `path` unless something as new stands there.
-async fn raise(mirror: &dyn Mirror, path: &str, bytes: &[u8], version: u64) -> Result<(), Behind> {
+/// Puts `bytes` of `version` at `path` unless they or newer ones of ours stand there.
+async fn raise(
+    publisher: &Publisher<'_>,
+    mirror: &dyn Mirror,
+    path: &str,
+    bytes: &[u8],
+    version: u64,
+) -> Result<(), Behind> {
+    let sha256 = Pin::of(1, bytes).sha256;
     for _ in 0..MOST_REPLACEMENTS {
         let there = mirror.get(path).await?;
-        let served = there
-            .as_ref()
-            .and_then(|object| version_of(path, &object.bytes));
-        if served.is_some_and(|served| served >= version) {
+        let stays = there.as_ref().is_some_and(|object| {
+            served::may_stay(publisher, path, &object.bytes, version, &sha256)
+        });
+        if stays {
             return Ok(());
         }
         let over = there.as_ref().map(|object| &object.etag);
@@ -169,13 +167,6 @@ async fn raise(mirror: &dyn Mirror, path: &str, bytes: &[u8], version: u64) -> R
     Err(Behind::Failed(format!(
         "'{path}' was replaced by others again and again"
     )))
-}
-
-/// Whether `mirror` serves `version` or a newer one; not if it cannot be reached.
-async fn serves(mirror: &dyn Mirror, version: u64) -> bool {
-    let path = repository::TIMESTAMP_PATH;
-    let there = mirror.get(path).await.ok().flatten();
-    there.and_then(|object| version_of(path, &object.bytes)) >= Some(version)
 }
 
 /// The file with this SHA-256 from whichever mirror has it.
@@ -195,42 +186,4 @@ pub(super) async fn find(mirrors: &[Arc<dyn Mirror>], path: &str, sha256: &str) 
         }
     }
     None
-}
-
-/// The newest version that any mirror serves; 0 if none does.
-pub(super) async fn served_version(mirrors: &[Arc<dyn Mirror>]) -> u64 {
-    let mut newest = 0;
-    for mirror in mirrors {
-        let path = repository::TIMESTAMP_PATH;
-        match mirror.get(path).await {
-            Ok(object) => {
-                let served = object.and_then(|object| version_of(path, &object.bytes));
-                newest = newest.max(served.unwrap_or(0));
-            }
-            Err(error) => {
-                tracing::warn!(mirror = mirror.name(), %error, "its version is not known");
-            }
-        }
-    }
-    newest
-}
-
-/// The version of a timestamp or a bundle of our own; `None` if it cannot be read, and then it may
-/// be replaced by one that can.
-fn version_of(path: &str, bytes: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Envelope {
-        signed: Signed,
-    }
-    #[derive(Deserialize)]
-    struct Signed {
-        version: u64,
-    }
-    let timestamp = if path == repository::TIMESTAMP_PATH {
-        bytes
-    } else {
-        Bundle::read(bytes).ok()?.get(repository::TIMESTAMP_PATH)?
-    };
-    let envelope: Envelope = serde_json::from_slice(timestamp).ok()?;
-    Some(envelope.signed.version)
 }

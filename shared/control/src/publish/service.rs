@@ -2,7 +2,8 @@
 
 use model::{Actor, GatewayId, GatewayState};
 use rules::health::{self, Judgement, MassSilence, Observed};
-use store::{CommitError, Expect, Write};
+use rules::listening::{self, Listening};
+use store::{CommitError, Expect, Item, Write};
 
 use super::{ACTOR, Alarm, event};
 use crate::{Context, Error, audit, gateways, items};
@@ -12,6 +13,12 @@ use crate::{Context, Error, audit, gateways, items};
 pub(super) async fn judge(
     context: &Context<'_>,
 ) -> Result<(Vec<Observed>, Vec<(GatewayId, GatewayState)>, bool), Error> {
+    let now = context.moment.now;
+    let found = context
+        .store
+        .get_many(now, &[items::judged(), items::alarm()])
+        .await?;
+    let listening = listen(context, found[0].as_ref()).await?;
     let mut observed = gateways::observe(context).await?;
     let before: Vec<Observed> = observed
         .iter()
@@ -20,7 +27,8 @@ pub(super) async fn judge(
     let Judgement {
         changes,
         mass_silence,
-    } = health::judge(&before, &context.network.timing, context.moment.now);
+        can_clear,
+    } = health::judge(&before, &context.network.timing, listening.since, now);
 
     let mut made = Vec::new();
     for (number, (id, next)) in (event::FIRST_CHANGE..).zip(changes) {
@@ -32,9 +40,28 @@ pub(super) async fn judge(
             made.push((id, next));
         }
     }
-    sound(context, mass_silence.as_ref()).await?;
+    if can_clear || mass_silence.is_some() {
+        sound(context, found[1].as_ref(), mass_silence.as_ref()).await?;
+    }
     let observed = observed.into_iter().map(|(observed, _)| observed).collect();
     Ok((observed, made, mass_silence.is_some()))
+}
+
+/// Since when the control plane has listened; leaves a mark of this run if one is due.
+async fn listen(context: &Context<'_>, item: Option<&Item>) -> Result<Listening, Error> {
+    let now = context.moment.now;
+    let last: Option<Listening> = items::read(item)?;
+    let listening = listening::listen(last.as_ref(), &context.network.timing, now);
+    if last == Some(listening) {
+        return Ok(listening);
+    }
+    let expect = item.map_or(Expect::Absent, |item| Expect::Version(item.version));
+    let mark = Write::put(items::judged(), expect, &listening);
+    match context.store.commit(now, vec![mark]).await {
+        // Another run was faster; its mark is as good.
+        Ok(()) | Err(CommitError::Failed(_)) => Ok(listening),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Commits one gateway's new state. `false` if somebody else changed the gateway meanwhile: the
@@ -71,10 +98,13 @@ async fn change(
 }
 
 /// Raises or clears the alarm, once for each time that it begins or ends.
-async fn sound(context: &Context<'_>, silence: Option<&MassSilence>) -> Result<(), Error> {
+async fn sound(
+    context: &Context<'_>,
+    item: Option<&Item>,
+    silence: Option<&MassSilence>,
+) -> Result<(), Error> {
     let now = context.moment.now;
-    let found = context.store.get_many(now, &[items::alarm()]).await?;
-    let last: Alarm = items::read(found[0].as_ref())?.unwrap_or_default();
+    let last: Alarm = items::read(item)?.unwrap_or_default();
     let (alarm, action) = match silence {
         Some(silence) if last.since.is_none() => {
             let alarm = Alarm {
@@ -97,9 +127,7 @@ async fn sound(context: &Context<'_>, silence: Option<&MassSilence>) -> Result<(
         None => String::new(),
     };
     tracing::warn!(action, detail, "mass silence");
-    let expect = found[0]
-        .as_ref()
-        .map_or(Expect::Absent, |item| Expect::Version(item.version));
+    let expect = item.map_or(Expect::Absent, |item| Expect::Version(item.version));
     let actor = Actor::Schedule(ACTOR.to_owned());
     let writes = vec![
         Write::put(items::alarm(), expect, &alarm),

@@ -55,6 +55,12 @@ impl MemoryMirror {
         self.inner().files.clear();
     }
 
+    /// Takes one file away.
+    pub fn lose(&self, path: &str) {
+        let before = self.inner().files.remove(path);
+        assert!(before.is_some(), "there is no {path}");
+    }
+
     /// Puts other bytes in the place of a file, as a thief or a broken disk would.
     pub fn alter(&self, path: &str, bytes: &'static [u8]) {
         let bytes = Bytes::from_static(bytes);

@@ -20,7 +20,7 @@ use control::{Context, Error, Moment, audit, enroll, invites};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Actor, AddressPools, AuditEvent, Device, DeviceId, ExitKey, IdentityKey, InviteId, LeaseIndex,
-    Network, NetworkId, Timing, TunnelKey,
+    Limits, Network, NetworkId, Timing, TunnelKey,
 };
 use store::{MemoryStore, Range, SqliteStore, Store};
 
@@ -69,7 +69,7 @@ impl Stage {
         let pool = |third: u8| format!("10.0.{third}.0/{prefix}").parse().unwrap();
         let ula = "fd00:1:2::/48".parse().unwrap();
         let network = Network {
-            id: NetworkId::from_random([7; 5]),
+            id: network_id(),
             pools: AddressPools::new(pool(0), pool(1), ula).unwrap(),
             timing: Timing::default(),
         };
@@ -100,7 +100,7 @@ impl Stage {
             expires_at: after(3600),
             note: String::new(),
         };
-        invites::create(&self.context(START), &operator(), new)
+        invites::create(&self.context(START), &limits(), &operator(), new)
             .await
             .unwrap();
         id
@@ -276,6 +276,21 @@ pub fn moment(now: Timestamp) -> Moment {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     Moment::new(now, seed)
+}
+
+pub fn network_id() -> NetworkId {
+    NetworkId::from_random([7; 5])
+}
+
+/// What the offline keys allow: one door, gateways on this machine, one cohort.
+pub fn limits() -> Limits {
+    Limits {
+        schema: Limits::SCHEMA.to_owned(),
+        network: network_id(),
+        front_door_hosts: vec!["door.example".to_owned()],
+        gateway_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        cohorts: vec!["default".parse().unwrap()],
+    }
 }
 
 pub fn operator() -> Actor {

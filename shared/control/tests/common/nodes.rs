@@ -7,7 +7,7 @@ use control::{Error, gateways};
 use jiff::Timestamp;
 use model::{GatewayId, IdentityKey, Role, TunnelKey, id};
 
-use super::{START, Stage, after, operator};
+use super::{START, Stage, after, limits, operator};
 
 pub fn gateway_id(number: u8) -> GatewayId {
     format!("g-{number:04}").parse().unwrap()
@@ -47,7 +47,7 @@ impl Stage {
     /// Makes the record of the gateway `number`.
     pub async fn create_gateway(&self, number: u8, role: Role) {
         let context = self.context(START);
-        gateways::create(&context, &operator(), new_gateway(number, role))
+        gateways::create(&context, &limits(), &operator(), new_gateway(number, role))
             .await
             .unwrap();
     }

@@ -12,7 +12,7 @@ use model::{CatalogName, CohortName, InviteId, Policy, Shard};
 use serde_json::Value;
 
 use super::nodes::{gateway_id, gateway_identity};
-use super::{START, Stage, after, operator, secret};
+use super::{START, Stage, after, limits, operator, secret};
 
 /// What the gateway `number` holds of its roster.
 pub struct Holder {
@@ -129,7 +129,9 @@ impl Stage {
             expires_at: after(3600),
             note: String::new(),
         };
-        invites::create(&self.context(START), &operator(), new)
+        let mut limits = limits();
+        limits.cohorts = vec![new.cohort.clone()];
+        invites::create(&self.context(START), &limits, &operator(), new)
             .await
             .unwrap();
     }

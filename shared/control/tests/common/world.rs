@@ -12,9 +12,9 @@ use tuf::key::SigningKey;
 use tuf::repository::{Pin, RoleKeys, RootRoles, sign_root, sign_targets};
 
 use super::board::{Board, BoardMirror, BoardStore};
-use super::client::{assert_never_back, clients, cohort};
+use super::client::{assert_never_back, clients};
 use super::mirror::MemoryMirror;
-use super::{START, Stage, moment, sorted};
+use super::{START, Stage, after, limits, moment, sorted};
 
 /// A network with its state and its mirrors.
 pub struct World {
@@ -61,6 +61,15 @@ impl World {
         let report = world.publish(START).await;
         assert_eq!((report.published, report.listed), (true, gateways.len()));
         world
+    }
+
+    /// Runs every 10 seconds from `from` on until `until`, as a schedule would: the last report.
+    pub async fn listen(&self, from: i64, until: i64) -> Report {
+        let mut last = self.publish(after(from)).await;
+        for second in (from..=until).step_by(10).skip(1) {
+            last = self.publish(after(second)).await;
+        }
+        last
     }
 
     /// A run at `now` that must succeed.
@@ -180,13 +189,7 @@ pub fn key(number: u8) -> SigningKey {
 
 /// What the offline keys sign, with targets of this version.
 pub fn offline(network: &NetworkId, keys: &OnlineKeys, targets_version: u64) -> Offline {
-    let limits = Limits {
-        schema: Limits::SCHEMA.to_owned(),
-        network: network.clone(),
-        front_door_hosts: vec!["door.example".to_owned()],
-        gateway_networks: vec!["127.0.0.0/8".parse().unwrap()],
-        cohorts: vec![cohort().cohort().clone()],
-    };
+    let limits = limits();
     let trust = TrustedKeys {
         schema: TrustedKeys::SCHEMA.to_owned(),
         network: network.clone(),

@@ -8,9 +8,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sigstore_tuf::Metadata;
+use sigstore_tuf::{Metadata, TrustedMetadataSet};
 
 use super::VerifyError;
+use crate::crypto;
 
 /// Verified metadata and files, to be kept (in the device file, in a gateway's state) and started
 /// from. In JSON it is the texts of the files. It is only as trustworthy as the place where it is
@@ -79,6 +80,17 @@ impl TrustedState {
     /// The verified target file `path`.
     pub fn file(&self, path: &str) -> Option<&str> {
         self.files.get(path).map(String::as_str)
+    }
+
+    /// The paths of the verified target files, in alphabetical order.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// Whether its root can still be started from. If not, it was damaged where it was kept.
+    pub fn has_sound_root(&self) -> bool {
+        crypto::install();
+        TrustedMetadataSet::from_root(self.root.as_bytes()).is_ok()
     }
 
     pub(super) fn root(&self) -> &str {

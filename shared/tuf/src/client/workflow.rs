@@ -2,15 +2,17 @@
 //!
 //! Every verification is [`TrustedMetadataSet`]'s. This module decides which file comes next, what
 //! of the known state can stand in for a fetch, and where delegations lead. A known file stands in
-//! only if it has the pinned length and hash, and it is verified again like a fetched one.
+//! only if it has the pinned length and hash, and it is verified again like a fetched one; after
+//! [`Start::Floor`], none does.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use model::RootPin;
 use sigstore_tuf::{Error, MetaFile, TargetFile, TrustedMetadataSet};
 
 use super::pins::{encode, fits_pin, fits_target, within};
+use super::search::Search;
 use super::state::Stored;
 use super::{Start, TrustedState, VerifyError};
 use crate::bundle::MOST_BUNDLE_BYTES;
@@ -24,9 +26,7 @@ const MOST_SNAPSHOT_BYTES: u64 = 2_000_000;
 const MOST_TARGETS_BYTES: u64 = 5_000_000;
 /// The most roots in one go: a year of root rotations every nine hours.
 const MOST_ROOTS: u32 = 1_000;
-/// The most targets roles that the search for one file visits, as in python-tuf.
-const MOST_DELEGATIONS: usize = 32;
-const TARGETS: &str = "targets";
+pub(super) const TARGETS: &str = "targets";
 
 /// What a [`Workflow`] needs next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,10 +45,14 @@ pub enum Next {
 /// The client workflow. After an error it is over.
 #[derive(Debug)]
 pub struct Workflow {
-    now: Timestamp,
+    pub(super) now: Timestamp,
     known: Option<TrustedState>,
+    /// Whether what is known stands in for a fetch.
+    stands_in: bool,
+    /// Whether everything is wanted that is listed, and not yet in `wanted`.
+    pub(super) whole: bool,
     set: Option<TrustedMetadataSet>,
-    step: Step,
+    pub(super) step: Step,
     next: Next,
     roots: u32,
     timestamp: Option<String>,
@@ -56,13 +60,13 @@ pub struct Workflow {
     snapshot: Option<String>,
     roles: BTreeMap<String, String>,
     files: BTreeMap<String, String>,
-    wanted: VecDeque<String>,
-    search: Option<Search>,
+    pub(super) wanted: VecDeque<String>,
+    pub(super) search: Option<Search>,
 }
 
 /// What is being worked on.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     PinnedRoot(RootPin),
     NextRoot,
     Timestamp,
@@ -74,30 +78,56 @@ enum Step {
     Failed,
 }
 
-/// The pre-order, depth-first search for one file (specification, section 5.6.7).
-#[derive(Debug)]
-struct Search {
-    path: String,
-    /// Roles to visit and who delegates to them, the next one last.
-    stack: Vec<(String, String)>,
-    visited: BTreeSet<String>,
-}
-
 impl Workflow {
     /// Starts. `wanted` are target paths; one that no role lists is left out without an error.
     pub fn new(start: Start<'_>, wanted: &[String], now: Timestamp) -> Result<Self, VerifyError> {
         crypto::install();
         let (known, set, step) = match start {
             Start::Pin(pin) => (None, None, Step::PinnedRoot(pin.clone())),
-            Start::State(state) => {
+            Start::State(state) | Start::Floor(state) => {
                 let set = TrustedMetadataSet::from_root(state.root().as_bytes())?;
                 (Some(state.clone()), Some(set), Step::NextRoot)
             }
         };
         let mut workflow = Self {
+            stands_in: matches!(start, Start::State(_)),
+            set,
+            ..Self::at(step, known, now)
+        };
+        workflow.wanted.extend(wanted.iter().cloned());
+        workflow.go_on()?;
+        Ok(workflow)
+    }
+
+    /// Starts, wanting all roles and files that the repository lists. A state is a floor, and its
+    /// root is asked for like a pinned one.
+    pub(super) fn whole(start: Start<'_>, now: Timestamp) -> Result<Self, VerifyError> {
+        crypto::install();
+        let (pin, known) = match start {
+            Start::Pin(pin) => (pin.clone(), None),
+            Start::State(state) | Start::Floor(state) => {
+                let pin = RootPin {
+                    version: state.root_version(),
+                    sha256: crypto::sha256_hex(state.root().as_bytes()),
+                };
+                (pin, Some(state.clone()))
+            }
+        };
+        let mut workflow = Self {
+            whole: true,
+            ..Self::at(Step::PinnedRoot(pin), known, now)
+        };
+        workflow.go_on()?;
+        Ok(workflow)
+    }
+
+    fn at(step: Step, known: Option<TrustedState>, now: Timestamp) -> Self {
+        Self {
             now,
             known,
-            set,
+            stands_in: false,
+            whole: false,
+            set: None,
             step,
             next: Next::Done,
             roots: 0,
@@ -106,11 +136,9 @@ impl Workflow {
             snapshot: None,
             roles: BTreeMap::new(),
             files: BTreeMap::new(),
-            wanted: wanted.iter().cloned().collect(),
+            wanted: VecDeque::new(),
             search: None,
-        };
-        workflow.go_on()?;
-        Ok(workflow)
+        }
     }
 
     /// What is needed next. Asking twice gives the same answer.
@@ -242,7 +270,8 @@ impl Workflow {
         Ok(())
     }
 
-    /// Makes the known timestamp and snapshot the floor: nothing older is taken from here on.
+    /// Makes the known timestamp and snapshot the floor: nothing older is taken from here on. After
+    /// [`Start::Floor`], what is damaged is no floor: whoever can damage it could take it away.
     fn feed_known(&mut self) -> Result<(), VerifyError> {
         let (Some(known), Some(set)) = (&self.known, &self.set) else {
             return Ok(());
@@ -257,6 +286,7 @@ impl Workflow {
             Ok(()) => self.set = Some(floor),
             // The keys of one were rotated: both floors fall (specification, section 5.3.11).
             Err(_) if !same_root => {}
+            Err(_) if !self.stands_in => self.set = Some(floor),
             Err(error) => {
                 return Err(VerifyError::Malformed(format!(
                     "the trusted state does not verify: {error}"
@@ -275,6 +305,11 @@ impl Workflow {
                 // Not news: ours stays, if it can still be used.
                 set.check_timestamp_expired(now)?;
                 if let Some(known) = &self.known {
+                    if !self.stands_in && known.timestamp().as_bytes() != bytes {
+                        return Err(VerifyError::Altered(
+                            "the timestamp is not the known one of its version".to_owned(),
+                        ));
+                    }
                     self.timestamp = Some(known.timestamp().to_owned());
                     self.verified_at = known.verified_at();
                 }
@@ -292,7 +327,7 @@ impl Workflow {
             .and_then(|timestamp| timestamp.snapshot_meta())
             .ok_or_else(|| VerifyError::Malformed("the timestamp pins no snapshot".to_owned()))?
             .clone();
-        let known = self.known.as_ref().map(|known| known.snapshot().to_owned());
+        let known = self.at_hand().map(|known| known.snapshot().to_owned());
         if let Some(known) = known.filter(|known| fits_pin(known, &pin)) {
             self.accept_snapshot(known.as_bytes())?;
             return Ok(None);
@@ -320,7 +355,7 @@ impl Workflow {
         let pin = self
             .pin_of_role(role)?
             .ok_or_else(|| VerifyError::Malformed(format!("the snapshot pins no {role}.json")))?;
-        let known = self.known.as_ref().and_then(|known| known.role(role));
+        let known = self.at_hand().and_then(|known| known.role(role));
         if let Some(known) = known.filter(|known| fits_pin(known, &pin)) {
             let known = known.to_owned();
             self.accept_role(role, delegator, known.as_bytes())?;
@@ -348,57 +383,12 @@ impl Workflow {
         Ok(())
     }
 
-    /// Looks for the wanted files, one after the other, until one is found or a role must be read.
-    fn search(&mut self) -> Result<Option<(String, u64)>, VerifyError> {
-        let Some(mut search) = self.search.take().or_else(|| {
-            self.wanted.pop_front().map(|path| Search {
-                path,
-                stack: vec![(TARGETS.to_owned(), "root".to_owned())],
-                visited: BTreeSet::new(),
-            })
-        }) else {
-            self.step = Step::Done;
-            return Ok(None);
-        };
-        while let Some((role, delegator)) = search.stack.pop() {
-            if search.visited.contains(&role) {
-                continue;
-            }
-            if search.visited.len() >= MOST_DELEGATIONS {
-                break;
-            }
-            let set = self.set()?;
-            if set.targets_role(&role).is_none() {
-                if self.pin_of_role(&role)?.is_some() {
-                    // Read it, then visit it again.
-                    search.stack.push((role.clone(), delegator.clone()));
-                    self.search = Some(search);
-                    self.step = Step::Role { role, delegator };
-                    return Ok(None);
-                }
-                continue;
-            }
-            if role != TARGETS {
-                // It may have been read on the word of another delegator.
-                set.verify_delegated_targets(&role, &delegator, self.now)?;
-            }
-            search.visited.insert(role.clone());
-            if let Some(file) = visit(set, &role, &mut search)? {
-                let path = search.path;
-                self.step = Step::File { path, file };
-                return Ok(None);
-            }
-        }
-        // No role lists it: the next file.
-        Ok(None)
-    }
-
     fn want_file(
         &mut self,
         path: String,
         file: &TargetFile,
     ) -> Result<Option<(String, u64)>, VerifyError> {
-        let known = self.known.as_ref().and_then(|known| known.file(&path));
+        let known = self.at_hand().and_then(|known| known.file(&path));
         if let Some(known) = known.filter(|known| fits_target(known.as_bytes(), file)) {
             self.files.insert(path, known.to_owned());
             self.step = Step::Search;
@@ -433,7 +423,17 @@ impl Workflow {
         Ok(())
     }
 
-    fn set(&self) -> Result<&TrustedMetadataSet, VerifyError> {
+    /// What is known, if it stands in for a fetch.
+    fn at_hand(&self) -> Option<&TrustedState> {
+        self.known.as_ref().filter(|_| self.stands_in)
+    }
+
+    /// The targets roles that were read.
+    pub(super) fn role_names(&self) -> impl Iterator<Item = &str> {
+        self.roles.keys().map(String::as_str)
+    }
+
+    pub(super) fn set(&self) -> Result<&TrustedMetadataSet, VerifyError> {
         self.set.as_ref().ok_or_else(no_root)
     }
 
@@ -441,7 +441,7 @@ impl Workflow {
         self.set.as_mut().ok_or_else(no_root)
     }
 
-    fn pin_of_role(&self, role: &str) -> Result<Option<MetaFile>, VerifyError> {
+    pub(super) fn pin_of_role(&self, role: &str) -> Result<Option<MetaFile>, VerifyError> {
         let snapshot = self.set()?.snapshot();
         Ok(snapshot.and_then(|snapshot| snapshot.meta.get(&format!("{role}.json")).cloned()))
     }
@@ -454,33 +454,6 @@ impl Workflow {
             format!("metadata/{role}.json")
         })
     }
-}
-
-/// The file that `role` lists, or else the roles that it delegates the path to, onto the stack.
-fn visit(
-    set: &TrustedMetadataSet,
-    role: &str,
-    search: &mut Search,
-) -> Result<Option<TargetFile>, VerifyError> {
-    let Some(targets) = set.targets_role(role) else {
-        return Ok(None);
-    };
-    if let Some(file) = targets.target(&search.path) {
-        return Ok(Some(file.clone()));
-    }
-    let delegated = targets.delegations.iter().flat_map(|all| &all.roles);
-    let mut children = Vec::new();
-    for child in delegated {
-        if child.matches_path(&search.path)? {
-            children.push((child.name.clone(), role.to_owned()));
-            if child.terminating {
-                search.stack.clear();
-                break;
-            }
-        }
-    }
-    search.stack.extend(children.into_iter().rev());
-    Ok(None)
 }
 
 fn no_root() -> VerifyError {

@@ -113,3 +113,14 @@ fn an_envelope_with_very_many_signatures_costs_nothing() {
     let error = verify::<Config>(&bytes, &[identity(&key(1))]).unwrap_err();
     assert_eq!(error.kind(), "malformed");
 }
+
+#[test]
+fn keys_of_both_schemes_verify_their_own_envelopes_and_no_other() {
+    let p256 = |seed| SigningKey::p256_from_bytes([seed; 32]).unwrap();
+    for (ours, other) in [(key(1), key(2)), (p256(1), p256(2))] {
+        let bytes = sign(&config(), &[&ours]).unwrap();
+        assert_eq!(verify_by(&bytes, &[ours.public()]), Ok(config()));
+        let altered = verify_by::<Config>(&bytes, &[other.public()]).unwrap_err();
+        assert_eq!(altered.kind(), "altered");
+    }
+}

@@ -65,7 +65,7 @@ fn gateways_outside_the_networks_are_taken_out_and_named() {
                "tunnel_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})
     };
     let mut catalog: Catalog = serde_json::from_value(json!({
-        "schema": "postern-catalog/1", "network": "n-abcdefgh", "cohort": "default", "version": 1,
+        "schema": "postern-catalog/1", "network": "n-abcdefgh", "name": "default", "version": 1,
         "changed_at": "2026-11-22T00:00:00Z",
         "front_doors": ["https://cdn.example.org", "https://evil.example"],
         "slices": [{"kind": "open", "gateways": [

@@ -96,3 +96,18 @@ fn limits_of_a_later_program_are_refused_with_what_to_do() {
     assert_eq!(error.kind(), "malformed");
     assert!(error.to_string().ends_with("update it"), "{error}");
 }
+
+#[test]
+fn of_many_front_doors_sixteen_are_taken_and_the_rest_is_named() {
+    let mut repo = Repo::new();
+    let limits = repo.offline.get_mut("limits.json").unwrap();
+    let host = limits["front_door_hosts"][0].as_str().unwrap().to_owned();
+    let doors: Vec<_> = (0..20).map(|n| format!("https://{host}/{n}")).collect();
+    let catalog = repo.online.get_mut("catalogs/default.json").unwrap();
+    catalog["front_doors"] = doors.clone().into();
+    repo.release();
+    let verified = repo.sync(&repo.bundle(), now()).unwrap();
+    assert_eq!(verified.catalog.unwrap().front_doors, doors[..16]);
+    assert_eq!(verified.skipped.len(), 4, "{:?}", verified.skipped);
+    assert!(verified.skipped[0].contains(&doors[16]));
+}

@@ -6,3 +6,4 @@ mod limits;
 mod repo;
 mod rotation;
 mod sync;
+mod whole;

@@ -1,0 +1,67 @@
+//! What operators may ask for: refused when it is asked, rather than never working.
+
+use std::net::IpAddr;
+
+use api::Kind;
+use model::{CohortName, Limits};
+
+use crate::Error;
+
+/// The longest region, in characters: it stands in every catalog and in tables for people.
+const MOST_REGION: usize = 32;
+/// The longest note, in bytes.
+const MOST_NOTE: usize = 500;
+
+/// A cohort that has a catalog: devices of any other would never sync.
+pub(crate) fn cohort(limits: &Limits, cohort: &CohortName) -> Result<(), Error> {
+    if limits.cohorts.contains(cohort) {
+        return Ok(());
+    }
+    Err(malformed(format!(
+        "there is no cohort '{cohort}': the signed limits have {}",
+        listed(&limits.cohorts)
+    )))
+}
+
+/// An address at which a gateway may be listed: at any other, no client would take it.
+pub(crate) fn gateway_address(limits: &Limits, address: IpAddr) -> Result<(), Error> {
+    if limits.allow_gateway_at(address) {
+        return Ok(());
+    }
+    Err(malformed(format!(
+        "'endpoint': {address} is outside the networks of the signed limits, which are {}",
+        listed(&limits.gateway_networks)
+    )))
+}
+
+/// A region: 1 to 32 visible ASCII characters.
+pub(crate) fn region(region: &str) -> Result<(), Error> {
+    let visible = region.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible && (1..=MOST_REGION).contains(&region.len()) {
+        return Ok(());
+    }
+    Err(malformed(format!(
+        "'region' must be 1 to {MOST_REGION} visible ASCII characters"
+    )))
+}
+
+/// A note: at most 500 bytes that cannot move a terminal's cursor.
+pub(crate) fn note(note: &str) -> Result<(), Error> {
+    if note.len() > MOST_NOTE {
+        return Err(malformed(format!("'note' has more than {MOST_NOTE} bytes")));
+    }
+    if note.chars().any(char::is_control) {
+        return Err(malformed("'note' must have no control characters"));
+    }
+    Ok(())
+}
+
+fn listed(all: &[impl ToString]) -> String {
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    all.join(", ")
+}
+
+/// A request that cannot be taken as it is; `detail` says what would be.
+pub(crate) fn malformed(detail: impl Into<String>) -> Error {
+    Error::refused(Kind::MalformedRequest, detail)
+}

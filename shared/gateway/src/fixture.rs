@@ -1,0 +1,344 @@
+//! For tests: a control plane (the real function `register` over a store in memory), a front door,
+//! and a network between them that fails as it is told. Time is tokio's, paused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use api::admin::NewGateway;
+use api::{BootstrapText, Kind, Problem};
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use control::Moment;
+use edge::Edge;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use jiff::{SignedDuration, Timestamp};
+use model::{
+    Actor, AddressPools, FirstContact, FrontDoor, GatewayId, Limits, Network, Role, RootPin,
+    Timing, TrustedKeys, id,
+};
+use serde_json::json;
+use store::MemoryStore;
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+use tuf::repository::{self, Pin, RoleKeys, RootRoles};
+use tuf::{Bundle, SigningKey};
+
+use crate::remote::Transport;
+use crate::{Agent, Clock, State};
+
+/// When every test begins.
+pub const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
+/// The secret of the gateway's bootstrap token.
+const SECRET: [u8; 16] = [7; 16];
+
+/// What happens to a request.
+#[derive(Clone)]
+pub enum Do {
+    /// It arrives and is answered, and the answer is lost.
+    LoseAnswer,
+    /// Somebody on the way answers with a problem of this kind.
+    Refuse(Kind),
+    /// Nobody is there.
+    Down,
+    /// No answer ever comes.
+    Hang,
+    /// Somebody on the way answers with these bytes.
+    Serve(Vec<u8>),
+}
+
+/// A request as the network saw it.
+pub struct Sent {
+    pub at: Instant,
+    pub url: String,
+    pub body: Vec<u8>,
+}
+
+/// The network.
+pub struct Net {
+    router: Router,
+    bundle: Mutex<Vec<u8>>,
+    rules: Mutex<Vec<(&'static str, usize, Do)>>,
+    sent: Mutex<Vec<Sent>>,
+}
+
+impl Net {
+    /// From now on, does this to the next `times` requests whose URL contains `part`.
+    pub fn on(&self, part: &'static str, times: usize, what: Do) {
+        self.rules.lock().unwrap().push((part, times, what));
+    }
+
+    /// From now on all goes well.
+    pub fn heal(&self) {
+        self.rules.lock().unwrap().clear();
+    }
+
+    /// The requests so far whose URL contains `part`: when, and with which body.
+    pub fn sent(&self, part: &str) -> Vec<(Instant, Vec<u8>)> {
+        let sent = self.sent.lock().unwrap();
+        let of_part = sent.iter().filter(|sent| sent.url.contains(part));
+        of_part.map(|sent| (sent.at, sent.body.clone())).collect()
+    }
+
+    fn rule(&self, url: &str) -> Option<Do> {
+        let mut rules = self.rules.lock().unwrap();
+        let rule = rules
+            .iter_mut()
+            .find(|(part, times, _)| *times > 0 && url.contains(part))?;
+        rule.1 -= 1;
+        Some(rule.2.clone())
+    }
+
+    async fn arrive(&self, request: Request<Vec<u8>>) -> (StatusCode, Vec<u8>) {
+        if request.uri().host().unwrap().starts_with("door") {
+            return (StatusCode::OK, self.bundle.lock().unwrap().clone());
+        }
+        let request = request.map(Body::from);
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap();
+        (status, body.to_bytes().to_vec())
+    }
+}
+
+#[async_trait]
+impl Transport for Net {
+    async fn send(
+        &self,
+        request: Request<Vec<u8>>,
+        _most: u64,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let url = request.uri().to_string();
+        self.sent.lock().unwrap().push(Sent {
+            at: Instant::now(),
+            url: url.clone(),
+            body: request.body().clone(),
+        });
+        match self.rule(&url) {
+            None => Ok(self.arrive(request).await),
+            Some(Do::LoseAnswer) => {
+                self.arrive(request).await;
+                Err("the answer was lost".to_owned())
+            }
+            Some(Do::Refuse(kind)) => {
+                let problem = Problem::new(kind, "somebody says so");
+                let status = StatusCode::from_u16(problem.status).unwrap();
+                Ok((status, serde_json::to_vec(&problem).unwrap()))
+            }
+            Some(Do::Down) => Err("nobody is there".to_owned()),
+            Some(Do::Hang) => std::future::pending().await,
+            Some(Do::Serve(bytes)) => Ok((StatusCode::OK, bytes)),
+        }
+    }
+}
+
+/// The time on the control plane, which is right.
+struct Right(Instant);
+
+impl edge::Clock for Right {
+    fn moment(&self) -> Moment {
+        Moment::new(time_since(self.0), [3; 32])
+    }
+}
+
+fn time_since(began: Instant) -> Timestamp {
+    START + SignedDuration::try_from(began.elapsed()).unwrap()
+}
+
+/// A network with one gateway that has not started yet.
+pub struct World {
+    pub net: Arc<Net>,
+    pub folder: tempfile::TempDir,
+    pub token: BootstrapText,
+    skew: Arc<AtomicI64>,
+    began: Instant,
+}
+
+impl World {
+    /// Two control endpoints, one front door, a heartbeat every 30 seconds. Its timestamp expires
+    /// a day after [`START`].
+    pub async fn new() -> Self {
+        let began = Instant::now();
+        let network = network();
+        let edge = Edge {
+            store: Arc::new(MemoryStore::new()),
+            network: Arc::new(network.clone()),
+            clock: Arc::new(Right(began)),
+        };
+        let context = edge.context(Moment::new(START, [4; 32]));
+        let operator = Actor::Operator("test".to_owned());
+        control::gateways::create(&context, &limits(), &operator, record())
+            .await
+            .unwrap();
+        let routes = register::routes(edge.clone(), Arc::new(config_key()));
+        let net = Net {
+            router: edge::finish(routes, edge),
+            bundle: Mutex::new(bundle(&network)),
+            rules: Mutex::default(),
+            sent: Mutex::default(),
+        };
+        Self {
+            net: Arc::new(net),
+            folder: tempfile::tempdir().unwrap(),
+            token: token("g-aaaa"),
+            skew: Arc::default(),
+            began,
+        }
+    }
+
+    /// So many seconds the node's clock is ahead from now on.
+    pub fn skew(&self, seconds: i64) {
+        self.skew.store(seconds, Ordering::Relaxed);
+    }
+
+    /// The node's clock.
+    pub fn clock(&self) -> Clock {
+        let (began, skew) = (self.began, self.skew.clone());
+        Arc::new(move || {
+            time_since(began) + SignedDuration::from_secs(skew.load(Ordering::Relaxed))
+        })
+    }
+
+    /// The node's agent, as it starts for the first time or again.
+    pub fn agent(&self) -> Agent {
+        let folder = self.folder.path().to_owned();
+        Agent::over(self.net.clone(), folder, Some(&self.token), self.clock()).unwrap()
+    }
+
+    /// What its file holds.
+    pub fn state(&self) -> State {
+        state(self.folder.path(), None).unwrap()
+    }
+}
+
+/// Opens the state file with keys of no interest.
+pub fn state(folder: &Path, token: Option<&BootstrapText>) -> Result<State, crate::StateError> {
+    State::open(folder, token, || [9; 32])
+}
+
+/// The bootstrap token of this gateway.
+pub fn token(gateway: &str) -> BootstrapText {
+    let network = network();
+    BootstrapText {
+        contact: FirstContact {
+            network: network.id,
+            root: RootPin {
+                version: 1,
+                sha256: Pin::of(1, &root()).sha256,
+            },
+            front_doors: vec![FrontDoor {
+                url: "http://door-1".to_owned(),
+                fallback: Vec::new(),
+            }],
+            control: vec!["http://control-1".to_owned(), "http://control-2".to_owned()],
+        },
+        gateway: gateway.parse().unwrap(),
+        secret: SECRET,
+    }
+}
+
+/// The key that `trust.json` names.
+pub fn config_key() -> SigningKey {
+    key(7)
+}
+
+/// The key with this number.
+pub fn key(number: u8) -> SigningKey {
+    SigningKey::ed25519_from_seed([number; 32])
+}
+
+fn network() -> Network {
+    let pool = |text: &str| text.parse().unwrap();
+    let ula = "fd00:1:2::/48".parse().unwrap();
+    Network {
+        id: "n-abcdefgh".parse().unwrap(),
+        pools: AddressPools::new(pool("10.0.0.0/24"), pool("10.0.1.0/24"), ula).unwrap(),
+        timing: Timing::default(),
+    }
+}
+
+fn record() -> NewGateway {
+    let id: GatewayId = token("g-aaaa").gateway;
+    NewGateway {
+        id,
+        role: Role::Ingress,
+        region: "test".to_owned(),
+        endpoint: "192.0.2.1:51820".parse().unwrap(),
+        pool: "ingress".parse().unwrap(),
+        cohorts: vec!["default".parse().unwrap()],
+        bootstrap_hash: id::bootstrap_hash(&SECRET),
+        bootstrap_expires_at: later(24),
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        schema: Limits::SCHEMA.to_owned(),
+        network: network().id,
+        front_door_hosts: Vec::new(),
+        gateway_networks: vec!["192.0.2.0/24".parse().unwrap()],
+        cohorts: vec!["default".parse().unwrap()],
+    }
+}
+
+fn later(hours: i64) -> Timestamp {
+    START + SignedDuration::from_hours(hours)
+}
+
+fn keys(number: u8) -> RoleKeys {
+    RoleKeys {
+        keys: vec![key(number).public()],
+        threshold: 1,
+    }
+}
+
+fn root() -> Vec<u8> {
+    let roles = RootRoles {
+        root: keys(1),
+        targets: keys(2),
+        snapshot: keys(3),
+        timestamp: keys(4),
+    };
+    repository::sign_root(1, later(10_000), &roles, &[&key(1)]).unwrap()
+}
+
+/// The bundle for gateways.
+fn bundle(network: &Network) -> Vec<u8> {
+    let trust = json!({"schema": TrustedKeys::SCHEMA, "network": network.id,
+    "config_keys": [match config_key() {
+        SigningKey::Ed25519(pair) => model::IdentityKey::from_bytes(*pair.pk),
+        SigningKey::EcdsaP256(_) => unreachable!("it was made with the other algorithm"),
+    }]});
+    let offline = BTreeMap::from([
+        (
+            Limits::PATH.to_owned(),
+            serde_json::to_vec(&limits()).unwrap(),
+        ),
+        (TrustedKeys::PATH.to_owned(), trust.to_string().into_bytes()),
+    ]);
+    let far = later(10_000);
+    let targets = repository::sign_targets(1, far, &offline, &keys(5), &[&key(2)]).unwrap();
+    let catalogs = repository::sign_catalogs(1, far, &BTreeMap::new(), &[&key(5)]).unwrap();
+    let pins = (Pin::of(1, &targets), Pin::of(1, &catalogs));
+    let snapshot = repository::sign_snapshot(1, far, &pins.0, &pins.1, &[&key(3)]).unwrap();
+    let pin = Pin::of(1, &snapshot);
+    let timestamp = repository::sign_timestamp(1, later(24), &pin, &[&key(4)]).unwrap();
+    let mut files = vec![
+        (repository::root_path(1), root()),
+        (repository::TIMESTAMP_PATH.to_owned(), timestamp),
+        (repository::snapshot_path(1), snapshot),
+        (repository::targets_path(1), targets),
+    ];
+    for (path, bytes) in offline {
+        let hash = Pin::of(1, &bytes).sha256;
+        files.push((repository::target_paths(&path, &hash)[0].clone(), bytes));
+    }
+    let parts: Vec<_> = files
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+        .collect();
+    Bundle::write(&parts)
+}

@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use model::{GatewayState, Role};
+
+use super::*;
+use crate::fixture::{Do, START, World, state, token};
+
+fn later(seconds: i64) -> Timestamp {
+    START + SignedDuration::from_secs(seconds)
+}
+
+/// A config that is right for [`token`]`("g-aaaa")` at [`START`].
+fn right() -> GatewayConfig {
+    let token = token("g-aaaa");
+    GatewayConfig {
+        schema: GatewayConfig::SCHEMA.to_owned(),
+        network: token.contact.network,
+        gateway: token.gateway,
+        role: Role::Ingress,
+        state: GatewayState::Active,
+        signed_at: START,
+        endpoint: "192.0.2.1:51820".parse().unwrap(),
+        heartbeat_seconds: 30,
+        forward_to: Vec::new(),
+    }
+}
+
+fn own_state() -> State {
+    let folder = tempfile::tempdir().unwrap();
+    state(folder.path(), Some(&token("g-aaaa"))).unwrap()
+}
+
+fn refused(change: impl Fn(&mut GatewayConfig)) -> String {
+    let mut config = right();
+    change(&mut config);
+    check(&config, &own_state(), START).unwrap_err()
+}
+
+#[test]
+fn a_config_for_others_or_with_an_absurd_interval_is_refused() {
+    assert_eq!(check(&right(), &own_state(), START), Ok(()));
+
+    assert!(refused(|c| c.schema.push('9')).contains("schema"));
+    assert!(refused(|c| c.gateway = token("g-bbbb").gateway).contains("g-bbbb"));
+    assert!(refused(|c| c.network = "n-bbbbbbbb".parse().unwrap()).contains("n-bbbbbbbb"));
+    assert!(refused(|c| c.heartbeat_seconds = 0).contains("heartbeat_seconds"));
+    assert!(refused(|c| c.heartbeat_seconds = 3601).contains("heartbeat_seconds"));
+}
+
+#[test]
+fn a_config_from_the_future_is_refused_so_that_it_locks_out_no_later_one() {
+    let signed = |seconds| GatewayConfig {
+        signed_at: later(seconds),
+        ..right()
+    };
+
+    assert_eq!(check(&signed(300), &own_state(), START), Ok(()));
+    let why = check(&signed(301), &own_state(), START).unwrap_err();
+    assert!(why.contains("301 seconds ahead"), "{why}");
+}
+
+#[test]
+fn a_config_older_than_the_last_is_refused_and_an_equal_one_is_not() {
+    let mut state = own_state();
+    state.config = Some(right());
+    let older = GatewayConfig {
+        signed_at: later(-1),
+        ..right()
+    };
+
+    assert_eq!(check(&right(), &state, START), Ok(()));
+    assert!(
+        check(&older, &state, START)
+            .unwrap_err()
+            .contains("the last at")
+    );
+}
+
+/// What a pull comes to so many days after the timestamp's expiry, while no door answers.
+async fn pulled_without_doors(days: i64) -> Result<GatewayConfig, Trouble> {
+    let world = World::new().await;
+    let agent = world.agent();
+    let mut events = agent.events();
+    let task = tokio::spawn(agent.run());
+    let configured = events.wait_for(|event| *event == crate::Event::Configured);
+    configured.await.unwrap();
+    task.abort();
+    world.net.on("door", usize::MAX, Do::Down);
+    let wait = SignedDuration::from_hours(24 * (1 + days)).unsigned_abs();
+    tokio::time::sleep(wait).await;
+    let pull = Pull {
+        state: world.state(),
+        remote: Remote::new(Arc::clone(&world.net) as _),
+        clock: world.clock(),
+    };
+    pull.run().await.config
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_doors_the_known_keys_count_for_14_days_after_their_expiry_and_no_longer() {
+    assert!(pulled_without_doors(13).await.is_ok());
+
+    let why = pulled_without_doors(14).await.unwrap_err().to_string();
+    assert!(
+        why.contains("nobody is there") && why.contains("grace"),
+        "{why}"
+    );
+}

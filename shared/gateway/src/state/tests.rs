@@ -1,0 +1,52 @@
+use super::*;
+use crate::fixture::{state, token};
+
+#[test]
+fn a_first_start_without_a_token_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let error = state(folder.path(), None).err().unwrap();
+
+    assert!(error.to_string().contains("--token"), "{error}");
+}
+
+#[test]
+fn the_keys_are_made_once_and_only_the_owner_can_read_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let first = State::open(folder.path(), Some(&token("g-aaaa")), || [1; 32]).unwrap();
+
+    let again = State::open(folder.path(), Some(&token("g-aaaa")), || [2; 32]).unwrap();
+
+    assert_eq!(first.identity, again.identity);
+    assert_eq!(first.tunnel, again.tunnel);
+    let file = fs::metadata(folder.path().join(FILE)).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_damaged_file_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    state(folder.path(), Some(&token("g-aaaa"))).unwrap();
+    let path = folder.path().join(FILE);
+    let whole = fs::read_to_string(&path).unwrap();
+    let newer = whole.replace(SCHEMA, "postern-gateway-state/2");
+    for damaged in [&whole[..whole.len() / 2], "", "{}", &newer] {
+        fs::write(&path, damaged).unwrap();
+
+        let error = state(folder.path(), Some(&token("g-aaaa"))).err().unwrap();
+
+        assert!(matches!(error, StateError::Damaged { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+    }
+}
+
+#[test]
+fn the_file_of_another_gateway_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    state(folder.path(), Some(&token("g-aaaa"))).unwrap();
+
+    let error = state(folder.path(), Some(&token("g-bbbb"))).err().unwrap();
+
+    assert!(matches!(error, StateError::OtherGateway(_, of) if of.as_str() == "g-aaaa"));
+}

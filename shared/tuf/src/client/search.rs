@@ -1,0 +1,139 @@
+//! Where a file is listed: the search through delegations, and the list of a whole repository.
+
+use std::collections::BTreeSet;
+
+use sigstore_tuf::{TargetFile, TrustedMetadataSet};
+
+use super::workflow::{Step, TARGETS};
+use super::{VerifyError, Workflow};
+
+/// The most targets roles that the search for one file visits, as in python-tuf.
+const MOST_DELEGATIONS: usize = 32;
+
+/// The pre-order, depth-first search for one file (specification, section 5.6.7).
+#[derive(Debug)]
+pub(super) struct Search {
+    path: String,
+    /// Roles to visit and who delegates to them, the next one last.
+    stack: Vec<(String, String)>,
+    visited: BTreeSet<String>,
+}
+
+impl Workflow {
+    /// Looks for the wanted files, one after the other, until one is found or a role must be read.
+    pub(super) fn search(&mut self) -> Result<Option<(String, u64)>, VerifyError> {
+        let Some(mut search) = self.search.take().or_else(|| {
+            self.wanted.pop_front().map(|path| Search {
+                path,
+                stack: vec![(TARGETS.to_owned(), "root".to_owned())],
+                visited: BTreeSet::new(),
+            })
+        }) else {
+            self.step = self.after_last_search()?;
+            return Ok(None);
+        };
+        while let Some((role, delegator)) = search.stack.pop() {
+            if search.visited.contains(&role) {
+                continue;
+            }
+            if search.visited.len() >= MOST_DELEGATIONS {
+                break;
+            }
+            let set = self.set()?;
+            if set.targets_role(&role).is_none() {
+                if self.pin_of_role(&role)?.is_some() {
+                    // Read it, then visit it again.
+                    search.stack.push((role.clone(), delegator.clone()));
+                    self.search = Some(search);
+                    self.step = Step::Role { role, delegator };
+                    return Ok(None);
+                }
+                continue;
+            }
+            if role != TARGETS {
+                // It may have been read on the word of another delegator.
+                set.verify_delegated_targets(&role, &delegator, self.now)?;
+            }
+            search.visited.insert(role.clone());
+            if let Some(file) = visit(set, &role, &mut search)? {
+                let path = search.path;
+                self.step = Step::File { path, file };
+                return Ok(None);
+            }
+        }
+        // No role lists it: the next file.
+        Ok(None)
+    }
+
+    /// Nothing more is wanted, unless it is the whole repository: then the roles, and then the files.
+    fn after_last_search(&mut self) -> Result<Step, VerifyError> {
+        if !self.whole {
+            return Ok(Step::Done);
+        }
+        if let Some((role, delegator)) = self.unread_role()? {
+            return Ok(Step::Role { role, delegator });
+        }
+        self.whole = false;
+        self.wanted = self.all_paths()?.into_iter().collect();
+        Ok(Step::Search)
+    }
+
+    /// The next role that is delegated to and was not read, with its
+    /// delegator.
+    fn unread_role(&self) -> Result<Option<(String, String)>, VerifyError> {
+        let set = self.set()?;
+        for delegator in self.role_names() {
+            let Some(targets) = set.targets_role(delegator) else {
+                continue;
+            };
+            let children = targets.delegations.iter().flat_map(|all| &all.roles);
+            for child in children {
+                if set.targets_role(&child.name).is_some() {
+                    continue;
+                }
+                if self.role_names().count() >= MOST_DELEGATIONS {
+                    let why = format!("more than {MOST_DELEGATIONS} targets roles");
+                    return Err(VerifyError::Malformed(why));
+                }
+                return Ok(Some((child.name.clone(), delegator.to_owned())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every path that a role lists.
+    fn all_paths(&self) -> Result<BTreeSet<String>, VerifyError> {
+        let set = self.set()?;
+        let roles = self.role_names().filter_map(|role| set.targets_role(role));
+        Ok(roles
+            .flat_map(|targets| targets.targets.keys().cloned())
+            .collect())
+    }
+}
+
+/// The file that `role` lists, or else the roles that it delegates the path to, onto the stack.
+fn visit(
+    set: &TrustedMetadataSet,
+    role: &str,
+    search: &mut Search,
+) -> Result<Option<TargetFile>, VerifyError> {
+    let Some(targets) = set.targets_role(role) else {
+        return Ok(None);
+    };
+    if let Some(file) = targets.target(&search.path) {
+        return Ok(Some(file.clone()));
+    }
+    let delegated = targets.delegations.iter().flat_map(|all| &all.roles);
+    let mut children = Vec::new();
+    for child in delegated {
+        if child.matches_path(&search.path)? {
+            children.push((child.name.clone(), role.to_owned()));
+            if child.terminating {
+                search.stack.clear();
+                break;
+            }
+        }
+    }
+    search.stack.extend(children.into_iter().rev());
+    Ok(None)
+}

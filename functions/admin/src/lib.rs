@@ -8,15 +8,17 @@
 
 mod access;
 mod network;
+mod policy;
 
 use std::sync::Arc;
 
 use api::admin;
 use api::admins::{ADMINS, CHALLENGES, SESSION, SESSION_END, SESSIONS, SETUP};
+use api::policy::{EXPLANATION, POLICY};
 use axum::Router;
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::handler::Handler;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use control::Context;
 use edge::{BySession, Edge, Failure};
 use http::Method;
@@ -65,6 +67,10 @@ fn guarded_routes() -> Vec<Guarded> {
         change(Operator, admin::GATEWAYS, network::create_gateway),
         see(Auditor, admin::CATALOG, network::show_catalog),
         see(Auditor, admin::AUDIT, network::list_audit),
+        see(Auditor, POLICY, policy::show),
+        replace(Operator, POLICY, policy::apply),
+        // It changes nothing: its question is too long for a query.
+        change(Auditor, EXPLANATION, policy::explain),
     ]
 }
 
@@ -93,6 +99,20 @@ where
         path,
         role,
         handler: post(handler),
+    }
+}
+
+/// A `PUT`.
+fn replace<H, T>(role: AdminRole, path: &'static str, handler: H) -> Guarded
+where
+    H: Handler<T, Admin>,
+    T: 'static,
+{
+    Guarded {
+        method: Method::PUT,
+        path,
+        role,
+        handler: put(handler),
     }
 }
 

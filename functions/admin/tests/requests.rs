@@ -16,7 +16,7 @@ const GATEWAYS: &str = "/v1/admin/gateways";
 const ADMINS: &str = "/v1/admin/admins";
 
 /// Requests of which something cannot be read.
-const MALFORMED: [(Method, &str, &str); 15] = [
+const MALFORMED: [(Method, &str, &str); 17] = [
     (Method::GET, "/v1/admin/invites?other=1", ""),
     (Method::GET, "/v1/admin/devices?after=1&after=2", ""),
     (Method::GET, "/v1/admin/audit?day=yesterday", ""),
@@ -32,6 +32,8 @@ const MALFORMED: [(Method, &str, &str); 15] = [
     (Method::POST, INVITES, r#"{"id":"x","other":1}"#),
     (Method::POST, GATEWAYS, "[]"),
     (Method::POST, ADMINS, "{"),
+    (Method::PUT, "/v1/admin/policy", "{"),
+    (Method::POST, "/v1/admin/policy/explanation", "[]"),
 ];
 
 #[tokio::test]

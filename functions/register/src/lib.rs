@@ -1,15 +1,17 @@
 //! The function `register`: gateways come into service, say that they live, and pull their
-//! signed configs. It alone holds the key that signs those.
+//! signed configs and rosters. It alone holds the key that signs those.
 //!
 //! | route | who | what |
 //! |---|---|---|
 //! | `POST /v1/gateways/{id}/registration` | a node with its bootstrap token | [`control::gateways::register`] |
 //! | `POST /v1/gateways/{id}/heartbeat` | that gateway | [`control::gateways::heartbeat`] |
 //! | `GET /v1/gateways/{id}/config` | that gateway | [`control::gateways::config`] |
+//! | `POST /v1/gateways/{id}/roster` | that gateway | [`control::roster::pull`] |
 
 use std::sync::Arc;
 
 use api::register::{HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest};
+use api::roster::RosterRequest;
 use api::{Kind, Problem};
 use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
@@ -27,12 +29,13 @@ struct Register {
     config_key: Arc<SigningKey>,
 }
 
-/// The routes; `config_key` signs gateways' configs.
+/// The routes; `config_key` signs gateways' configs and rosters.
 pub fn routes(edge: Edge, config_key: Arc<SigningKey>) -> Router {
     Router::new()
         .route("/v1/gateways/{id}/registration", post(register))
         .route("/v1/gateways/{id}/heartbeat", post(heartbeat))
         .route("/v1/gateways/{id}/config", get(config))
+        .route("/v1/gateways/{id}/roster", post(roster))
         .with_state(Register { edge, config_key })
 }
 
@@ -62,10 +65,22 @@ async fn config(State(register): State<Register>, request: Signed) -> Result<Res
     let id: GatewayId = request.id()?;
     let context = register.edge.context(request.moment);
     let config = control::gateways::config(&context, request.signer, &id).await?;
-    let signed = tuf::envelope::sign(&config, &[&register.config_key]).map_err(|error| {
+    sign(&register, &config)
+}
+
+async fn roster(State(register): State<Register>, request: Signed) -> Result<Response, Failure> {
+    let id: GatewayId = request.id()?;
+    let body: RosterRequest = request.json()?;
+    let context = register.edge.context(request.moment);
+    let part = control::roster::pull(&context, request.signer, &id, &body).await?;
+    sign(&register, &part)
+}
+
+fn sign(register: &Register, answer: &impl serde::Serialize) -> Result<Response, Failure> {
+    let signed = tuf::envelope::sign(answer, &[&register.config_key]).map_err(|error| {
         Problem::new(
             Kind::Internal,
-            format!("the config could not be signed: {error}"),
+            format!("the answer could not be signed: {error}"),
         )
     })?;
     Ok(([(CONTENT_TYPE, "application/json")], signed).into_response())

@@ -19,10 +19,11 @@ use tuf::key::SigningKey;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
-const ROUTES: [(Method, &str); 3] = [
+const ROUTES: [(Method, &str); 4] = [
     (Method::POST, "registration"),
     (Method::POST, "heartbeat"),
     (Method::GET, "config"),
+    (Method::POST, "roster"),
 ];
 
 #[tokio::test]

@@ -9,6 +9,7 @@ macro_rules! say {
 mod admins;
 mod data;
 mod init;
+mod policy;
 mod profile;
 mod remote;
 mod show;
@@ -78,6 +79,11 @@ enum Command {
     },
     /// What was published last, and what holds publishing back.
     Catalog,
+    /// Which devices may use which gateways and go where: apply a policy, show it, explain it.
+    Policy {
+        #[command(subcommand)]
+        action: policy::Action,
+    },
     /// Who changed what, newest first.
     Audit(show::AuditOptions),
 }
@@ -133,6 +139,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Devices { action } => show::devices(&place()?, action, json).await,
         Command::Gateways { action } => show::gateways(&place()?, action, json).await,
         Command::Catalog => show::catalog(&place()?, json).await,
+        Command::Policy { action } => policy::run(&place()?, action, json).await,
         Command::Audit(options) => show::audit(&place()?, &options, json).await,
     }
 }

@@ -70,6 +70,16 @@ impl Remote {
             .await
     }
 
+    /// Puts `body` in the place of what is at `path`.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        self.call(Method::PUT, path, serde_json::to_vec(body)?)
+            .await
+    }
+
     /// Reads a whole list, part by part.
     pub async fn list<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Vec<T>> {
         let mut items = Vec::new();

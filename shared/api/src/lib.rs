@@ -12,8 +12,10 @@ pub mod contact;
 pub mod enroll;
 #[cfg(feature = "http-client")]
 pub mod http_client;
+pub mod policy;
 pub mod problem;
 pub mod register;
+pub mod roster;
 pub mod secret;
 pub mod signed;
 

@@ -26,7 +26,8 @@ pub struct Problem {
     /// The id of the request, as in the server's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// For [`Kind::HeartbeatOutOfStep`]: the version that the next heartbeat must expect.
+    /// The version to go on from: for [`Kind::HeartbeatOutOfStep`] the one that the next heartbeat
+    /// must expect, for [`Kind::PolicyConflict`] the one in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
 }
@@ -127,6 +128,10 @@ kinds! {
     GatewayState = "gateway-state", 409, "The gateway's state does not allow this";
     /// The bootstrap token is wrong, used or expired.
     BootstrapRefused = "bootstrap-refused", 403, "The bootstrap token is refused";
+    /// The policy breaks a rule of its form.
+    PolicyInvalid = "policy-invalid", 422, "The policy is not valid";
+    /// Another policy was applied meanwhile.
+    PolicyConflict = "policy-conflict", 409, "Another policy was applied meanwhile";
     /// The heartbeat does not follow the last one.
     HeartbeatOutOfStep = "heartbeat-out-of-step", 409, "The heartbeat does not follow the last one";
     /// The key or the role of whoever asks has no right to this.

@@ -7,7 +7,7 @@ use model::{Actor, Device, DeviceId, DeviceState, IdentityKey};
 use store::{CommitError, Expect, Range, Write};
 
 use crate::items::Taken;
-use crate::{Context, Error, MOST_TRIES, audit, items};
+use crate::{Context, Error, MOST_TRIES, audit, items, roster};
 
 /// The most devices of one answer.
 const PAGE: usize = 500;
@@ -18,16 +18,19 @@ pub async fn show(
     signer: IdentityKey,
     id: &DeviceId,
 ) -> Result<DeviceAnswer, Error> {
+    let keys = [items::device(id), items::policy()];
+    let found = context.store.get_many(context.moment.now, &keys).await?;
     // Whoever does not hold the key learns nothing, not even whether the device exists.
-    let found = find(context, id).await?;
-    let Some((device, _)) = found.filter(|(device, _)| device.identity_key == signer) else {
+    let device: Option<Device> = items::read(found[0].as_ref())?;
+    let Some(device) = device.filter(|device| device.identity_key == signer) else {
         let detail = format!("{id} is not enrolled here under this key: enroll with an invite");
         return Err(Error::refused(Kind::DeviceUnknown, detail));
     };
     if device.state == DeviceState::Revoked {
         return Err(revoked(&device));
     }
-    Ok(crate::enroll::answer(context, &device))
+    let policy = crate::policy::in_force(found[1].as_ref())?.policy;
+    Ok(crate::enroll::answer(context, &policy, &device))
 }
 
 /// Shuts the device `id` out, for good. Its address rests until no gateway can hold an older
@@ -51,11 +54,12 @@ pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Resu
             &Taken::by(id),
             now.checked_add(rest).ok(),
         );
-        let writes = vec![
+        let mut writes = vec![
             Write::put(items::device(id), Expect::Version(version), &device),
             lease,
             audit::write(context, 0, actor, "device.revoked", id, ""),
         ];
+        writes.extend(roster::remove(&device));
         match context.store.commit(now, writes).await {
             Ok(()) => return Ok(device),
             // Most likely another revocation: whose answer is this one's, too.

@@ -1,8 +1,8 @@
 //! Enrollment: from an invite to a device with addresses.
 //!
-//! One read (the device and the invite) and one commit: the device, its lease of an address index,
-//! one use of the invite, its two WireGuard keys and the audit event, each written only where
-//! nothing stands yet. Where a lease or a use was taken by another, the next candidate is tried;
+//! One read (the device, the invite and the policy) and one commit: the device, its lease of an
+//! address index, one use of the invite, its two WireGuard keys and the audit event, each written
+//! only where nothing stands yet, and its entry in the roster. Where a lease or a use was taken by another, the next candidate is tried;
 //! after some lost probes candidates are read in batches ([`rules::probing`]). The device's id is
 //! the hash of its key, so a request that is sent again finds its own device and gets the same
 //! answer. The invite is read and not checked in the commit: it is shared by all its guests, and a
@@ -10,12 +10,14 @@
 
 use api::Kind;
 use api::enroll::{DeviceAnswer, EnrollRequest};
-use model::{Actor, Device, DeviceId, DeviceState, IdentityKey, Invite, InviteId, LeaseIndex};
+use model::{
+    Actor, Device, DeviceId, DeviceState, IdentityKey, Invite, InviteId, LeaseIndex, Policy,
+};
 use rules::probing;
 use store::{CommitError, Expect, Write};
 
 use crate::items::Taken;
-use crate::{Context, Error, audit, items};
+use crate::{Context, Error, audit, items, roster};
 
 /// Positions of the writes in the commit.
 mod at {
@@ -47,10 +49,18 @@ pub async fn enroll(
     let invite_id = InviteId::of(&secret);
     let found = context
         .store
-        .get_many(now, &[items::device(&id), items::invite(&invite_id)])
+        .get_many(
+            now,
+            &[
+                items::device(&id),
+                items::invite(&invite_id),
+                items::policy(),
+            ],
+        )
         .await?;
+    let policy = crate::policy::in_force(found[2].as_ref())?.policy;
     if let Some(device) = items::read::<Device>(found[0].as_ref())? {
-        return answer_again(context, &device, &request);
+        return answer_again(context, &policy, &device, &request);
     }
     let invite = usable(context, items::read(found[1].as_ref())?)?;
 
@@ -70,7 +80,7 @@ pub async fn enroll(
         revoked_at: None,
     };
     let refusal = match place(context, device, &invite).await {
-        Ok(Some(device)) => return Ok(answer(context, &device)),
+        Ok(Some(device)) => return Ok(answer(context, &policy, &device)),
         Ok(None) => Error::Contended,
         // The last place may have gone to this very request, sent twice.
         Err(
@@ -83,7 +93,7 @@ pub async fn enroll(
     };
     let found = context.store.get_many(now, &[items::device(&id)]).await?;
     match items::read::<Device>(found[0].as_ref())? {
-        Some(device) => answer_again(context, &device, &request),
+        Some(device) => answer_again(context, &policy, &device, &request),
         None => Err(refusal),
     }
 }
@@ -124,12 +134,12 @@ async fn place(
 }
 
 /// What a device is told of itself.
-pub fn answer(context: &Context<'_>, device: &Device) -> DeviceAnswer {
+pub fn answer(context: &Context<'_>, policy: &Policy, device: &Device) -> DeviceAnswer {
     DeviceAnswer {
         device: device.id.clone(),
         state: device.state,
         cohort: device.cohort.clone(),
-        catalog: device.cohort.clone().into(),
+        catalog: rules::policy::catalog_of(policy, device.into()),
         addresses: context.network.pools.addresses(&device.id, device.lease),
         enrolled_at: device.enrolled_at,
     }
@@ -139,7 +149,7 @@ fn writes(context: &Context<'_>, device: &Device, slot: u32) -> Vec<Write> {
     let taken = Taken::by(&device.id);
     let take = |key| Write::put(key, Expect::Absent, &taken);
     let actor = Actor::Device(device.id.clone());
-    vec![
+    let mut writes = vec![
         Write::put(items::device(&device.id), Expect::Absent, device),
         take(items::lease(device.lease)),
         take(items::slot(&device.invite, slot)),
@@ -153,7 +163,9 @@ fn writes(context: &Context<'_>, device: &Device, slot: u32) -> Vec<Write> {
             &device.id,
             format!("by {}", device.invite),
         ),
-    ]
+    ];
+    writes.extend(roster::put(context, device));
+    writes
 }
 
 fn usable(context: &Context<'_>, invite: Option<Invite>) -> Result<Invite, Error> {
@@ -174,6 +186,7 @@ fn usable(context: &Context<'_>, invite: Option<Invite>) -> Result<Invite, Error
 
 fn answer_again(
     context: &Context<'_>,
+    policy: &Policy,
     device: &Device,
     request: &EnrollRequest,
 ) -> Result<DeviceAnswer, Error> {
@@ -185,7 +198,7 @@ fn answer_again(
                       use its device file, or enroll with a new identity";
         return Err(Error::refused(Kind::DeviceConflict, detail));
     }
-    Ok(answer(context, device))
+    Ok(answer(context, policy, device))
 }
 
 /// Candidates in the order in which they are tried.

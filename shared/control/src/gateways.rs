@@ -331,7 +331,8 @@ async fn find(context: &Context<'_>, id: &GatewayId) -> Result<(Gateway, u64), E
     Ok((item.read()?, item.version))
 }
 
-fn unknown(id: &GatewayId) -> Error {
+/// The refusal of whoever does not hold the gateway's key.
+pub(crate) fn unknown(id: &GatewayId) -> Error {
     let detail =
         format!("{id} is not registered here under this key: register with its bootstrap token");
     Error::refused(Kind::GatewayUnknown, detail)

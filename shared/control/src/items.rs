@@ -1,7 +1,9 @@
 //! The kinds of items and their keys. `docs/architecture.md` has the same list with writers,
 //! readers and rates.
 
-use model::{AdminId, DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, id};
+use model::{
+    AdminId, CohortName, DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, Shard, id,
+};
 use serde::{Deserialize, Serialize};
 use store::{Item, Key, Range, StoreError};
 
@@ -17,6 +19,8 @@ pub const HEARTBEATS: &str = "heartbeat";
 pub const ADMINS: &str = "admin";
 /// The partition of what was published.
 pub const CATALOG: &str = "catalog";
+/// The partition of the policy and its versions.
+pub const POLICY: &str = "policy";
 /// Over how many partitions a day's audit events spread.
 pub const AUDIT_SPREAD: u8 = 8;
 
@@ -116,6 +120,36 @@ pub fn judged() -> Key {
 /// [`crate::publish::MirrorState`].
 pub fn mirror(name: &str) -> Key {
     Key::new(CATALOG, format!("mirror#{name}"))
+}
+
+/// [`api::policy::PolicyView`]: the policy in force.
+pub fn policy() -> Key {
+    Key::new(POLICY, "current")
+}
+
+/// [`api::policy::PolicyView`]: a policy that is or was in force.
+pub fn policy_version(version: u64) -> Key {
+    Key::new(POLICY, format!("v{version:08}"))
+}
+
+/// The partition of a shard of the roster.
+pub fn roster_shard(cohort: &CohortName, shard: Shard) -> String {
+    format!("roster#{cohort}#{shard}")
+}
+
+/// [`crate::roster::Entry`].
+pub fn roster_entry(cohort: &CohortName, id: &DeviceId) -> Key {
+    Key::new(roster_shard(cohort, Shard::of(id)), id.as_str())
+}
+
+/// The partition of the versions of all shards of a cohort: one query reads them.
+pub fn roster_versions(cohort: &CohortName) -> String {
+    format!("roster-versions#{cohort}")
+}
+
+/// [`crate::roster::ShardVersion`].
+pub fn roster_version(cohort: &CohortName, shard: Shard) -> Key {
+    Key::new(roster_versions(cohort), shard.to_string())
 }
 
 /// The partition of some of a day's audit events; `day` as `2026-11-22`.

@@ -13,7 +13,9 @@ pub mod enroll;
 pub mod gateways;
 pub mod invites;
 pub mod items;
+pub mod policy;
 pub mod publish;
+pub mod roster;
 pub mod sessions;
 pub mod setup;
 

@@ -1,4 +1,4 @@
-//! The agent's life: register, then heartbeats and configs until it is told to stop.
+//! The agent's life: register, then heartbeats, configs and rosters until it is told to stop.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use api::BootstrapText;
 use api::register::{
     self, GatewayConfig, HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest,
 };
+use api::roster::RosterPart;
 use http::Method;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,11 +16,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use tuf::client::TrustedState;
 
+use crate::pull::roster::{RosterPull, RosterPulled};
 use crate::pull::{Pull, Pulled, heartbeat_seconds};
 use crate::remote::{Ask, Http, Remote, Transport};
 use crate::retry::Retry;
-use crate::{Error, State, Trouble};
+use crate::{Error, Roster, State, Trouble};
 
 /// After how many heartbeats the config is asked for again.
 const HEARTBEATS_PER_CONFIG: u32 = 10;
@@ -44,6 +47,7 @@ pub enum Event {
 pub struct Agent {
     folder: PathBuf,
     state: State,
+    roster: Roster,
     remote: Remote,
     clock: Clock,
     events: watch::Sender<Event>,
@@ -51,6 +55,8 @@ pub struct Agent {
     pulls: JoinSet<Pulled>,
     /// After how many more heartbeats the next pull is due.
     pull_in: u32,
+    /// The same of the roster, of which a part is asked for at a time.
+    roster_pulls: JoinSet<RosterPulled>,
 }
 
 impl Agent {
@@ -72,14 +78,17 @@ impl Agent {
         clock: Clock,
     ) -> Result<Self, Error> {
         let state = State::open(&folder, token, random)?;
+        let roster = Roster::open(&folder)?;
         Ok(Self {
             folder,
             state,
+            roster,
             remote: Remote::new(transport),
             clock,
             events: watch::Sender::new(Event::Starting),
             pulls: JoinSet::new(),
             pull_in: 0,
+            roster_pulls: JoinSet::new(),
         })
     }
 
@@ -93,7 +102,7 @@ impl Agent {
         &self.state.gateway
     }
 
-    /// Works until its state file fails: nothing that the network says ends it. Dropping the future
+    /// Works until one of its files fails: nothing that the network says ends it. Dropping the future
     /// stops it at any point.
     pub async fn run(mut self) -> Result<std::convert::Infallible, Error> {
         let mut retry = Retry::new("registration");
@@ -105,6 +114,7 @@ impl Agent {
         loop {
             tokio::select! {
                 Some(pulled) = self.pulls.join_next() => self.take(pulled)?,
+                Some(pulled) = self.roster_pulls.join_next() => self.take_roster(pulled)?,
                 () = tokio::time::sleep_until(next) => {
                     let wait = match self.heartbeat().await {
                         Ok(()) => {
@@ -167,7 +177,7 @@ impl Agent {
         Ok(())
     }
 
-    /// A heartbeat was taken: says so, and begins a pull if one is due.
+    /// A heartbeat was taken: says so, and begins the pulls that are due.
     fn alive(&mut self) {
         if *self.events.borrow() == Event::Starting {
             self.events.send_replace(Event::InService);
@@ -175,13 +185,29 @@ impl Agent {
         if self.pull_in > 0 {
             self.pull_in -= 1;
         } else if self.pulls.is_empty() {
-            let pull = Pull {
-                state: self.state.clone(),
-                remote: self.remote.clone(),
-                clock: self.clock.clone(),
-            };
-            self.pulls.spawn(pull.run());
+            self.pulls.spawn(self.pull().run());
         }
+        if self.roster_pulls.is_empty() {
+            // A long roster comes over several heartbeats.
+            self.ask_roster(Instant::now() + self.interval() / 2);
+        }
+    }
+
+    fn pull(&self) -> Pull {
+        Pull {
+            state: self.state.clone(),
+            remote: self.remote.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    fn ask_roster(&mut self, until: Instant) {
+        let ask = RosterPull {
+            pull: self.pull(),
+            request: self.roster.request(),
+            until,
+        };
+        self.roster_pulls.spawn(ask.run());
     }
 
     /// Keeps what a pull brought. Where it brought no config, the last one stands, and the next
@@ -194,12 +220,57 @@ impl Agent {
                 return Ok(());
             }
         };
-        self.state.trusted = pulled.trusted;
+        self.trust(pulled.trusted);
         match pulled.config {
             Ok(config) => self.follow(config)?,
             Err(trouble) => tracing::warn!(why = %trouble, "no new config"),
         }
         Ok(())
+    }
+
+    /// Takes a part of the roster and asks for the next, if one follows and there is time. Where
+    /// none came, the last roster stands, and the next heartbeat asks again.
+    fn take_roster(&mut self, pulled: Result<RosterPulled, JoinError>) -> Result<(), Error> {
+        let pulled = match pulled {
+            Ok(pulled) => pulled,
+            Err(error) => {
+                tracing::error!(%error, "a pull of the roster ended early");
+                return Ok(());
+            }
+        };
+        self.trust(pulled.trusted);
+        match pulled.part.and_then(|part| self.follow_roster(part)) {
+            Ok(true) if Instant::now() < pulled.until => {
+                self.ask_roster(pulled.until);
+                return Ok(());
+            }
+            Ok(true) => {
+                tracing::info!("the roster is long: the rest comes with the next heartbeat");
+            }
+            Ok(false) => {}
+            Err(trouble) => tracing::warn!(why = %trouble, "no new roster"),
+        }
+        Ok(self.roster.save(&self.folder)?)
+    }
+
+    /// Whether more follows.
+    fn follow_roster(&mut self, part: RosterPart) -> Result<bool, Trouble> {
+        let (shards, more) = (part.shards.len(), part.more);
+        self.roster
+            .take(part, &self.state.contact.network, &self.state.gateway)
+            .map_err(Trouble::Later)?;
+        if shards > 0 {
+            tracing::info!(shards, "the roster changed");
+        }
+        Ok(more && shards > 0)
+    }
+
+    /// Keeps what a pull verified of the signed repository, unless another has verified newer.
+    fn trust(&mut self, verified: Option<TrustedState>) {
+        let age = |state: &TrustedState| (state.root_version(), state.timestamp_version());
+        if verified.as_ref().map(age) >= self.state.trusted.as_ref().map(age) {
+            self.state.trusted = verified;
+        }
     }
 
     fn follow(&mut self, config: GatewayConfig) -> Result<(), Error> {

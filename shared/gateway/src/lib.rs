@@ -1,21 +1,22 @@
 //! The gateways' agent: from a bootstrap token to a node in service.
 //!
 //! An agent makes its keys, registers once with its one-time token, sends heartbeats, and pulls
-//! its config. It believes a config only if a key of `trust.json` signed it, and `trust.json` only
-//! if the offline keys did (TUF, from any front door). What that defends, and what it does not:
+//! its config and, with every heartbeat, what changed of its roster. It believes these only if a key
+//! of `trust.json` signed them, and `trust.json` only if the offline keys did (TUF, from any front
+//! door). What that defends, and what it does not:
 //!
 //! | a thief of | can |
 //! |---|---|
-//! | the control plane's network or endpoints | keep configs back; make no config and end no agent |
-//! | the online keys `catalogs`, `snapshot`, `timestamp` | make no config: none of them signs one, or `trust.json` |
-//! | the config key, which is online too (the function `register` holds it) | sign configs until the offline keys withdraw it in `trust.json` and the gateway sees that; by blocking every front door, for 14 days after the known timestamp's expiry at most |
+//! | the control plane's network or endpoints | keep configs and rosters back; make none and end no agent |
+//! | the online keys `catalogs`, `snapshot`, `timestamp` | make no config and no roster: none of them signs one, or `trust.json` |
+//! | the config key, which is online too (the function `register` holds it) | sign configs and rosters until the offline keys withdraw it in `trust.json` and the gateway sees that; by blocking every front door, for 14 days after the known timestamp's expiry at most |
 //!
 //! No answer from the network ends an agent. A refusal is not signed, so a forged one must not kill
 //! a node: the agent asks again, more and more slowly, and says why in its log. Only a state file
-//! that cannot be used ends it.
+//! that cannot be used, or a folder that cannot be written, ends it.
 //!
-//! Its state is one file, written before each request that the control plane must not see twice
-//! with other keys: a lost answer or a restart goes on where it was.
+//! Its state is one file, and beside it the roster. The state is written before each request that
+//! the control plane must not see twice with other keys: a lost answer or a restart goes on where it was.
 
 mod agent;
 #[cfg(test)]
@@ -23,9 +24,11 @@ mod fixture;
 mod pull;
 mod remote;
 mod retry;
+mod roster;
 mod state;
 
 pub use agent::{Agent, Clock, Event};
+pub use roster::Roster;
 pub use state::{State, StateError};
 
 use api::{NoClient, Problem};

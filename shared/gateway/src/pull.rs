@@ -1,5 +1,7 @@
 //! One pull of the config: the keys that may sign it from a front door, the config from the control
-//! plane, and the checks.
+//! plane, and the checks. [`roster`] pulls one part of the roster, with the same keys and checks.
+
+pub(crate) mod roster;
 
 use api::register::{self, GatewayConfig};
 use http::Method;
@@ -11,7 +13,7 @@ use crate::agent::Clock;
 use crate::remote::{Ask, Remote};
 use crate::{State, Trouble};
 
-/// How far ahead of this node's clock a config may be signed. What is accepted is a floor for the
+/// How far ahead of this node's clock a config or a roster may be signed. What is accepted is a floor for the
 /// next, so one from the far future would lock out all others; clocks under NTP are within
 /// seconds, and a signed request more than a minute off is refused as it is.
 const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(5);
@@ -66,7 +68,7 @@ impl Pull {
         Ok(config)
     }
 
-    /// The keys that may sign configs: from the first front door whose bundle verifies, or as they
+    /// The keys that may sign configs and rosters: from the first front door whose bundle verifies, or as they
     /// were verified last, within the grace.
     async fn trusted_keys(&mut self) -> Result<TrustedKeys, Trouble> {
         let path = tuf::repository::bundle_path(None);
@@ -96,33 +98,38 @@ impl Pull {
                 Err(why) => said.push(format!("{}: {why}", door.url)),
             }
         }
-        self.known_keys(&wanted, &said.join("; "))
-    }
-
-    /// The keys as they were verified last. `why` says why no door gave newer ones.
-    fn known_keys(&self, wanted: &Wanted<'_>, why: &str) -> Result<TrustedKeys, Trouble> {
-        let nothing = |and: &str| Trouble::Later(format!("no front door helped ({why}) and {and}"));
-        let Some(state) = &self.state.trusted else {
-            return Err(nothing("no keys for configs are known yet"));
-        };
-        let expired = state.timestamp_expires();
-        let until = expired.checked_add(GRACE).unwrap_or(Timestamp::MAX);
-        if (self.clock)() >= until {
-            let and = format!(
-                "the known keys for configs expired at {expired:.0}, their grace at {until:.0}"
-            );
-            return Err(nothing(&and));
-        }
-        let known = read_state(state, wanted).map_err(|error| nothing(&error.to_string()))?;
-        let trust = known
-            .trust
-            .ok_or_else(|| nothing("trust.json is missing"))?;
+        let why = said.join("; ");
+        let (trust, until) = self
+            .known_keys()
+            .map_err(|and| Trouble::Later(format!("no front door helped ({why}) and {and}")))?;
         tracing::warn!(
             why,
             %until,
             "no front door helped: the keys for configs are those that were verified last"
         );
         Ok(trust)
+    }
+
+    /// The keys as they were verified last, and when their grace ends; or in words why there are
+    /// none.
+    fn known_keys(&self) -> Result<(TrustedKeys, Timestamp), String> {
+        let Some(state) = &self.state.trusted else {
+            return Err("no keys for configs are known yet".to_owned());
+        };
+        let expired = state.timestamp_expires();
+        let until = expired.checked_add(GRACE).unwrap_or(Timestamp::MAX);
+        if (self.clock)() >= until {
+            return Err(format!(
+                "the known keys for configs expired at {expired:.0}, their grace at {until:.0}"
+            ));
+        }
+        let wanted = Wanted {
+            network: &self.state.contact.network,
+            catalog: None,
+        };
+        let known = read_state(state, &wanted).map_err(|error| error.to_string())?;
+        let trust = known.trust.ok_or("trust.json is missing")?;
+        Ok((trust, until))
     }
 }
 
@@ -154,19 +161,25 @@ fn check(config: &GatewayConfig, state: &State, now: Timestamp) -> Result<(), St
         ));
     }
     heartbeat_seconds(config.heartbeat_seconds)?;
-    let ahead = config.signed_at.duration_since(now);
-    if ahead > MOST_AHEAD {
-        return Err(format!(
-            "it was signed {} seconds ahead of this node's clock ({now:.0}): check the clock",
-            ahead.as_secs()
-        ));
-    }
+    check_time(config.signed_at, now)?;
     if let Some(last) = &state.config
         && config.signed_at < last.signed_at
     {
         return Err(format!(
             "it was signed at {}, the last at {}",
             config.signed_at, last.signed_at
+        ));
+    }
+    Ok(())
+}
+
+/// Whether something may have been signed at `signed_at` by this node's clock, or why not.
+fn check_time(signed_at: Timestamp, now: Timestamp) -> Result<(), String> {
+    let ahead = signed_at.duration_since(now);
+    if ahead > MOST_AHEAD {
+        return Err(format!(
+            "it was signed {} seconds ahead of this node's clock ({now:.0}): check the clock",
+            ahead.as_secs()
         ));
     }
     Ok(())

@@ -132,21 +132,30 @@ impl State {
 
     /// Replaces the file in `folder` as a whole, readable by its owner alone.
     pub fn save(&self, folder: &Path) -> Result<(), StateError> {
-        let path = folder.join(FILE);
-        let write = || {
-            fs::create_dir_all(folder)?;
-            // Temporary files are made with mode 0600.
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            fs::File::open(folder)?.sync_all()
-        };
-        write().map_err(|error: io::Error| StateError::File {
-            path: path.clone(),
-            error,
-        })
+        replace(folder, FILE, || serde_json::to_vec_pretty(self))
     }
+}
+
+/// Replaces the file `name` in `folder` as a whole, readable by its owner alone.
+pub(crate) fn replace(
+    folder: &Path,
+    name: &str,
+    bytes: impl FnOnce() -> serde_json::Result<Vec<u8>>,
+) -> Result<(), StateError> {
+    let path = folder.join(name);
+    let write = || {
+        fs::create_dir_all(folder)?;
+        // Temporary files are made with mode 0600.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&bytes()?)?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|error: io::Error| StateError::File {
+        path: path.clone(),
+        error,
+    })
 }
 
 #[cfg(test)]

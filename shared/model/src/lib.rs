@@ -19,6 +19,8 @@ pub mod key;
 pub mod kit;
 pub mod name;
 pub mod network;
+pub mod policy;
+pub mod roster;
 
 pub use address::{AddressPools, Addresses, LeaseIndex};
 pub use admin::{Admin, AdminRole, SetupCode};
@@ -30,8 +32,10 @@ pub use id::{AdminId, DeviceId, GatewayId, InviteId, NetworkId};
 pub use invite::Invite;
 pub use key::{ExitKey, IdentityKey, TunnelKey};
 pub use kit::{FirstContact, FrontDoor, Limits, RecoveryKit, RootPin, TrustedKeys};
-pub use name::{CatalogName, CohortName, PoolName, Tag};
+pub use name::{CatalogName, CohortName, PoolName, RuleName, Tag};
 pub use network::{Network, Timing};
+pub use policy::Policy;
+pub use roster::Shard;
 
 /// A value that is not well-formed: what it was, and what would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

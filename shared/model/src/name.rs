@@ -1,4 +1,4 @@
-//! Names that operators choose: cohorts, pools, tags; and the names of catalogs made of them.
+//! Names that operators choose: cohorts, pools, tags, rules; and the names of catalogs made of them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -80,6 +80,10 @@ name!(
 name!(
     /// A mark on devices that policies name: of the same form.
     Tag, "tag"
+);
+name!(
+    /// A rule of a policy: of the same form.
+    RuleName, "rule name"
 );
 
 /// The name of a catalog: a cohort, and those of a device's tags that the policy tells apart, as

@@ -129,7 +129,7 @@ pub(crate) mod tests {
             state,
             region: "test".to_owned(),
             endpoint: "192.0.2.1:51820".parse().unwrap(),
-            pool: "default".parse().unwrap(),
+            pool: "ingress".parse().unwrap(),
             cohorts: vec!["default".parse().unwrap()],
             bootstrap: None,
             keys: None,

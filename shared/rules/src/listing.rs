@@ -1,10 +1,11 @@
-//! Which gateways a cohort's catalog lists.
+//! Which gateways a catalog lists.
 
 use std::collections::BTreeMap;
 
-use model::{CatalogGateway, CohortName, GatewayId, GatewayState};
+use model::{CatalogGateway, CatalogName, GatewayId, GatewayState, Policy};
 
 use crate::health::Observed;
+use crate::policy;
 
 /// Percent of capacity in one step of a catalog's load.
 const STEP: i16 = 25;
@@ -12,17 +13,18 @@ const STEP: i16 = 25;
 /// a gateway at a step's edge does not change the catalog with every heartbeat.
 const STICKY: i16 = 20;
 
-/// The active gateways of `cohort`, ordered by id, as a catalog lists them. `listed` holds the
-/// loads that the last catalog gave.
+/// The active gateways that the devices of the catalog `name` may use, ordered by id, as it lists
+/// them. `listed` holds the loads that the last catalog gave.
 pub fn list(
     observed: &[Observed],
-    cohort: &CohortName,
+    policy: &Policy,
+    name: &CatalogName,
     listed: &BTreeMap<GatewayId, u8>,
 ) -> Vec<CatalogGateway> {
     let mut gateways: Vec<CatalogGateway> = observed
         .iter()
         .filter(|observed| observed.gateway.state == GatewayState::Active)
-        .filter(|observed| observed.gateway.cohorts.contains(cohort))
+        .filter(|observed| policy::gateway(policy, name.into(), &observed.gateway).allowed)
         .filter_map(|observed| {
             let gateway = &observed.gateway;
             Some(CatalogGateway {
@@ -75,7 +77,8 @@ mod tests {
             with_keys(gateway(3, GatewayState::Draining, Some(1))),
             with_keys(gateway(0, GatewayState::Active, Some(1))),
         ];
-        let listed = list(&observed, &"default".parse().unwrap(), &BTreeMap::new());
+        let name = "default".parse().unwrap();
+        let listed = list(&observed, &Policy::default(), &name, &BTreeMap::new());
         let ids: Vec<_> = listed.iter().map(|gateway| gateway.id.as_str()).collect();
         assert_eq!(ids, ["g-0000", "g-0001"]);
     }

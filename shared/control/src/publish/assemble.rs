@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use model::{
-    Catalog, CatalogGateway, CatalogName, Limits, RecoveryKit, Slice, TrustedKeys, catalog,
+    Catalog, CatalogGateway, CatalogName, Limits, Policy, RecoveryKit, Slice, TrustedKeys, catalog,
 };
 use rules::health::Observed;
 use rules::listing;
@@ -14,7 +14,7 @@ use tuf::repository::{self, Pin};
 use super::{Assembled, Head, Publisher};
 use crate::Error;
 
-/// What each cohort's catalog shall list.
+/// What each catalog shall list.
 pub(super) type Lists = BTreeMap<CatalogName, List>;
 
 /// The parts of a catalog that change by themselves.
@@ -30,11 +30,13 @@ impl List {
     }
 }
 
-/// What each cohort of the limits shall list, by the states of the gateways. Entries outside the
+/// What the catalogs of each cohort of the limits shall list, by the states of the gateways and the
+/// policy: one for each combination of the tags that the policy names. Entries outside the
 /// limits are left out here too: a client would drop them.
 pub(super) fn lists(
     publisher: &Publisher<'_>,
     observed: &[Observed],
+    policy: &Policy,
     last: &BTreeMap<CatalogName, Catalog>,
 ) -> Lists {
     let limits = &publisher.offline.limits;
@@ -43,7 +45,7 @@ pub(super) fn lists(
         let loads = loads
             .map(|gateway| (gateway.id.clone(), gateway.load))
             .collect();
-        let mut gateways = listing::list(observed, name.cohort(), &loads);
+        let mut gateways = listing::list(observed, policy, name, &loads);
         gateways.retain(|gateway| {
             let allowed = limits.allow_gateway_at(gateway.endpoint.ip());
             if !allowed {
@@ -60,7 +62,7 @@ pub(super) fn lists(
     limits
         .cohorts
         .iter()
-        .map(|cohort| CatalogName::from(cohort.clone()))
+        .flat_map(|cohort| rules::policy::catalogs(policy, cohort))
         .map(|name| (name.clone(), list_of(&name)))
         .collect()
 }

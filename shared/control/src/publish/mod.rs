@@ -20,7 +20,7 @@ mod promote;
 mod served;
 mod service;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -31,7 +31,7 @@ use tuf::key::SigningKey;
 
 pub use mirror::{Etag, Mirror, MirrorError, Object, Replaced};
 
-use crate::{Context, Error, audit, items};
+use crate::{Context, Error, audit, items, policy};
 
 /// How often a publisher tries to reserve a version before it leaves the field to the others.
 const MOST_RESERVATIONS: u32 = 8;
@@ -114,7 +114,7 @@ pub struct Head {
     pub root_version: u64,
     /// The version of the offline targets.
     pub targets_version: u64,
-    /// SHA-256 of each cohort's catalog, lowercase hexadecimal.
+    /// SHA-256 of each catalog, lowercase hexadecimal.
     pub catalogs: BTreeMap<CatalogName, String>,
     /// All files of this version, none of which ever changes: SHA-256 (lowercase hexadecimal) by
     /// path. A mirror is repaired from others, and what those hold is not believed without it.
@@ -157,15 +157,16 @@ struct Assembled {
 impl Publisher<'_> {
     /// Publishes where something changed or grew old, and repairs the mirrors that lag.
     pub async fn run(&self) -> Result<Report, Error> {
-        // The head before the gateways: whoever observed earlier than the head's maker cannot
-        // replace that head with what was true before.
+        // The head before the gateways and the policy: whoever observed earlier than the head's
+        // maker cannot replace that head with what was true before.
         let head = self.head().await?;
         self.check_offline(head.as_ref().map(|(head, _)| head))?;
         let (observed, changes, mass_silence) = service::judge(&self.context).await?;
         let last = self
             .last_catalogs(head.as_ref().map(|(head, _)| head))
             .await;
-        let lists = assemble::lists(self, &observed, &last);
+        let (in_force, _) = policy::current(&self.context).await?;
+        let lists = assemble::lists(self, &observed, &in_force.policy, &last);
         let mut report = Report {
             version: head.as_ref().map_or(0, |(head, _)| head.version),
             published: false,
@@ -188,7 +189,11 @@ impl Publisher<'_> {
                 return Ok(report);
             }
         }
-        let version = self.reserve().await?;
+        // Those that the head names, too: their bundles stay on the mirrors when no policy makes
+        // them any more.
+        let published = head.iter().flat_map(|(head, _)| head.catalogs.keys());
+        let names = published.chain(lists.keys()).cloned().collect();
+        let version = self.reserve(&names).await?;
         let assembled = assemble::version(self, version, lists, &last)?;
         let wrote = promote::write_files(self, &assembled.files).await;
         if wrote.len() == self.mirrors.len() {
@@ -269,10 +274,10 @@ impl Publisher<'_> {
     }
 
     /// Takes a version that nobody had and nobody will have.
-    async fn reserve(&self) -> Result<u64, Error> {
+    async fn reserve(&self, names: &BTreeSet<CatalogName>) -> Result<u64, Error> {
         let now = self.context.moment.now;
         // A database that was restored from a backup may lag behind what clients have seen.
-        let served = served::newest_version(self).await;
+        let served = served::newest_version(self, names).await;
         for _ in 0..MOST_RESERVATIONS {
             let found = self
                 .context
@@ -302,7 +307,7 @@ impl Publisher<'_> {
     /// Makes `head` the head if the one that this run started from still stands.
     async fn commit_head(&self, head: &Head, over: Option<u64>) -> Result<bool, Error> {
         let actor = Actor::Schedule(ACTOR.to_owned());
-        let detail = format!("{} cohorts", head.catalogs.len());
+        let detail = format!("{} catalogs", head.catalogs.len());
         let writes = vec![
             Write::put(
                 items::head(),

@@ -1,6 +1,9 @@
 //! What mirrors serve under the few names that change. A mirror is not believed: bytes count as
 //! ours by the hash of the head, or by the signature of our own timestamp key, or not at all.
 
+use std::collections::BTreeSet;
+
+use model::CatalogName;
 use serde::Deserialize;
 use tuf::bundle::Bundle;
 use tuf::envelope;
@@ -20,9 +23,9 @@ pub(super) struct Changing {
 pub(super) fn changing(head: &Head) -> Vec<Changing> {
     let bundles = head.catalogs.keys().map(Some).chain([None]);
     let mut all: Vec<Changing> = bundles
-        .map(|cohort| Changing {
-            path: repository::bundle_path(cohort),
-            copy: repository::bundle_copy_path(head.version, cohort),
+        .map(|name| Changing {
+            path: repository::bundle_path(name),
+            copy: repository::bundle_copy_path(head.version, name),
         })
         .collect();
     all.push(Changing {
@@ -61,12 +64,17 @@ pub(super) async fn whole(publisher: &Publisher<'_>, mirror: &dyn Mirror, head: 
     true
 }
 
-/// The newest version of ours that any mirror serves; 0 if none does.
-pub(super) async fn newest_version(publisher: &Publisher<'_>) -> u64 {
+/// The newest version of ours that any mirror serves under the name of a cohort's plain catalog, one
+/// of `names`, the trust bundle or the timestamp; 0 if none does.
+pub(super) async fn newest_version(
+    publisher: &Publisher<'_>,
+    names: &BTreeSet<CatalogName>,
+) -> u64 {
     let cohorts = publisher.offline.limits.cohorts.iter();
-    let mut paths: Vec<String> = cohorts
-        .map(|cohort| repository::bundle_path(Some(&cohort.clone().into())))
-        .collect();
+    let mut all: BTreeSet<CatalogName> = cohorts.map(|cohort| cohort.clone().into()).collect();
+    all.extend(names.iter().cloned());
+    let bundles = all.iter().map(|name| repository::bundle_path(Some(name)));
+    let mut paths: Vec<String> = bundles.collect();
     paths.push(repository::bundle_path(None));
     paths.push(repository::TIMESTAMP_PATH.to_owned());
     let mut newest = 0;

@@ -5,6 +5,7 @@ pub mod board;
 pub mod client;
 pub mod mirror;
 pub mod nodes;
+pub mod rosters;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -29,7 +29,7 @@ pub fn new_gateway(number: u8, role: Role) -> NewGateway {
         role,
         region: "test".to_owned(),
         endpoint: format!("127.0.0.{number}:51820").parse().unwrap(),
-        pool: "default".parse().unwrap(),
+        pool: role.to_string().parse().unwrap(),
         cohorts: vec!["default".parse().unwrap()],
         bootstrap_hash: id::bootstrap_hash(&token(number)),
         bootstrap_expires_at: after(3600),

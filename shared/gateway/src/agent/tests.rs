@@ -1,6 +1,10 @@
 use std::time::Duration;
 
 use api::Kind;
+use api::roster::RosterPart;
+use jiff::SignedDuration;
+use model::TunnelKey;
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -207,4 +211,111 @@ async fn a_front_door_that_never_answers_holds_up_no_heartbeat() {
     let slowest = gaps(&world, "heartbeat").into_iter().max().unwrap();
     assert_eq!(slowest, Duration::from_secs(30));
     assert_eq!(world.net.sent("config").len(), 0);
+}
+
+/// A part of the roster with one peer, signed now by the key with this number.
+fn part(world: &World, key_number: u8, ahead: i64, shard: &str, more: bool) -> Vec<u8> {
+    let peer = json!({"tunnel_key": TunnelKey::from_bytes([5; 32]), "previous": null,
+        "outer": "10.0.0.17", "outer6": "fd00::17"});
+    let shard = json!({"cohort": "default", "shard": shard, "version": 1,
+        "peers": {"ingress": [peer]}});
+    let part = json!({"schema": RosterPart::SCHEMA, "network": world.token.contact.network,
+        "gateway": "g-aaaa", "signed_at": (world.clock())() + SignedDuration::from_secs(ahead),
+        "policy_version": 0, "cohorts": ["default"], "shards": [shard], "more": more});
+    let signer = match key_number {
+        0 => config_key(),
+        number => key(number),
+    };
+    tuf::envelope::sign(&part, &[&signer]).unwrap()
+}
+
+/// How many keys the roster in the node's folder lets in.
+fn let_in(world: &World) -> usize {
+    let roster = Roster::open(world.folder.path()).unwrap();
+    roster.keys((world.clock())()).len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_roster_is_asked_for_with_every_heartbeat_and_kept() {
+    let world = World::new().await;
+    let first = part(&world, 0, 0, "0a", true);
+    world.net.on("roster", 1, Do::Serve(first));
+    world
+        .net
+        .on("roster", 1, Do::Serve(part(&world, 0, 0, "0b", false)));
+    let (mut events, _task) = start(&world);
+    reaches(&mut events, Event::Configured).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    assert_eq!(let_in(&world), 1);
+    assert_eq!(
+        world.net.sent("roster").len(),
+        2,
+        "what follows is asked for at once"
+    );
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    let beats = world.net.sent("heartbeat").len();
+    assert_eq!(world.net.sent("roster").len(), beats + 1);
+    // The control plane knows of no device: what it does not have is dropped.
+    assert_eq!(let_in(&world), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roster_by_another_key_or_from_the_future_is_refused_and_the_last_stands() {
+    let world = World::new().await;
+    let right = part(&world, 0, 0, "0a", false);
+    world.net.on("roster", 1, Do::Serve(right));
+    let (mut events, task) = start(&world);
+    reaches(&mut events, Event::Configured).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(let_in(&world), 1);
+
+    for wrong in [
+        part(&world, 8, 0, "0a", false),
+        part(&world, 0, 4000, "0b", false),
+    ] {
+        world.net.heal();
+        world.net.on("roster", usize::MAX, Do::Serve(wrong));
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        assert_eq!(let_in(&world), 1);
+    }
+    assert!(!task.is_finished());
+    world.net.heal();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(let_in(&world), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_trouble_with_the_roster_holds_up_a_heartbeat_or_a_config() {
+    for trouble in [Do::Hang, Do::Down, Do::Refuse(Kind::GatewayUnknown)] {
+        let world = World::new().await;
+        world.net.on("roster", usize::MAX, trouble);
+
+        let (mut events, task) = start(&world);
+        reaches(&mut events, Event::Configured).await;
+        tokio::time::sleep(Duration::from_mins(10)).await;
+
+        assert!(!task.is_finished());
+        let slowest = gaps(&world, "heartbeat").into_iter().max().unwrap();
+        assert_eq!(slowest, Duration::from_secs(30));
+        // Both endpoints are asked with each heartbeat, or the one that hangs.
+        let asked = world.net.sent("control-1/v1/gateways/g-aaaa/roster").len();
+        assert_eq!(asked, world.net.sent("heartbeat").len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_front_door_that_never_answers_holds_up_no_roster_of_a_known_key() {
+    let world = World::new().await;
+    let (mut events, _task) = start(&world);
+    reaches(&mut events, Event::Configured).await;
+    world.net.on("door", usize::MAX, Do::Hang);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+
+    world
+        .net
+        .on("roster", 1, Do::Serve(part(&world, 0, 40, "0a", false)));
+    tokio::time::sleep(Duration::from_secs(31)).await;
+
+    assert_eq!(let_in(&world), 1);
 }

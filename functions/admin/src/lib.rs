@@ -65,6 +65,11 @@ fn guarded_routes() -> Vec<Guarded> {
         ),
         see(Auditor, admin::GATEWAYS, network::list_gateways),
         change(Operator, admin::GATEWAYS, network::create_gateway),
+        change(
+            Operator,
+            "/v1/admin/gateways/{id}/state",
+            network::change_state,
+        ),
         see(Auditor, admin::CATALOG, network::show_catalog),
         see(Auditor, admin::AUDIT, network::list_audit),
         see(Auditor, POLICY, policy::show),

@@ -1,10 +1,10 @@
 //! Handlers of what admins see and change of the network.
 
-use api::admin::{AuditQuery, CatalogView, GatewayView, InviteView, List, ListQuery};
+use api::admin::{self, AuditQuery, CatalogView, GatewayView, InviteView, List, ListQuery};
 use api::{Kind, Problem};
 use axum::Json;
 use edge::Failure;
-use model::{AuditEvent, Device, DeviceId, Gateway, Invite, InviteId};
+use model::{AuditEvent, Device, DeviceId, Gateway, GatewayId, Invite, InviteId};
 
 use crate::ByAdmin;
 
@@ -47,6 +47,14 @@ pub(crate) async fn create_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure
 pub(crate) async fn list_gateways(by: ByAdmin) -> Result<Json<List<GatewayView>>, Failure> {
     let items = control::gateways::list(&by.context()).await?;
     Ok(Json(List { items, next: None }))
+}
+
+pub(crate) async fn change_state(by: ByAdmin) -> Result<Json<Gateway>, Failure> {
+    let id: GatewayId = by.request.id()?;
+    let change: admin::ChangeState = by.request.json()?;
+    let context = by.context();
+    let gateway = control::gateways::states::change(&context, &by.actor, &id, change.state).await?;
+    Ok(Json(gateway))
 }
 
 pub(crate) async fn show_catalog(by: ByAdmin) -> Result<Json<CatalogView>, Failure> {

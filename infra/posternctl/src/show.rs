@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use api::admin::{
-    self, AUDIT, CATALOG, CatalogView, DEVICES, GATEWAYS, GatewayView, INVITES, InviteView,
-    NewGateway, NewInvite,
+    self, AUDIT, CATALOG, CatalogView, ChangeState, DEVICES, GATEWAYS, GatewayView, INVITES,
+    InviteView, NewGateway, NewInvite, WantedState,
 };
 use api::{BootstrapText, InviteText};
 use clap::{Args, Subcommand};
@@ -63,6 +63,21 @@ pub enum DeviceAction {
 pub enum GatewayAction {
     /// Make the record and the one-time bootstrap token of a gateway.
     Add(GatewayOptions),
+    /// Take a gateway out of the catalogs; it serves the devices that it has.
+    Drain {
+        /// Its id.
+        id: GatewayId,
+    },
+    /// Put a draining gateway back.
+    Undrain {
+        /// Its id.
+        id: GatewayId,
+    },
+    /// End a drained, failed or never registered gateway, for good.
+    Retire {
+        /// Its id.
+        id: GatewayId,
+    },
 }
 
 /// The gateway to make.
@@ -249,20 +264,44 @@ pub async fn gateways(
     json: bool,
 ) -> anyhow::Result<()> {
     let remote = Remote::open(place)?;
-    if let Some(GatewayAction::Add(options)) = action {
-        let (token, gateway) = make_gateway(&remote, &options).await?;
-        if json {
-            say!(
-                "{}",
-                serde_json::json!({"gateway": gateway.id, "token": token.to_string()})
-            );
-        } else {
-            say!("{token}\n");
-            say!("On the node, within {} hours:", options.hours);
-            say!("postern-gateway --token '<the text above>' --data <folder>");
-        }
-        return Ok(());
+    let (id, state) = match action {
+        None => return list_gateways(&remote, json).await,
+        Some(GatewayAction::Add(options)) => return add_gateway(&remote, &options, json).await,
+        Some(GatewayAction::Drain { id }) => (id, WantedState::Draining),
+        Some(GatewayAction::Undrain { id }) => (id, WantedState::Active),
+        Some(GatewayAction::Retire { id }) => (id, WantedState::Retired),
+    };
+    let gateway: Gateway = remote
+        .post(&admin::gateway_state(&id), &ChangeState { state })
+        .await?;
+    if json {
+        say!("{}", serde_json::to_string(&gateway)?);
+    } else {
+        say!(
+            "{} is {}; the next catalog says so.",
+            gateway.id,
+            gateway.state
+        );
     }
+    Ok(())
+}
+
+async fn add_gateway(remote: &Remote, options: &GatewayOptions, json: bool) -> anyhow::Result<()> {
+    let (token, gateway) = make_gateway(remote, options).await?;
+    if json {
+        say!(
+            "{}",
+            serde_json::json!({"gateway": gateway.id, "token": token.to_string()})
+        );
+    } else {
+        say!("{token}\n");
+        say!("On the node, within {} hours:", options.hours);
+        say!("postern-gateway --token '<the text above>' --data <folder>");
+    }
+    Ok(())
+}
+
+async fn list_gateways(remote: &Remote, json: bool) -> anyhow::Result<()> {
     let gateways: Vec<GatewayView> = remote.list(GATEWAYS).await?;
     let now = now();
     print(

@@ -26,6 +26,11 @@ pub fn revocation(device: &model::DeviceId) -> String {
     format!("{DEVICES}/{device}/revocation")
 }
 
+/// `POST`: takes a gateway out of service, puts it back, or ends it.
+pub fn gateway_state(gateway: &GatewayId) -> String {
+    format!("{GATEWAYS}/{gateway}/state")
+}
+
 /// `POST`: ends an invite before its time. Devices that are enrolled with it stay.
 pub fn withdrawal(invite: &InviteId) -> String {
     format!("{INVITES}/{invite}/withdrawal")
@@ -81,6 +86,26 @@ pub struct NewGateway {
     pub bootstrap_hash: String,
     /// From when on the bootstrap secret is refused.
     pub bootstrap_expires_at: Timestamp,
+}
+
+/// Changes a gateway's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeState {
+    /// Where it shall be.
+    pub state: WantedState,
+}
+
+/// The states that an admin may ask for; all others follow from what a gateway does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WantedState {
+    /// It serves the devices that it has and is listed no more.
+    Draining,
+    /// Drained no longer: it is listed again.
+    Active,
+    /// Gone for good: its requests are refused, its record stays.
+    Retired,
 }
 
 /// A gateway and its last sign of life.

@@ -4,6 +4,8 @@
 //! signed, its version the place in the row of heartbeats. A replayed one finds another version.
 //! Whether a gateway is in service is judged by `publish`, not here.
 
+pub mod states;
+
 use api::Kind;
 use api::admin::{GatewayView, NewGateway};
 use api::register::{

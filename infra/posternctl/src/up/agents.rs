@@ -10,7 +10,7 @@ use anyhow::Context;
 use api::BootstrapText;
 use api::admin::{GATEWAYS, GatewayView, NewGateway};
 use gateway::{Agent, Event};
-use model::{Gateway, Role};
+use model::{Gateway, GatewayState, Role};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,12 +31,13 @@ struct Plan {
 /// The agents that run here.
 pub struct Agents {
     events: Vec<watch::Receiver<Event>>,
+    to_be_listed: usize,
 }
 
 impl Agents {
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.events.len()
+    /// How many of them the catalog shall list.
+    pub fn to_be_listed(&self) -> usize {
+        self.to_be_listed
     }
 
     /// Waits until every agent's first heartbeat was taken, or the agent has ended.
@@ -64,14 +65,25 @@ pub async fn start(
         Some(remote) => remote.list(GATEWAYS).await?,
         None => Vec::new(),
     };
-    let mut agents = Agents { events: Vec::new() };
+    let mut agents = Agents {
+        events: Vec::new(),
+        to_be_listed: 0,
+    };
     for number in 1..=settings.gateways {
         let Some(plan) = plan(data, remote, number)? else {
             continue;
         };
-        let is_known = known.iter().any(|view| view.gateway.id == plan.record.id);
-        if let Some(remote) = remote.filter(|_| !is_known) {
+        let state = known.iter().find(|view| view.gateway.id == plan.record.id);
+        let state = state.map(|view| view.gateway.state);
+        if let Some(remote) = remote.filter(|_| state.is_none()) {
             let _: Gateway = remote.post(GATEWAYS, &plan.record).await?;
+        }
+        match state {
+            // Nobody would listen to it.
+            Some(GatewayState::Retired | GatewayState::Failed) => continue,
+            // It works, and no catalog lists it.
+            Some(GatewayState::Draining | GatewayState::Drained) => {}
+            _ => agents.to_be_listed += 1,
         }
         let token = BootstrapText::parse(&plan.token)?;
         let folder = data.path(&format!("gateways/{number}"));

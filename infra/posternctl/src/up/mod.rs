@@ -100,7 +100,7 @@ async fn start_and_wait(
         let listed = |published: &Option<schedule::Published>| {
             published
                 .as_ref()
-                .is_some_and(|published| published.gateways >= agents.count())
+                .is_some_and(|published| published.gateways >= agents.to_be_listed())
         };
         published
             .wait_for(listed)

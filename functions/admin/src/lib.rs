@@ -18,7 +18,7 @@ use api::policy::{EXPLANATION, POLICY};
 use axum::Router;
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::handler::Handler;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodFilter, MethodRouter, on, post};
 use control::Context;
 use edge::{BySession, Edge, Failure};
 use http::Method;
@@ -44,80 +44,80 @@ struct Guarded {
 fn guarded_routes() -> Vec<Guarded> {
     use AdminRole::{Auditor, Operator, Owner};
     vec![
-        see(Auditor, SESSION, access::show_session),
-        change(Auditor, SESSION_END, access::end_session),
-        see(Auditor, ADMINS, access::list_admins),
-        change(Owner, ADMINS, access::add_admin),
-        change(Owner, "/v1/admin/admins/{id}/role", access::change_role),
-        change(Owner, "/v1/admin/admins/{id}/removal", access::remove_admin),
-        see(Auditor, admin::INVITES, network::list_invites),
-        change(Operator, admin::INVITES, network::create_invite),
-        change(
+        route(Method::GET, Auditor, SESSION, access::show_session),
+        route(Method::POST, Auditor, SESSION_END, access::end_session),
+        route(Method::GET, Auditor, ADMINS, access::list_admins),
+        route(Method::POST, Owner, ADMINS, access::add_admin),
+        route(
+            Method::POST,
+            Owner,
+            "/v1/admin/admins/{id}/role",
+            access::change_role,
+        ),
+        route(
+            Method::POST,
+            Owner,
+            "/v1/admin/admins/{id}/removal",
+            access::remove_admin,
+        ),
+        route(Method::GET, Auditor, admin::INVITES, network::list_invites),
+        route(
+            Method::POST,
+            Operator,
+            admin::INVITES,
+            network::create_invite,
+        ),
+        route(
+            Method::POST,
             Operator,
             "/v1/admin/invites/{id}/withdrawal",
             network::withdraw,
         ),
-        see(Auditor, admin::DEVICES, network::list_devices),
-        change(
+        route(Method::GET, Auditor, admin::DEVICES, network::list_devices),
+        route(
+            Method::POST,
             Operator,
             "/v1/admin/devices/{id}/revocation",
             network::revoke,
         ),
-        see(Auditor, admin::GATEWAYS, network::list_gateways),
-        change(Operator, admin::GATEWAYS, network::create_gateway),
-        change(
+        route(
+            Method::GET,
+            Auditor,
+            admin::GATEWAYS,
+            network::list_gateways,
+        ),
+        route(
+            Method::POST,
+            Operator,
+            admin::GATEWAYS,
+            network::create_gateway,
+        ),
+        route(
+            Method::POST,
             Operator,
             "/v1/admin/gateways/{id}/state",
             network::change_state,
         ),
-        see(Auditor, admin::CATALOG, network::show_catalog),
-        see(Auditor, admin::AUDIT, network::list_audit),
-        see(Auditor, POLICY, policy::show),
-        replace(Operator, POLICY, policy::apply),
+        route(Method::GET, Auditor, admin::CATALOG, network::show_catalog),
+        route(Method::GET, Auditor, admin::AUDIT, network::list_audit),
+        route(Method::GET, Auditor, POLICY, policy::show),
+        route(Method::PUT, Operator, POLICY, policy::apply),
         // It changes nothing: its question is too long for a query.
-        change(Auditor, EXPLANATION, policy::explain),
+        route(Method::POST, Auditor, EXPLANATION, policy::explain),
     ]
 }
 
-/// A `GET`.
-fn see<H, T>(role: AdminRole, path: &'static str, handler: H) -> Guarded
+fn route<H, T>(method: Method, role: AdminRole, path: &'static str, handler: H) -> Guarded
 where
     H: Handler<T, Admin>,
     T: 'static,
 {
+    let filter = MethodFilter::try_from(method.clone()).expect("a standard method");
     Guarded {
-        method: Method::GET,
+        method,
         path,
         role,
-        handler: get(handler),
-    }
-}
-
-/// A `POST`.
-fn change<H, T>(role: AdminRole, path: &'static str, handler: H) -> Guarded
-where
-    H: Handler<T, Admin>,
-    T: 'static,
-{
-    Guarded {
-        method: Method::POST,
-        path,
-        role,
-        handler: post(handler),
-    }
-}
-
-/// A `PUT`.
-fn replace<H, T>(role: AdminRole, path: &'static str, handler: H) -> Guarded
-where
-    H: Handler<T, Admin>,
-    T: 'static,
-{
-    Guarded {
-        method: Method::PUT,
-        path,
-        role,
-        handler: put(handler),
+        handler: on(filter, handler),
     }
 }
 

@@ -17,15 +17,20 @@
 //!
 //! - [`MemoryStore`] is for tests and for trying things out; it is always there.
 //! - `SqliteStore`, behind the feature `sqlite`, keeps one file, for a control plane on one machine.
+//! - `DynamoDbStore`, behind the feature `dynamodb`, keeps one table, for a control plane of functions.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 mod limits;
 mod memory;
 mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::DynamoDbStore;
 pub use limits::validate;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
@@ -210,6 +215,10 @@ pub enum StoreError {
     /// It cannot be reached or is overloaded: trying again later helps.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// It refuses this program: its place, its form, the credentials or their rights are not those
+    /// that were set up. Trying again does not help, an operator must act.
+    #[error("the store is not set up for this: {0}")]
+    Misconfigured(String),
     /// An item, or the whole database, does not have the form that this program writes: an operator
     /// must look.
     #[error("what is stored cannot be read: {0}")]

@@ -9,6 +9,8 @@
 mod access;
 mod network;
 mod policy;
+#[cfg(feature = "workers")]
+mod worker;
 
 use std::sync::Arc;
 
@@ -20,9 +22,29 @@ use axum::extract::{FromRef, FromRequest, Request};
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on, post};
 use control::Context;
-use edge::{BySession, Edge, Failure};
+use edge::settings::{self, Reader, Setting};
+use edge::{BySession, Edge, Failure, MakeRoutes};
 use http::Method;
 use model::{Actor, AdminRole, Limits, SetupCode};
+
+/// The code that makes the first owner.
+pub const SETUP_CODE: Setting = Setting {
+    name: "POSTERN_SETUP_CODE",
+    holds: "the setup code's hash and expiry as JSON: the member 'setup' of network.json, or nothing",
+};
+/// The signed limits, without their signature.
+pub const LIMITS: Setting = Setting {
+    name: "POSTERN_LIMITS",
+    holds: "the network's limits as JSON: the file limits.json that the offline keys have signed",
+};
+
+/// The routes as a deployment sets them up.
+pub fn from_settings(reader: &mut Reader<'_>) -> Option<MakeRoutes> {
+    let setup = reader.optional(SETUP_CODE, settings::json);
+    let limits = reader.required(LIMITS, settings::json);
+    let (setup, limits) = (setup?, Arc::new(limits?));
+    Some(Box::new(|edge| routes(edge, setup, limits)))
+}
 
 /// What the routes stand on.
 #[derive(Clone, FromRef)]

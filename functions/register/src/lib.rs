@@ -8,6 +8,9 @@
 //! | `GET /v1/gateways/{id}/config` | that gateway | [`control::gateways::config`] |
 //! | `POST /v1/gateways/{id}/roster` | that gateway | [`control::roster::pull`] |
 
+#[cfg(feature = "workers")]
+mod worker;
+
 use std::sync::Arc;
 
 use api::register::{HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest};
@@ -17,10 +20,25 @@ use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use edge::{Edge, Failure, Signed};
+use edge::settings::{Reader, Setting};
+use edge::{Edge, Failure, MakeRoutes, Signed};
 use http::header::CONTENT_TYPE;
 use model::GatewayId;
 use tuf::key::SigningKey;
+
+/// The key that signs gateways' configs and rosters.
+pub const CONFIG_KEY: Setting = Setting {
+    name: "POSTERN_CONFIG_KEY",
+    holds: "the config key's file: JSON of the schema postern-signing-key/1",
+};
+
+/// The routes as a deployment sets them up.
+pub fn from_settings(reader: &mut Reader<'_>) -> Option<MakeRoutes> {
+    // Its errors never quote the secret.
+    let key = |text: &str| SigningKey::from_file_json(text).map_err(|error| error.to_string());
+    let config_key = Arc::new(reader.required(CONFIG_KEY, key)?);
+    Some(Box::new(|edge| routes(edge, config_key)))
+}
 
 /// What the routes stand on.
 #[derive(Clone, FromRef)]

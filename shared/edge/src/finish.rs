@@ -65,7 +65,7 @@ async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Respo
     .await
 }
 
-fn write(problem: &Problem) -> Response {
+pub(crate) fn write(problem: &Problem) -> Response {
     let status = http::StatusCode::from_u16(problem.status)
         .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, axum::Json(problem)).into_response();

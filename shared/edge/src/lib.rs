@@ -5,11 +5,17 @@
 //! in one process, on Lambda and on Workers.
 
 mod clock;
+mod deployed;
 mod failure;
 mod finish;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 mod parts;
 mod session;
+pub mod settings;
 mod signed;
+#[cfg(feature = "workers")]
+pub mod workers;
 
 use std::sync::Arc;
 
@@ -18,6 +24,7 @@ use model::Network;
 use store::Store;
 
 pub use clock::{Clock, SystemClock};
+pub use deployed::{FromSettings, MakeRoutes};
 pub use failure::Failure;
 pub use finish::finish;
 pub use session::{BySession, guarded};

@@ -220,7 +220,10 @@ async fn put_alone(
             return concluded_alone(connection, found, commit_id, is_unclear);
         }
         match trouble(&connection.place, &error) {
-            Trouble::Passing { why, is_unclear: it } => {
+            Trouble::Passing {
+                why,
+                is_unclear: it,
+            } => {
                 is_unclear |= it;
                 tries.pause(&why).await?;
             }

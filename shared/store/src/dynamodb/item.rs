@@ -179,7 +179,9 @@ fn parse_body(key: &Key, fields: Attributes) -> Result<Value, StoreError> {
                 "{key:?}: the field {name:?} cannot be read"
             )));
         };
-        let name = name.strip_prefix(ESCAPE).map_or(name.clone(), str::to_owned);
+        let name = name
+            .strip_prefix(ESCAPE)
+            .map_or(name.clone(), str::to_owned);
         body.insert(name, value);
     }
     Ok(Value::Object(body))

@@ -72,8 +72,12 @@ impl DynamoDbStore {
                 "{place}: the client has no sleep or no time source"
             )));
         };
-        let mut timeouts = TimeoutConfig::builder().operation_attempt_timeout(retries.most_attempt_time);
-        if let Some(connect) = config.timeout_config().and_then(TimeoutConfig::connect_timeout) {
+        let mut timeouts =
+            TimeoutConfig::builder().operation_attempt_timeout(retries.most_attempt_time);
+        if let Some(connect) = config
+            .timeout_config()
+            .and_then(TimeoutConfig::connect_timeout)
+        {
             timeouts = timeouts.connect_timeout(connect);
         }
         let config = config

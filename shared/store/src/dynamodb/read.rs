@@ -52,9 +52,7 @@ pub(super) async fn get(
         }
         let unread = answer.unprocessed_keys.unwrap_or_default();
         if let Some((_, unread)) = unread.into_iter().next() {
-            tries
-                .pause("DynamoDB left some of the keys unread")
-                .await?;
+            tries.pause("DynamoDB left some of the keys unread").await?;
             left = Some(unread);
         }
     }
@@ -85,7 +83,9 @@ pub(super) async fn query(
         });
     };
     let (condition, values) = span.condition(range, now);
-    let start = span.start.map(|sk| key_attributes(&Key::new(&range.pk, sk)));
+    let start = span
+        .start
+        .map(|sk| key_attributes(&Key::new(&range.pk, sk)));
     let request = connection
         .client
         .query()

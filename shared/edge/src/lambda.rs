@@ -1,0 +1,90 @@
+//! A function on AWS Lambda.
+//!
+//! A start reads the settings, and ends the program with all that is wrong with them in the log
+//! before anything else: Lambda then says that the function does not start. A setting that is too
+//! long for the environment (Lambda allows 4 KB for all variables together) is read from a file of
+//! the deployment's package, which `<NAME>_FILE` names.
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+use control::Error;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+use store::dynamodb::{Retries, Settings};
+use store::{DynamoDbStore, StoreError};
+
+use crate::Edge;
+use crate::deployed::{self, FromSettings};
+use crate::settings::{Database, Reader};
+
+/// Answers requests, from a function URL or an HTTP API, as long as Lambda sends some.
+pub fn serve(from_settings: FromSettings) -> ExitCode {
+    program(async {
+        let router = deployed::function(&source, from_settings, open)?;
+        lambda_http::run(router).await
+    })
+}
+
+/// Does `run` at each event of a schedule, with what `from_settings` made. What it gives is the
+/// invocation's answer, for its log; an error is an invocation that failed.
+pub fn on_schedule<T, R: Serialize>(
+    from_settings: fn(&mut Reader<'_>) -> Option<T>,
+    run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,
+) -> ExitCode {
+    program(async {
+        let (edge, own) = deployed::edge(&source, from_settings, open)?;
+        let (edge, own, run) = (&edge, &own, &run);
+        let at_event = async |_: LambdaEvent<IgnoredAny>| {
+            run(edge, own).await.map_err(lambda_runtime::Error::from)
+        };
+        lambda_runtime::run(service_fn(at_event)).await
+    })
+}
+
+fn program(work: impl Future<Output = Result<(), lambda_runtime::Error>>) -> ExitCode {
+    tracing_subscriber::fmt().json().init();
+    // One event at a time: a second thread would only cost its start.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(work));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("the function does not run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn source(name: &str) -> Result<Option<String>, String> {
+    if let Ok(text) = env::var(name) {
+        return Ok(Some(text));
+    }
+    let Ok(file) = env::var(format!("{name}_FILE")) else {
+        return Ok(None);
+    };
+    // Where Lambda unpacks the package ("Defined runtime environment variables").
+    let package = env::var("LAMBDA_TASK_ROOT").unwrap_or_default();
+    let path = Path::new(&package).join(file);
+    let text = std::fs::read_to_string(&path);
+    text.map(Some)
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn open(database: Database) -> Result<DynamoDbStore, StoreError> {
+    let settings = Settings {
+        region: database.region,
+        endpoint: database.endpoint,
+        access_key_id: database.access_key,
+        secret_access_key: database.secret_key,
+        session_token: database.session_token,
+    };
+    let randomness = deployed::randomness();
+    DynamoDbStore::connect(settings, database.table, Retries::default(), randomness)
+}

@@ -12,6 +12,7 @@ mod init;
 mod policy;
 mod profile;
 mod remote;
+mod settings;
 mod show;
 mod up;
 
@@ -43,6 +44,11 @@ struct Arguments {
 enum Command {
     /// Make a network: its offline and online keys, the first signed root, its settings.
     Init(init::Options),
+    /// Print what a deployed function must be told, with its secrets.
+    Settings {
+        /// Which function.
+        function: settings::Function,
+    },
     /// Run the whole network on this machine, making it first if it is not there.
     Up(up::Options),
     /// Become the first owner with the code that 'init' printed.
@@ -127,6 +133,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let place = || profile::Place::find(profile, data.as_deref());
     match command {
         Command::Init(options) => init::run(&folder, &options, json),
+        Command::Settings { function } => settings::run(&folder, function, json),
         Command::Up(options) => up::run(&folder, &options, json).await,
         Command::Setup(options) => admins::setup(&place()?, &options, json).await,
         Command::Login => admins::login(&place()?, json).await,

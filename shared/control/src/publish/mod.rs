@@ -85,7 +85,7 @@ pub struct Publisher<'a> {
 }
 
 /// What a run did.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Report {
     /// The version that is published now.
     pub version: u64,

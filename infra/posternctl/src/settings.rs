@@ -1,0 +1,74 @@
+//! `posternctl settings`: what a deployed function must be told, from the data folder.
+//!
+//! What depends on the place of a deployment is not here: the table, the right to it, and
+//! `publish`'s mirrors.
+
+use clap::ValueEnum;
+use edge::settings::NETWORK;
+
+use crate::data::Folder;
+
+/// A function that can be deployed.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Function {
+    /// Devices come in.
+    Enroll,
+    /// Gateways come in, and pull.
+    Register,
+    /// What admins see and do.
+    Admin,
+    /// Signs catalogs, on a schedule.
+    Publish,
+}
+
+/// Prints the settings of a function, its secrets among them: as `NAME='text'`, a line each, or as
+/// one JSON object.
+pub fn run(data: &Folder, function: Function, json: bool) -> anyhow::Result<()> {
+    let settings = of(data, function)?;
+    if json {
+        let object: serde_json::Map<_, _> = settings
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), text.into()))
+            .collect();
+        say!("{}", serde_json::Value::Object(object));
+        return Ok(());
+    }
+    for (name, text) in settings {
+        // As a shell reads it, so that the lines can be sourced.
+        say!("{name}='{}'", text.replace('\'', r"'\''"));
+    }
+    Ok(())
+}
+
+fn of(data: &Folder, function: Function) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let settings = data.settings()?;
+    let network = serde_json::to_string(&settings.network)?;
+    let mut all = vec![(NETWORK.name, network)];
+    match function {
+        Function::Enroll => {}
+        Function::Register => {
+            all.push((register::CONFIG_KEY.name, data.config_key()?.to_file_json()));
+        }
+        Function::Admin => {
+            let limits = serde_json::to_string(&data.offline()?.limits)?;
+            all.push((admin::LIMITS.name, limits));
+            if let Some(code) = &settings.setup {
+                all.push((admin::SETUP_CODE.name, serde_json::to_string(code)?));
+            }
+        }
+        Function::Publish => {
+            use publish::settings as of;
+            let keys = data.online_keys()?;
+            let doors = settings.front_doors.iter();
+            let doors: Vec<&String> = doors.map(|door| &door.url).collect();
+            all.extend([
+                (of::CATALOGS_KEY.name, keys.catalogs.to_file_json()),
+                (of::SNAPSHOT_KEY.name, keys.snapshot.to_file_json()),
+                (of::TIMESTAMP_KEY.name, keys.timestamp.to_file_json()),
+                (of::OFFLINE.name, of::write_offline(&data.offline()?)),
+                (of::FRONT_DOORS.name, serde_json::to_string(&doors)?),
+            ]);
+        }
+    }
+    Ok(all)
+}

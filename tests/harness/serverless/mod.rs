@@ -1,0 +1,200 @@
+//! The control plane as it is deployed: every function a program of its own, the state in DynamoDB's
+//! emulator. What a test does with it does not know the runtime, which is a parameter.
+
+pub mod lambda;
+mod process;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Value, json};
+use store::DynamoDbStore;
+use store::dynamodb::{Retries, Settings};
+
+use crate::posternctl;
+
+/// Which paths go to which function. A deployment's gateway or routes say the same.
+pub const ROUTES: [(&str, &str); 4] = [
+    ("/v1/enroll", "enroll"),
+    ("/v1/devices/", "enroll"),
+    ("/v1/gateways/", "register"),
+    ("/v1/admin/", "admin"),
+];
+/// The functions that answer requests.
+const SERVED: [&str; 3] = ["enroll", "register", "admin"];
+/// The emulator asks for none of these, and the functions must have them.
+const REGION: &str = "eu-central-1";
+const ACCESS_KEY: &str = "AKIAEMULATOR";
+const SECRET_KEY: &str = "emulator";
+
+/// What functions run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Runtime {
+    /// The binaries that Lambda would run, against its Runtime API.
+    Lambda,
+    /// The modules that Cloudflare would run, in its runtime `workerd`.
+    Workers,
+}
+
+/// A table of the emulator's.
+#[derive(Clone, Debug)]
+pub struct Table {
+    endpoint: String,
+    name: String,
+}
+
+impl Table {
+    /// Makes the table `name` at the emulator's `endpoint`.
+    pub async fn make(endpoint: &str, name: &str) -> Self {
+        let settings = Settings {
+            region: REGION.to_owned(),
+            endpoint: Some(endpoint.to_owned()),
+            access_key_id: ACCESS_KEY.to_owned(),
+            secret_access_key: SECRET_KEY.to_owned(),
+            session_token: None,
+        };
+        let randomness = Arc::new(|| *uuid::Uuid::new_v4().as_bytes());
+        let store = DynamoDbStore::connect(settings, name, Retries::default(), randomness)
+            .expect("the settings are complete");
+        store.create_table().await.expect("the emulator makes tables");
+        Self {
+            endpoint: endpoint.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// What a function is told: texts by the settings' names.
+pub type Environment = BTreeMap<String, String>;
+
+/// What `function` of the network in `data` is told, with its state in `table`.
+pub async fn environment(data: &Path, function: &str, table: &Table) -> Environment {
+    let of_network = posternctl(data, &["settings", function]).await;
+    let of_network: Environment =
+        serde_json::from_value(of_network).expect("texts by the settings' names");
+    let of_place = [
+        ("POSTERN_TABLE", table.name.as_str()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", &table.endpoint),
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+    ];
+    let of_place = of_place.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    of_network.into_iter().chain(of_place).collect()
+}
+
+/// A control plane that runs.
+pub struct ControlPlane {
+    publish: lambda::Function,
+    served: Served,
+}
+
+enum Served {
+    Lambda(lambda::Front),
+    Workers(workers::Workers),
+}
+
+impl ControlPlane {
+    /// Runs the functions of the network in `data` behind `listener`. `publish` runs on Lambda
+    /// beside either: there is no Worker of it. It publishes to the folder `site`.
+    pub async fn start(
+        runtime: Runtime,
+        data: &Path,
+        listener: TcpListener,
+        table: &Table,
+        site: &Path,
+    ) -> Self {
+        let mut told = BTreeMap::new();
+        for function in SERVED {
+            told.insert(function, environment(data, function, table).await);
+        }
+        let served = match runtime {
+            Runtime::Lambda => Served::Lambda(lambda::Front::start(told, listener).await),
+            Runtime::Workers => Served::Workers(workers::Workers::start(&told, listener)),
+        };
+        let mut for_publish = environment(data, "publish", table).await;
+        let mirrors = json!([{"kind": "folder", "name": "site", "path": site}]);
+        for_publish.insert("POSTERN_MIRRORS".to_owned(), mirrors.to_string());
+        let publish = lambda::Function::start("publish", &for_publish).await;
+        Self { publish, served }
+    }
+
+    /// One run of publishing, as the schedule would begin it: what it did.
+    pub async fn publish(&self) -> Value {
+        let event = json!({
+            "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {},
+        });
+        let done = self.publish.invoke(event).await;
+        done.unwrap_or_else(|error| panic!("publishing failed: {error}\n{}", self.said()))
+    }
+
+    /// What the functions wrote to their logs so far.
+    pub fn said(&self) -> String {
+        let served = match &self.served {
+            Served::Lambda(front) => front.said(),
+            Served::Workers(workers) => workers.said(),
+        };
+        format!("{served}\n{}", self.publish.said())
+    }
+}
+
+/// What `function` on `runtime` says and answers when it is told only this: its log after a start,
+/// or after a first request where a start reads nothing.
+pub async fn start_alone(runtime: Runtime, function: &'static str, told: Environment) -> String {
+    match runtime {
+        Runtime::Lambda => lambda::Function::start(function, &told).await.ended().await,
+        Runtime::Workers => {
+            let listener = crate::listener();
+            let url = crate::url(&listener);
+            let workers = workers::Workers::start(&BTreeMap::from([(function, told)]), listener);
+            let (route, _) = ROUTES.iter().find(|(_, of)| *of == function).expect("a route");
+            let answer = reqwest::get(format!("{url}{route}")).await;
+            let answer = answer.expect("workerd answers");
+            let status = answer.status().as_u16();
+            let body = answer.text().await.expect("a text");
+            workers.heard("settings are wrong").await;
+            format!("{status} {body}\n{}", workers.said())
+        }
+    }
+}
+
+/// Why functions cannot be run on this machine; `None` where they can.
+pub fn missing_tools(runtime: Runtime) -> Option<&'static str> {
+    let tools: &[&str] = match runtime {
+        Runtime::Lambda => &[],
+        Runtime::Workers => &[
+            "bin/wasm-bindgen",
+            "node/node_modules/.bin/esbuild",
+            "node/node_modules/.bin/workerd",
+        ],
+    };
+    let missing = tools.iter().any(|tool| !root().join(".tools").join(tool).exists());
+    missing.then_some("no tools for Workers, infra/scripts/wasm installs them")
+}
+
+/// Where the functions are, built first as quickly as may be.
+fn built(runtime: Runtime) -> PathBuf {
+    static LAMBDA: OnceLock<PathBuf> = OnceLock::new();
+    static WORKERS: OnceLock<PathBuf> = OnceLock::new();
+    let build = |runtime: &str| {
+        let script = root().join("infra/scripts/functions");
+        let built = Command::new("bash").arg(script).args([runtime, "--quick"]).output();
+        let built = built.expect("bash runs");
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "the functions do not build:\n{said}");
+        let folder = String::from_utf8_lossy(&built.stdout);
+        root().join(folder.trim())
+    };
+    match runtime {
+        Runtime::Lambda => LAMBDA.get_or_init(|| build("lambda")).clone(),
+        Runtime::Workers => WORKERS.get_or_init(|| build("worker")).clone(),
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

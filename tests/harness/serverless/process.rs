@@ -1,0 +1,97 @@
+//! A program that runs until it is dropped, and what it says.
+
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Why a lock is never poisoned.
+const HELD: &str = "nobody panics while holding it";
+
+pub(super) struct Process {
+    said: Arc<Mutex<String>>,
+    /// Counts the lines; closed when the program has ended and everything it said was read.
+    lines: watch::Receiver<usize>,
+    watched: JoinHandle<ExitStatus>,
+}
+
+impl Process {
+    pub(super) fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let (count, lines) = watch::channel(0);
+        let said = Arc::new(Mutex::new(String::new()));
+        let mut readers = JoinSet::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        readers.spawn(read(stdout, Arc::clone(&said), count.clone()));
+        let stderr = child.stderr.take().expect("it is piped");
+        readers.spawn(read(stderr, Arc::clone(&said), count));
+        let watched = tokio::spawn(async move {
+            readers.join_all().await;
+            child.wait().await.expect("it is our child")
+        });
+        Self {
+            said,
+            lines,
+            watched,
+        }
+    }
+
+    pub(super) fn said(&self) -> String {
+        self.said.lock().expect(HELD).clone()
+    }
+
+    /// Waits until it has said `text`.
+    pub(super) async fn heard(&self, text: &str) {
+        let mut lines = self.lines.clone();
+        let heard = lines.wait_for(|_| self.said().contains(text));
+        let heard = tokio::time::timeout(crate::PATIENCE, heard).await;
+        assert!(
+            heard.is_ok_and(|heard| heard.is_ok()),
+            "it never said '{text}':\n{}",
+            self.said()
+        );
+    }
+
+    /// Waits until it has ended, and all that it said was read.
+    pub(super) async fn ended(&self) {
+        let mut lines = self.lines.clone();
+        while lines.changed().await.is_ok() {}
+    }
+
+    /// Waits until it has ended by itself, and gives how.
+    pub(super) async fn status(mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(crate::PATIENCE, &mut self.watched).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it goes on:\n{}", self.said()));
+        ended.expect("nobody stops the task")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Drops the child, which kills it.
+        self.watched.abort();
+    }
+}
+
+async fn read(
+    from: impl AsyncRead + Unpin,
+    said: Arc<Mutex<String>>,
+    count: watch::Sender<usize>,
+) {
+    let mut lines = BufReader::new(from).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut said = said.lock().expect(HELD);
+        said.push_str(&line);
+        said.push('\n');
+        drop(said);
+        count.send_modify(|count| *count += 1);
+    }
+}

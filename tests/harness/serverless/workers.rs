@@ -1,0 +1,148 @@
+//! Cloudflare's side of functions: its runtime `workerd`, configured as the platform would.
+//!
+//! Every function is a service of its own, with its own bindings; a small Worker before them passes
+//! requests on by their paths. `fetch` reaches loopback, where the emulator is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::process::Process;
+use super::{Environment, ROUTES, Runtime, built, root};
+
+/// The rules of the platform that the functions are tested with.
+const COMPATIBILITY: &str = "2026-11-01";
+const FILES: [&str; 2] = ["index.js", "index_bg.wasm"];
+
+/// Functions in `workerd`.
+pub struct Workers {
+    process: Process,
+    _config: TempDir,
+}
+
+impl Workers {
+    /// Runs the functions with what each is told, behind `listener`.
+    pub fn start(told: &BTreeMap<&'static str, Environment>, listener: TcpListener) -> Self {
+        let built = built(Runtime::Workers);
+        let config = tempfile::tempdir().expect("a temporary folder");
+        for name in told.keys() {
+            let folder = config.path().join(name);
+            std::fs::create_dir(&folder).expect("the folder is new");
+            for file in FILES {
+                let from = built.join(format!("{name}-worker")).join(file);
+                std::fs::copy(from, folder.join(file)).expect("the function is built");
+            }
+        }
+        let write = |name: &str, text: String| {
+            std::fs::write(config.path().join(name), text).expect("the folder is ours");
+        };
+        write("front.js", front(told));
+        write("config.capnp", configuration(told));
+
+        let mut command = Command::new(root().join(".tools/node/node_modules/.bin/workerd"));
+        command
+            .args(["serve", "config.capnp", "--experimental", "--socket-fd=http=0"])
+            .current_dir(config.path())
+            .stdin(Stdio::from(OwnedFd::from(listener)));
+        for (function, told) in told {
+            // Secrets reach it as on the platform: past every file.
+            for (name, text) in told {
+                command.env(variable(function, name), text);
+            }
+        }
+        Self {
+            process: Process::start(command),
+            _config: config,
+        }
+    }
+
+    /// What the functions wrote to the console.
+    pub fn said(&self) -> String {
+        self.process.said()
+    }
+
+    /// Waits until one of them has written `text`.
+    pub async fn heard(&self, text: &str) {
+        self.process.heard(text).await;
+    }
+}
+
+fn variable(function: &str, name: &str) -> String {
+    format!("{function}_{name}")
+}
+
+/// The Worker that passes requests on.
+fn front(told: &BTreeMap<&str, Environment>) -> String {
+    let routes: Vec<_> = ROUTES
+        .into_iter()
+        .filter(|(_, function)| told.contains_key(function))
+        .collect();
+    let routes = serde_json::to_string(&routes).expect("it is plain data");
+    format!(
+        "const routes = {routes};
+export default {{
+  fetch(request, env) {{
+    const {{ pathname }} = new URL(request.url);
+    const route = routes.find(([prefix]) => pathname.startsWith(prefix));
+    return route ? env[route[1]].fetch(request) : new Response(null, {{ status: 404 }});
+  }},
+}};
+"
+    )
+}
+
+fn configuration(told: &BTreeMap<&str, Environment>) -> String {
+    let mut services = String::new();
+    let mut workers = String::new();
+    let mut bindings = String::new();
+    for (function, told) in told {
+        let mut texts = String::new();
+        for name in told.keys() {
+            let variable = variable(function, name);
+            write(&mut texts, format_args!("(name = \"{name}\", fromEnvironment = \"{variable}\"),"));
+        }
+        write(&mut services, format_args!("(name = \"{function}\", worker = .{function}),"));
+        write(&mut bindings, format_args!("(name = \"{function}\", service = \"{function}\"),"));
+        write(
+            &mut workers,
+            format_args!(
+                "const {function} :Workerd.Worker = (
+  modules = [
+    (name = \"index.js\", esModule = embed \"{function}/index.js\"),
+    (name = \"index_bg.wasm\", wasm = embed \"{function}/index_bg.wasm\"),
+  ],
+  compatibilityDate = \"{COMPATIBILITY}\",
+  globalOutbound = \"loopback\",
+  bindings = [{texts}],
+);
+"
+            ),
+        );
+    }
+    format!(
+        "using Workerd = import \"/workerd/workerd.capnp\";
+const config :Workerd.Config = (
+  services = [
+    (name = \"front\", worker = .front),
+    (name = \"loopback\", network = (allow = [\"local\"])),
+    {services}
+  ],
+  sockets = [(name = \"http\", http = (), service = \"front\")],
+);
+const front :Workerd.Worker = (
+  modules = [(name = \"front.js\", esModule = embed \"front.js\")],
+  compatibilityDate = \"{COMPATIBILITY}\",
+  bindings = [{bindings}],
+);
+{workers}"
+    )
+}
+
+fn write(to: &mut String, what: std::fmt::Arguments<'_>) {
+    to.write_fmt(what).expect("a text takes any text");
+}

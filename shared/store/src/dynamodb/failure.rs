@@ -11,8 +11,8 @@ use std::error::Error;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-use super::item::Attributes;
 use super::Place;
+use super::item::Attributes;
 use crate::StoreError;
 
 /// Why an attempt did not do what it was to do.

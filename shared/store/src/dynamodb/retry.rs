@@ -77,7 +77,9 @@ impl<'a> Tries<'a> {
 
 /// The window from which the pause after the attempt `made` is drawn.
 fn window(retries: &Retries, made: u32) -> Duration {
-    let doubled = 1_u32.checked_shl(made.saturating_sub(1)).unwrap_or(u32::MAX);
+    let doubled = 1_u32
+        .checked_shl(made.saturating_sub(1))
+        .unwrap_or(u32::MAX);
     let window = retries.first_window.saturating_mul(doubled.max(1));
     window.min(retries.largest_window)
 }

@@ -1,7 +1,7 @@
 //! Making the table: for tools and tests. Functions have no right to it, and never do it.
 
-use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus,
     TimeToLiveSpecification, TimeToLiveStatus,
@@ -31,7 +31,8 @@ macro_rules! call {
 
 /// Makes the table if it is not there, billed by request, and has what expired removed from it.
 pub(super) async fn create(connection: &Connection) -> Result<(), StoreError> {
-    let invalid = |error: aws_sdk_dynamodb::error::BuildError| StoreError::Misuse(error.to_string());
+    let invalid =
+        |error: aws_sdk_dynamodb::error::BuildError| StoreError::Misuse(error.to_string());
     let mut request = connection
         .client
         .create_table()

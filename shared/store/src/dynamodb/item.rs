@@ -6,6 +6,7 @@
 //! | `version` | N | from 1 |
 //! | `body` | M | one entry for each field of the body |
 //! | `commit_id` | S | the commit that wrote it last |
+//! | `born_by` | S | the commit that wrote version 1 |
 //! | `expires_at` | N | in ms; only where it expires |
 //! | `ttl` | N | in seconds; only where it expires: from when on DynamoDB may remove it |
 //! | `is_large` | BOOL | only where its body is so large that a bump must look at it first |
@@ -36,6 +37,7 @@ pub(super) const SK: &str = "sk";
 pub(super) const VERSION: &str = "version";
 pub(super) const BODY: &str = "body";
 pub(super) const COMMIT_ID: &str = "commit_id";
+pub(super) const BORN_BY: &str = "born_by";
 pub(super) const EXPIRES_AT: &str = "expires_at";
 pub(super) const TTL: &str = "ttl";
 pub(super) const IS_LARGE: &str = "is_large";
@@ -59,6 +61,7 @@ pub(super) type Attributes = BTreeMap<String, AttributeValue>;
 pub(super) struct Stored {
     pub item: Item,
     pub commit_id: String,
+    pub born_by: String,
 }
 
 impl Stored {
@@ -86,6 +89,7 @@ impl Stored {
         Ok(Self {
             item: item(key, parts.version, body, parts.expires_at_ms)?,
             commit_id: parts.commit_id,
+            born_by: parts.born_by,
         })
     }
 }
@@ -95,6 +99,7 @@ struct Parts {
     version: u64,
     body: Attributes,
     commit_id: String,
+    born_by: String,
     expires_at_ms: Option<i64>,
 }
 
@@ -104,9 +109,11 @@ impl Parts {
         let Some(AttributeValue::M(body)) = attributes.remove(BODY) else {
             return None;
         };
-        let Some(AttributeValue::S(commit_id)) = attributes.remove(COMMIT_ID) else {
-            return None;
+        let mut id = |name| match attributes.remove(name) {
+            Some(AttributeValue::S(id)) => Some(id),
+            _ => None,
         };
+        let (commit_id, born_by) = (id(COMMIT_ID)?, id(BORN_BY)?);
         let expires_at_ms = match attributes.get(EXPIRES_AT) {
             Some(end) => Some(parse_number(end)?),
             None => None,
@@ -115,6 +122,7 @@ impl Parts {
             version,
             body: body.into_iter().collect(),
             commit_id,
+            born_by,
             expires_at_ms,
         })
     }

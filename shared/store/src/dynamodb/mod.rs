@@ -2,7 +2,7 @@
 //!
 //! - [`plan`] says what a write asks of DynamoDB, so that expiry and versions are as everywhere;
 //!   [`item`] how an item is kept.
-//! - [`commit`] sends a commit as one request and has it applied exactly once, whatever is lost on
+//! - [`commit`] and [`send`] make a commit one request and have it applied exactly once, whatever is lost on
 //!   the way; [`read`] does the two reads.
 //! - [`retry`] bounds the attempts, [`failure`] says what an error means.
 //! - [`table`] makes the table, which functions never do.
@@ -21,6 +21,7 @@ mod native;
 mod plan;
 mod read;
 mod retry;
+mod send;
 mod table;
 
 use std::fmt;

@@ -20,8 +20,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::item::{
-    Attributes, BODY, COMMIT_ID, EXPIRES_AT, IS_LARGE, MOST_FIELDS_TO_BUMP, Stored, TTL, VERSION,
-    body, field_name, is_large, key_attributes, number, ttl,
+    Attributes, BODY, BORN_BY, COMMIT_ID, EXPIRES_AT, IS_LARGE, MOST_FIELDS_TO_BUMP, Stored, TTL,
+    VERSION, body, field_name, is_large, key_attributes, number, ttl,
 };
 use crate::rules::{bumped, holds};
 use crate::{Change, Expect, StoreError, Write};
@@ -99,33 +99,26 @@ pub(super) fn operation(
             draft.expect(expect);
             draft.finish(Effect::Delete)
         }
-        (Change::Put { body, expires_at }, Expect::Absent | Expect::Version(_)) => {
-            draft.expect(write.expect);
-            draft.put(next_version(write.expect), body, *expires_at)
-        }
-        (Change::Put { body, expires_at }, Expect::Any) if is_gone => {
+        (Change::Put { body, expires_at }, expect) if begins(expect, is_gone) => {
             draft.expect(Expect::Absent);
-            draft.put(1, body, *expires_at)
+            draft.put(1, commit_id, body, *expires_at)
         }
-        (Change::Put { body, expires_at }, Expect::Present | Expect::Any) => {
-            draft.expect(write.expect);
+        (Change::Put { body, expires_at }, expect) => {
+            draft.expect(expect);
             draft.require(NOT_EXPIRED);
             draft.replace(body, *expires_at)
         }
-        (Change::Bump { field }, Expect::Absent) => {
+        (Change::Bump { field }, expect) if begins(expect, is_gone) => {
             draft.expect(Expect::Absent);
-            draft.put(1, &json!({ field: 1 }), None)
-        }
-        (Change::Bump { field }, Expect::Any) if is_gone => {
-            draft.expect(Expect::Absent);
-            draft.put(1, &json!({ field: 1 }), None)
+            draft.put(1, commit_id, &json!({ field: 1 }), None)
         }
         (Change::Bump { field }, expect) => match live {
             Some(stored) if must_look(&stored.item.body) => {
                 let body = bumped(&write.key, Some(stored.item.body.clone()), field)?;
                 draft.expect(expect);
                 draft.require_same(stored);
-                draft.put(stored.item.version + 1, &body, stored.item.expires_at)
+                let item = &stored.item;
+                draft.put(item.version + 1, &stored.born_by, &body, item.expires_at)
             }
             _ => {
                 draft.expect(match expect {
@@ -162,12 +155,12 @@ fn must_look(body: &Value) -> bool {
     is_large(body) || fields > MOST_FIELDS_TO_BUMP as usize
 }
 
-/// The version after the one that `expect` names, or the first.
-fn next_version(expect: Expect) -> u64 {
+/// Whether a write that expects this begins an item, which `is_gone` if it was looked at.
+fn begins(expect: Expect, is_gone: bool) -> bool {
     match expect {
-        // Nobody writes an item 2^64 times: where it saturates, the condition fails.
-        Expect::Version(version) => version.saturating_add(1),
-        Expect::Absent | Expect::Present | Expect::Any => 1,
+        Expect::Absent => true,
+        Expect::Any => is_gone,
+        Expect::Version(_) | Expect::Present => false,
     }
 }
 
@@ -231,12 +224,19 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes the whole item.
-    fn put(self, version: u64, new: &Value, expires_at: Option<Timestamp>) -> Operation {
+    fn put(
+        self,
+        version: u64,
+        born_by: &str,
+        new: &Value,
+        expires_at: Option<Timestamp>,
+    ) -> Operation {
         let mut item = key_attributes(&self.write.key);
         let mut set = |name: &str, value| item.insert(name.to_owned(), value);
         set(VERSION, number(version));
         set(BODY, body(new));
         set(COMMIT_ID, AttributeValue::S(self.commit_id.to_owned()));
+        set(BORN_BY, AttributeValue::S(born_by.to_owned()));
         if is_large(new) {
             set(IS_LARGE, AttributeValue::Bool(true));
         }
@@ -247,12 +247,13 @@ impl<'a> Draft<'a> {
         self.finish(|_| Effect::Put(item))
     }
 
-    /// Replaces everything but the version, which goes up.
+    /// Replaces the body and its end, or begins an item.
     fn replace(mut self, new: &Value, expires_at: Option<Timestamp>) -> Operation {
         let mut sets = vec![
             "version = if_not_exists(version, :zero) + :one",
             "body = :body",
             "commit_id = :commit",
+            "born_by = if_not_exists(born_by, :commit)",
         ];
         let mut removes = Vec::new();
         self.set(":zero", number(0));

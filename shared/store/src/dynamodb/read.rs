@@ -132,8 +132,7 @@ struct Span<'a> {
     from: Option<&'a str>,
     /// Until here, exclusive.
     until: Option<&'a str>,
-    /// Behind here, in the direction of the range. It is within the other two: DynamoDB refuses any
-    /// other.
+    /// Behind here, in the direction of the range. DynamoDB refuses one that its condition leaves out.
     start: Option<&'a str>,
 }
 
@@ -143,8 +142,12 @@ impl<'a> Span<'a> {
         let from = range.from.as_str();
         let until = range.until.as_deref();
         let is_before_end = |sk: &str| until.is_none_or(|until| sk < until);
+        // The end itself is looked at where the condition is a `BETWEEN`, and so a page may end on it.
+        let is_seen_end = |sk| until == Some(sk) && !from.is_empty();
         let start = match after {
-            Some(after) if range.descending => Some(after).filter(|sk| is_before_end(sk)),
+            Some(after) if range.descending => {
+                Some(after).filter(|sk| is_before_end(sk) || is_seen_end(sk))
+            }
             // Before the first key there is nothing to be behind of.
             Some(after) => Some(after).filter(|sk| !sk.is_empty() && *sk >= from),
             None => None,

@@ -1,0 +1,93 @@
+//! Stores on an emulator's tables: each has one of its own.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use emulator::{Emulator, Faults, Proxy};
+use jiff::Timestamp;
+use store::dynamodb::{Retries, Settings};
+use store::{CommitError, DynamoDbStore, Item, Key, Page, Range, Store, StoreError, Write};
+
+/// A store, and the proxy before its table.
+pub struct Behind {
+    pub store: DynamoDbStore,
+    pub proxy: Proxy,
+}
+
+/// An empty store on the emulator, if it is installed; else says that `tests` do not run.
+pub async fn fresh(tests: &str) -> Option<DynamoDbStore> {
+    let emulator = Emulator::shared(tests)?;
+    let store = open(emulator.url(), &next_table());
+    store.create_table().await.unwrap();
+    Some(store)
+}
+
+/// An empty store on the emulator behind a proxy with these faults, if it is installed.
+pub async fn fresh_behind(tests: &str, faults: Faults) -> Option<Behind> {
+    let emulator = Emulator::shared(tests)?;
+    let proxy = Proxy::start(emulator.url(), faults).await;
+    let table = next_table();
+    open(emulator.url(), &table).create_table().await.unwrap();
+    Some(Behind {
+        store: open(proxy.url(), &table),
+        proxy,
+    })
+}
+
+/// The store in `table` of the DynamoDB at `endpoint`. It tries as often as a storm behind faults may
+/// need, and soon again: there is no network in between.
+pub fn open(endpoint: &str, table: &str) -> DynamoDbStore {
+    let retries = Retries {
+        most_attempts: 200,
+        most_time: Duration::from_secs(60),
+        first_window: Duration::from_millis(4),
+        largest_window: Duration::from_millis(100),
+        ..Retries::default()
+    };
+    open_with(endpoint, table, retries)
+}
+
+pub fn open_with(endpoint: &str, table: &str, retries: Retries) -> DynamoDbStore {
+    let settings = Settings {
+        region: "eu-central-1".to_owned(),
+        endpoint: Some(endpoint.to_owned()),
+        access_key_id: "key".to_owned(),
+        secret_access_key: "secret".to_owned(),
+        session_token: None,
+    };
+    let randomness = Arc::new(|| fastrand::u128(..).to_be_bytes());
+    DynamoDbStore::connect(settings, table, retries, randomness).unwrap()
+}
+
+pub fn next_table() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("table-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[async_trait]
+impl Store for Behind {
+    async fn get_many(
+        &self,
+        now: Timestamp,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        self.store.get_many(now, keys).await
+    }
+
+    async fn query(
+        &self,
+        now: Timestamp,
+        range: &Range,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.store.query(now, range, after, limit).await
+    }
+
+    async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
+        self.store.commit(now, writes).await
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -40,9 +40,7 @@ impl Folder {
     ) -> Result<T, MirrorError> {
         let root = self.root.clone();
         let file = root.join(path);
-        let plain = Path::new(path)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
+        let plain = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
         if !plain {
             return Err(MirrorError::Unavailable(format!(
                 "'{path}' is not a plain relative path"

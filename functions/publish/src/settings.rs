@@ -1,6 +1,6 @@
 //! `publish` as a deployment sets it up: keys, what the offline keys have signed, mirrors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use control::publish::{Mirror, Offline, OnlineKeys, Publisher, Report};
@@ -9,6 +9,9 @@ use edge::settings::{self, Reader, Setting};
 use model::Limits;
 use serde::{Deserialize, Serialize};
 use tuf::key::SigningKey;
+
+use crate::Bucket;
+use crate::s3::{Http, S3};
 
 /// The key of the delegated role `catalogs`.
 pub const CATALOGS_KEY: Setting = Setting {
@@ -33,7 +36,12 @@ pub const OFFLINE: Setting = Setting {
 /// Where the repository is served from.
 pub const MIRRORS: Setting = Setting {
     name: "POSTERN_MIRRORS",
-    holds: r#"a JSON list of at least one mirror, such as [{"kind":"folder","name":"site","path":"/mnt/site"}]"#,
+    holds: r#"a JSON list of at least one mirror, such as [{"kind":"s3","name":"main","bucket":"postern-site","region":"eu-central-1"}]"#,
+};
+/// Rights to buckets that the function's own right does not reach.
+pub const MIRROR_KEYS: Setting = Setting {
+    name: "POSTERN_MIRROR_KEYS",
+    holds: r#"the access keys of mirrors elsewhere, as {"<mirror's name>":{"access_key_id":"…","secret_access_key":"…"}}, or nothing"#,
 };
 /// Front doors that catalogs name.
 pub const FRONT_DOORS: Setting = Setting {
@@ -56,11 +64,97 @@ pub enum MirrorSetting {
         /// Where it is.
         path: std::path::PathBuf,
     },
+    /// A bucket of S3, or of what speaks as S3 does.
+    S3 {
+        /// The mirror's name; it never changes.
+        name: String,
+        /// The bucket's.
+        bucket: String,
+        /// Its region; `auto` for R2.
+        region: String,
+        /// Where it is, if not at AWS; https, or on loopback.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<String>,
+        /// The part of the bucket that is served; the whole if it is empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prefix: String,
+    },
+}
+
+/// An access key of a bucket.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    access_key_id: String,
+    secret_access_key: String,
+    #[serde(default)]
+    session_token: Option<String>,
+}
+
+/// With which right mirrors are written.
+#[derive(Default)]
+struct Keys {
+    /// By the mirror's name.
+    given: BTreeMap<String, Key>,
+    /// The function's own, for all others.
+    own: Option<Key>,
+}
+
+impl Keys {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let given = reader.optional(MIRROR_KEYS, settings::json);
+        let id = reader.optional(settings::ACCESS_KEY, word);
+        let secret = reader.optional(settings::SECRET_KEY, word);
+        let session_token = reader.optional(settings::SESSION_TOKEN, word);
+        let (id, secret, session_token) = (id?, secret?, session_token?);
+        Some(Self {
+            given: given?.unwrap_or_default(),
+            own: id.zip(secret).map(|(id, secret)| Key {
+                access_key_id: id,
+                secret_access_key: secret,
+                session_token,
+            }),
+        })
+    }
+
+    fn of(&self, mirror: &str) -> Result<Key, String> {
+        let key = self.given.get(mirror).or(self.own.as_ref());
+        let lacks = || format!("the mirror '{mirror}' has no key in {}", MIRROR_KEYS.name);
+        key.cloned().ok_or_else(lacks)
+    }
+}
+
+fn word(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
 }
 
 impl MirrorSetting {
-    fn open(self) -> Result<Arc<dyn Mirror>, String> {
+    fn open(self, keys: &Keys, http: &Arc<dyn Http>) -> Result<Arc<dyn Mirror>, String> {
         match self {
+            Self::S3 {
+                name,
+                bucket,
+                region,
+                endpoint,
+                prefix,
+            } => {
+                if let Some(endpoint) = &endpoint
+                    && !api::contact::is_private(endpoint)
+                {
+                    return Err(format!("the endpoint of the mirror '{name}' is not https"));
+                }
+                let key = keys.of(&name)?;
+                let bucket = S3 {
+                    bucket,
+                    region,
+                    endpoint,
+                    access_key: key.access_key_id,
+                    secret_key: key.secret_access_key,
+                    session_token: key.session_token,
+                };
+                let objects = bucket.open(http.clone())?;
+                Ok(Arc::new(Bucket::new(name, prefix, objects)))
+            }
             #[cfg(not(target_family = "wasm"))]
             Self::Folder { name, path } => {
                 let folder = crate::Folder::new(name, &path);
@@ -86,7 +180,8 @@ impl Publish {
         let snapshot = reader.required(SNAPSHOT_KEY, key);
         let timestamp = reader.required(TIMESTAMP_KEY, key);
         let offline = reader.required(OFFLINE, read_offline);
-        let mirrors = reader.required(MIRRORS, mirrors);
+        let keys = Keys::read(reader);
+        let mirrors = reader.required(MIRRORS, |text| mirrors(text, keys.as_ref()));
         let front_doors = reader.required(FRONT_DOORS, settings::json);
         Some(Self {
             offline: offline?,
@@ -132,7 +227,9 @@ pub fn write_offline(offline: &Offline) -> String {
         schema: SCHEMA.to_owned(),
         roots: offline.roots.iter().map(|root| text(root)).collect(),
         targets: text(&offline.targets),
-        files: files.map(|(path, bytes)| (path.clone(), text(bytes))).collect(),
+        files: files
+            .map(|(path, bytes)| (path.clone(), text(bytes)))
+            .collect(),
     };
     serde_json::to_string(&offline).expect("it is plain data")
 }
@@ -160,7 +257,9 @@ fn read_offline(text: &str) -> Result<Offline, String> {
         roots: offline.roots.into_iter().map(String::into_bytes).collect(),
         targets_version: targets.signed.version,
         targets: offline.targets.into_bytes(),
-        files: files.map(|(path, text)| (path, text.into_bytes())).collect(),
+        files: files
+            .map(|(path, text)| (path, text.into_bytes()))
+            .collect(),
         limits,
     })
 }
@@ -170,12 +269,24 @@ fn key(text: &str) -> Result<SigningKey, String> {
     SigningKey::from_file_json(text).map_err(|error| error.to_string())
 }
 
-fn mirrors(text: &str) -> Result<Vec<Arc<dyn Mirror>>, String> {
+fn mirrors(text: &str, keys: Option<&Keys>) -> Result<Vec<Arc<dyn Mirror>>, String> {
     let mirrors: Vec<MirrorSetting> = settings::json(text)?;
     if mirrors.is_empty() {
         return Err("it names none".to_owned());
     }
-    mirrors.into_iter().map(MirrorSetting::open).collect()
+    // Without keys there is a fault already.
+    let none = Keys::default();
+    let keys = keys.unwrap_or(&none);
+    let http: Arc<dyn Http> = Arc::new(crate::native::Client::new()?);
+    let mirrors: Vec<Arc<dyn Mirror>> = mirrors
+        .into_iter()
+        .map(|mirror| mirror.open(keys, &http))
+        .collect::<Result<_, _>>()?;
+    let names: BTreeSet<&str> = mirrors.iter().map(|mirror| mirror.name()).collect();
+    if names.len() < mirrors.len() {
+        return Err("two mirrors have one name".to_owned());
+    }
+    Ok(mirrors)
 }
 
 #[cfg(test)]
@@ -185,7 +296,7 @@ mod tests {
     fn offline() -> Offline {
         let limits = Limits {
             schema: Limits::SCHEMA.to_owned(),
-            network: "test".parse().unwrap(),
+            network: "n-abcdefgh".parse().unwrap(),
             front_door_hosts: vec!["127.0.0.1".to_owned()],
             gateway_networks: Vec::new(),
             cohorts: vec!["default".parse().unwrap()],
@@ -230,23 +341,66 @@ mod tests {
             FRONT_DOORS,
         ];
         for setting in wanted {
-            assert!(error.contains(&format!("{} is missing", setting.name)), "{error}");
+            assert!(
+                error.contains(&format!("{} is missing", setting.name)),
+                "{error}"
+            );
+        }
+    }
+
+    fn open(settings: &[MirrorSetting], keys: &Keys) -> Result<Vec<Arc<dyn Mirror>>, String> {
+        mirrors(&serde_json::to_string(settings).unwrap(), Some(keys))
+    }
+
+    fn folder(path: &std::path::Path) -> MirrorSetting {
+        MirrorSetting::Folder {
+            name: "site".to_owned(),
+            path: path.join("site"),
+        }
+    }
+
+    fn bucket(endpoint: &str) -> MirrorSetting {
+        MirrorSetting::S3 {
+            name: "elsewhere".to_owned(),
+            bucket: "postern-site".to_owned(),
+            region: "auto".to_owned(),
+            endpoint: Some(endpoint.to_owned()),
+            prefix: String::new(),
+        }
+    }
+
+    fn keys() -> Keys {
+        let given = r#"{"elsewhere": {"access_key_id": "id", "secret_access_key": "secret"}}"#;
+        Keys {
+            given: serde_json::from_str(given).unwrap(),
+            own: None,
         }
     }
 
     #[test]
     fn mirrors_are_opened_and_what_is_none_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let good = vec![MirrorSetting::Folder {
-            name: "site".to_owned(),
-            path: folder.path().join("site"),
-        }];
+        let there = tempfile::tempdir().unwrap();
+        let both = [folder(there.path()), bucket("https://r2.example")];
 
-        let opened = mirrors(&serde_json::to_string(&good).unwrap()).unwrap();
+        let opened = open(&both, &keys()).unwrap();
 
-        assert_eq!(opened.len(), 1);
-        assert_eq!(opened[0].name(), "site");
-        assert!(mirrors("[]").is_err());
-        assert!(mirrors(r#"[{"kind":"carrier-pigeon"}]"#).is_err());
+        let names: Vec<_> = opened.iter().map(|mirror| mirror.name()).collect();
+        assert_eq!(names, ["site", "elsewhere"]);
+        assert!(open(&[], &keys()).is_err());
+        assert!(mirrors(r#"[{"kind":"carrier-pigeon"}]"#, Some(&keys())).is_err());
+    }
+
+    #[test]
+    fn a_bucket_without_a_key_in_the_clear_or_with_another_s_name_is_refused() {
+        let there = tempfile::tempdir().unwrap();
+        let refused = |settings: &[MirrorSetting], keys: &Keys| open(settings, keys).err().unwrap();
+
+        let no_key = refused(&[bucket("https://r2.example")], &Keys::default());
+        let clear = refused(&[bucket("http://r2.example")], &keys());
+        let twice = refused(&[folder(there.path()), folder(there.path())], &keys());
+
+        assert!(no_key.contains(MIRROR_KEYS.name), "{no_key}");
+        assert!(clear.contains("not https"), "{clear}");
+        assert!(twice.contains("one name"), "{twice}");
     }
 }

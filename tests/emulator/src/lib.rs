@@ -1,15 +1,16 @@
-//! A DynamoDB for tests: the emulator `dynoxide` as a process, and a proxy before it that does what
-//! the emulator never does, throttle, refuse what overlaps, and lose answers.
+//! Clouds for tests: a DynamoDB, the emulator `dynoxide` as a process, with a proxy before it that does
+//! what the emulator never does, throttle, refuse what overlaps, and lose answers; and the rest of AWS,
+//! of which S3 is used, `MiniStack`.
 //!
 //! It knows nothing of the house, so that the tests of every crate can stand on it.
-//! `infra/scripts/emulator` installs the emulator into `.tools/`.
+//! `infra/scripts/emulator` installs the emulators into `.tools/`.
 
 mod faults;
 mod process;
 mod proxy;
 
 pub use faults::Faults;
-pub use process::Emulator;
+pub use process::{Aws, Emulator};
 pub use proxy::Proxy;
 
 /// Says on the terminal, past the test runner's capture, that a test did not run and why. Fails

@@ -1,4 +1,4 @@
-//! The emulator as a process: one for all tests of a program, gone when the program is.
+//! The emulators as processes: one of each for all tests of a program, gone when the program is.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
@@ -27,12 +27,18 @@ impl Emulator {
     pub fn shared(tests: &str) -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Emulator>> = OnceLock::new();
         let start = || {
-            let program = program();
-            if program.exists() {
-                return Some(start(&program));
+            let program = tool("bin/dynoxide");
+            if !program.exists() {
+                skipped(tests, "no emulator, infra/scripts/emulator installs it");
+                return None;
             }
-            skipped(tests, "no emulator, infra/scripts/emulator installs it");
-            None
+            let (url, process) = start(&program, "listening", |command, port| {
+                command.args(["serve", "--port", port]);
+            });
+            Some(Self {
+                url,
+                _process: process,
+            })
         };
         SHARED.get_or_init(start).as_ref()
     }
@@ -43,18 +49,60 @@ impl Emulator {
     }
 }
 
-fn program() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/dynoxide")
+/// A stand-in for AWS, of which the tests use S3: buckets with conditional writes, in memory.
+pub struct Aws {
+    url: String,
+    _process: Child,
 }
 
-fn start(program: &Path) -> Emulator {
+impl Aws {
+    /// The one of this program, as [`Emulator::shared`].
+    pub fn shared(tests: &str) -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Aws>> = OnceLock::new();
+        let start = || {
+            let program = tool("aws/bin/ministack");
+            if !program.exists() {
+                skipped(
+                    tests,
+                    "no stand-in for AWS, infra/scripts/emulator installs it",
+                );
+                return None;
+            }
+            let (url, process) = start(&program, "Running on", |command, port| {
+                command
+                    .env("BIND_HOST", "127.0.0.1")
+                    .env("GATEWAY_PORT", port)
+                    .env("IOT_MTLS_ENABLED", "0");
+            });
+            Some(Self {
+                url,
+                _process: process,
+            })
+        };
+        SHARED.get_or_init(start).as_ref()
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// A program of the project's tools.
+fn tool(path: &str) -> PathBuf {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+    tools.join(path)
+}
+
+/// Starts an emulator at a free port, as `at` tells it, and waits until it says that it is `ready`.
+fn start(program: &Path, ready: &str, at: impl Fn(&mut Command, &str)) -> (String, Child) {
     let mut said = String::new();
     for _ in 0..MOST_STARTS {
-        let port = free_port();
-        let mut process = Command::new("sh")
-            .args(["-c", WHILE_WE_LIVE, "sh"])
-            .arg(program)
-            .args(["serve", "--port", &port.to_string()])
+        let port = free_port().to_string();
+        let mut command = Command::new("sh");
+        command.args(["-c", WHILE_WE_LIVE, "sh"]).arg(program);
+        at(&mut command, &port);
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -62,22 +110,19 @@ fn start(program: &Path) -> Emulator {
             .expect("a shell starts");
         let mut lines = BufReader::new(process.stderr.take().expect("it is piped"));
         said.clear();
-        lines.read_line(&mut said).expect("it writes text");
-        if !said.contains("listening") {
-            drop(process.stdin.take());
-            process.wait().expect("it is our child");
-            continue;
-        }
-        // What it still has to say must not fill the pipe.
-        thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                eprintln!("emulator: {line}");
+        while lines.read_line(&mut said).expect("it writes text") > 0 {
+            if said.contains(ready) {
+                // What it still has to say must not fill the pipe.
+                thread::spawn(move || {
+                    for line in lines.lines().map_while(Result::ok) {
+                        eprintln!("emulator: {line}");
+                    }
+                });
+                return (format!("http://127.0.0.1:{port}"), process);
             }
-        });
-        return Emulator {
-            url: format!("http://127.0.0.1:{port}"),
-            _process: process,
-        };
+        }
+        drop(process.stdin.take());
+        process.wait().expect("it is our child");
     }
     panic!("the emulator does not start: {said}");
 }

@@ -11,6 +11,8 @@ mod folder;
 pub mod native;
 pub mod s3;
 pub mod settings;
+#[cfg(feature = "workers")]
+mod worker;
 
 pub use bucket::Bucket;
 #[cfg(not(target_family = "wasm"))]

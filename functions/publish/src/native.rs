@@ -1,5 +1,6 @@
 //! HTTP to buckets outside Workers: the house's own client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +22,11 @@ impl Client {
         let client = api::http_client("postern-publish", TIMEOUT);
         Ok(Self(client.map_err(|error| error.to_string())?))
     }
+}
+
+/// The client as [`crate::settings::Publish`] asks for it.
+pub fn http() -> Result<Arc<dyn Http>, String> {
+    Ok(Arc::new(Client::new()?))
 }
 
 #[async_trait]

@@ -52,6 +52,9 @@ pub const FRONT_DOORS: Setting = Setting {
 /// The schema of [`OFFLINE`].
 const SCHEMA: &str = "postern-offline/1";
 
+/// Makes what carries requests to buckets.
+pub type MakeHttp = fn() -> Result<Arc<dyn Http>, String>;
+
 /// A mirror as a deployment names it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -174,14 +177,14 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Reads it from a deployment's settings.
-    pub fn from_settings(reader: &mut Reader<'_>) -> Option<Self> {
+    /// Reads it from a deployment's settings; `http` reaches buckets.
+    pub fn from_settings(reader: &mut Reader<'_>, http: MakeHttp) -> Option<Self> {
         let catalogs = reader.required(CATALOGS_KEY, key);
         let snapshot = reader.required(SNAPSHOT_KEY, key);
         let timestamp = reader.required(TIMESTAMP_KEY, key);
         let offline = reader.required(OFFLINE, read_offline);
         let keys = Keys::read(reader);
-        let mirrors = reader.required(MIRRORS, |text| mirrors(text, keys.as_ref()));
+        let mirrors = reader.required(MIRRORS, |text| mirrors(text, keys.as_ref(), &http()?));
         let front_doors = reader.required(FRONT_DOORS, settings::json);
         Some(Self {
             offline: offline?,
@@ -269,7 +272,11 @@ fn key(text: &str) -> Result<SigningKey, String> {
     SigningKey::from_file_json(text).map_err(|error| error.to_string())
 }
 
-fn mirrors(text: &str, keys: Option<&Keys>) -> Result<Vec<Arc<dyn Mirror>>, String> {
+fn mirrors(
+    text: &str,
+    keys: Option<&Keys>,
+    http: &Arc<dyn Http>,
+) -> Result<Vec<Arc<dyn Mirror>>, String> {
     let mirrors: Vec<MirrorSetting> = settings::json(text)?;
     if mirrors.is_empty() {
         return Err("it names none".to_owned());
@@ -277,10 +284,9 @@ fn mirrors(text: &str, keys: Option<&Keys>) -> Result<Vec<Arc<dyn Mirror>>, Stri
     // Without keys there is a fault already.
     let none = Keys::default();
     let keys = keys.unwrap_or(&none);
-    let http: Arc<dyn Http> = Arc::new(crate::native::Client::new()?);
     let mirrors: Vec<Arc<dyn Mirror>> = mirrors
         .into_iter()
-        .map(|mirror| mirror.open(keys, &http))
+        .map(|mirror| mirror.open(keys, http))
         .collect::<Result<_, _>>()?;
     let names: BTreeSet<&str> = mirrors.iter().map(|mirror| mirror.name()).collect();
     if names.len() < mirrors.len() {
@@ -328,7 +334,7 @@ mod tests {
     fn all_that_publishing_lacks_is_listed_at_once() {
         let mut reader = Reader::new(&|_| Ok(None));
 
-        let publish = Publish::from_settings(&mut reader);
+        let publish = Publish::from_settings(&mut reader, crate::native::http);
 
         assert!(publish.is_none());
         let error = reader.finish().unwrap_err().to_string();
@@ -349,7 +355,8 @@ mod tests {
     }
 
     fn open(settings: &[MirrorSetting], keys: &Keys) -> Result<Vec<Arc<dyn Mirror>>, String> {
-        mirrors(&serde_json::to_string(settings).unwrap(), Some(keys))
+        let http = crate::native::http().unwrap();
+        mirrors(&serde_json::to_string(settings).unwrap(), Some(keys), &http)
     }
 
     fn folder(path: &std::path::Path) -> MirrorSetting {
@@ -387,7 +394,9 @@ mod tests {
         let names: Vec<_> = opened.iter().map(|mirror| mirror.name()).collect();
         assert_eq!(names, ["site", "elsewhere"]);
         assert!(open(&[], &keys()).is_err());
-        assert!(mirrors(r#"[{"kind":"carrier-pigeon"}]"#, Some(&keys())).is_err());
+        let http = crate::native::http().unwrap();
+        let unknown = r#"[{"kind":"carrier-pigeon"}]"#;
+        assert!(mirrors(unknown, Some(&keys()), &http).is_err());
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use publish::settings::Publish;
 
 fn main() -> ExitCode {
-    edge::lambda::on_schedule(Publish::from_settings, async |edge, publish| {
-        publish.run(edge).await
-    })
+    edge::lambda::on_schedule(
+        |reader| Publish::from_settings(reader, publish::native::http),
+        async |edge, publish| publish.run(edge).await,
+    )
 }

@@ -8,23 +8,28 @@
 //! of a different request"): what is kept between events, the router and its database client,
 //! therefore holds none, and draws all of them anew through [`platform::Platform`].
 
+mod fetch;
 mod log;
 mod platform;
 
 use std::sync::OnceLock;
 
+pub use fetch::fetch;
+
 use api::{Kind, Problem};
 use axum::Router;
 use axum::body::Body;
 use http::Response;
+use serde::Serialize;
 use store::dynamodb::Retries;
 use store::{DynamoDbStore, StoreError};
 use tower::ServiceExt;
 use worker::{Env, HttpRequest};
 
+use crate::Edge;
 use crate::deployed::{self, FromSettings};
 use crate::finish::write;
-use crate::settings::Database;
+use crate::settings::{Database, Reader};
 
 /// A function that answers requests. Keep it in a `static`: an isolate makes its router once.
 pub struct Function {
@@ -54,8 +59,7 @@ impl Function {
 
     fn router(&self, env: &Env) -> Option<&Router> {
         if self.router.get().is_none() {
-            let source = |name: &str| Ok(env.var(name).ok().map(|text| text.to_string()));
-            match deployed::function(&source, self.from_settings, open) {
+            match deployed::function(&source(env), self.from_settings, open) {
                 Ok(router) => self.router.get_or_init(|| router),
                 Err(error) => {
                     tracing::error!("{error}");
@@ -65,6 +69,59 @@ impl Function {
         }
         self.router.get()
     }
+}
+
+/// A function that a schedule wakes. Keep it in a `static`, as a [`Function`].
+pub struct Scheduled<T> {
+    from_settings: fn(&mut Reader<'_>) -> Option<T>,
+    kept: OnceLock<(Edge, T)>,
+}
+
+impl<T: Sync> Scheduled<T> {
+    /// The function that works with what `from_settings` makes.
+    pub const fn new(from_settings: fn(&mut Reader<'_>) -> Option<T>) -> Self {
+        Self {
+            from_settings,
+            kept: OnceLock::new(),
+        }
+    }
+
+    /// Does `run` once. A schedule has nobody to answer: what came of it goes to the log.
+    pub async fn wake<R: Serialize>(
+        &self,
+        env: &Env,
+        run: impl AsyncFn(&Edge, &T) -> Result<R, control::Error>,
+    ) {
+        log::start();
+        let Some((edge, own)) = self.kept(env) else {
+            return;
+        };
+        match run(edge, own).await {
+            Ok(report) => {
+                let report = serde_json::to_string(&report).unwrap_or_default();
+                tracing::info!(report, "done");
+            }
+            Err(error) => tracing::error!(%error, "the run failed; the next one tries again"),
+        }
+    }
+
+    fn kept(&self, env: &Env) -> Option<&(Edge, T)> {
+        if self.kept.get().is_none() {
+            match deployed::edge(&source(env), self.from_settings, open) {
+                Ok(made) => self.kept.get_or_init(|| made),
+                Err(error) => {
+                    tracing::error!("{error}");
+                    return None;
+                }
+            };
+        }
+        self.kept.get()
+    }
+}
+
+/// The settings of a Worker: its variables and secrets.
+fn source(env: &Env) -> impl Fn(&str) -> Result<Option<String>, String> {
+    |name| Ok(env.var(name).ok().map(|text| text.to_string()))
 }
 
 fn open(database: Database) -> Result<DynamoDbStore, StoreError> {

@@ -13,13 +13,12 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::http::StatusCode;
-use worker::js_sys::Uint8Array;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
 use worker::send::SendFuture;
-use worker::{
-    AbortController, Date, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect,
-};
+use worker::{Date, Delay};
 
+use super::fetch;
 use crate::settings::Database;
 
 /// A client for the table of a deployment. How often and how long it tries is the store's affair.
@@ -72,60 +71,19 @@ impl HttpClient for Platform {
 
 impl HttpConnector for Platform {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        HttpConnectorFuture::new(SendFuture::new(send(request)))
+        HttpConnectorFuture::new(send(request))
     }
 }
 
 async fn send(request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-    let request = outgoing(&request).map_err(|error| ConnectorError::user(error.into()))?;
-    let io = |error: worker::Error| ConnectorError::io(error.to_string().into());
-    let abort = AbortOnDrop(Some(AbortController::default()));
-    let signal = abort.0.as_ref().map(AbortController::signal);
-    let signal = signal.expect("it is taken when it is dropped");
-    let mut answer = Fetch::Request(request)
-        .send_with_signal(&signal)
-        .await
-        .map_err(io)?;
-    let bytes = answer.bytes().await.map_err(io)?;
-    let status = StatusCode::try_from(answer.status_code());
-    let status = status.map_err(|error| ConnectorError::other(error.into(), None))?;
-    let mut response = HttpResponse::new(status, bytes.into());
-    for (name, value) in answer.headers() {
-        // A header that cannot be read says nothing to the client.
-        let _ = response.headers_mut().try_append(name, value);
-    }
-    Ok(response)
-}
-
-fn outgoing(request: &HttpRequest) -> Result<Request, String> {
-    let text = |error: worker::Error| error.to_string();
-    let headers = Headers::new();
-    for (name, value) in request.headers() {
-        // `fetch` sets these itself and may refuse to be told.
-        if !matches!(name, "host" | "content-length") {
-            headers.append(name, value).map_err(text)?;
-        }
-    }
-    let body = request.body().bytes();
-    let body = body.ok_or("a body that streams cannot be sent")?;
-    let mut init = RequestInit::new();
-    init.with_method(Method::from(request.method().to_owned()))
-        .with_headers(headers)
-        // What was signed for one host must reach no other.
-        .with_redirect(RequestRedirect::Manual);
-    if !body.is_empty() {
-        init.with_body(Some(Uint8Array::from(body).into()));
-    }
-    Request::new_with_init(request.uri(), &init).map_err(text)
-}
-
-/// Ends a `fetch` whose caller no longer waits: Workers allow six at once.
-struct AbortOnDrop(Option<AbortController>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        if let Some(controller) = self.0.take() {
-            controller.abort();
-        }
-    }
+    let request = request.try_into_http1x();
+    let request = request.map_err(|error| ConnectorError::user(error.into()))?;
+    let (parts, body) = request.into_parts();
+    let body = body.bytes().map(Bytes::copy_from_slice);
+    let body =
+        body.ok_or_else(|| ConnectorError::user("a body that streams cannot be sent".into()))?;
+    let answer = fetch(http::Request::from_parts(parts, body)).await;
+    let answer = answer.map_err(|why| ConnectorError::io(why.into()))?;
+    let answer = HttpResponse::try_from(answer.map(SdkBody::from));
+    answer.map_err(|error| ConnectorError::other(error.into(), None))
 }

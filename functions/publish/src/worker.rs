@@ -1,0 +1,35 @@
+//! The function `publish` on Cloudflare Workers, for a cron trigger.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use edge::workers::Scheduled;
+use http::{Request, Response};
+use worker::{Env, ScheduleContext, ScheduledEvent, event};
+
+use crate::s3::Http;
+use crate::settings::Publish;
+
+static FUNCTION: Scheduled<Publish> = Scheduled::new(from_settings);
+
+fn from_settings(reader: &mut edge::settings::Reader<'_>) -> Option<Publish> {
+    Publish::from_settings(reader, || Ok(Arc::new(Fetch)))
+}
+
+#[event(scheduled)]
+async fn scheduled(_: ScheduledEvent, env: Env, _: ScheduleContext) {
+    let run = async |edge: &edge::Edge, publish: &Publish| publish.run(edge).await;
+    FUNCTION.wake(&env, run).await;
+}
+
+/// HTTP to buckets in a Worker.
+#[derive(Debug)]
+struct Fetch;
+
+#[async_trait]
+impl Http for Fetch {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        edge::workers::fetch(request).await
+    }
+}

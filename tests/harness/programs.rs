@@ -183,15 +183,18 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Makes a gateway's record and starts its agent with the token.
+    /// Makes a gateway's record as this machine's operator and starts its agent with the token.
     pub async fn start(network: &Path, folder: &Path, number: u8) -> Self {
+        Self::start_by(&network.join("operator.json"), folder, number).await
+    }
+
+    /// Makes a gateway's record as who has the profile and starts its agent with the token.
+    pub async fn start_by(profile: &Path, folder: &Path, number: u8) -> Self {
         let role = if number % 2 == 1 { "ingress" } else { "egress" };
         let endpoint = format!("127.0.0.{number}:51820");
-        let made = posternctl(
-            network,
-            &["gateways", "add", "--role", role, "--endpoint", &endpoint],
-        )
-        .await;
+        let add = ["gateways", "add", "--role", role, "--endpoint", &endpoint];
+        let (ok, made) = run(posternctl_command(profile, &add)).await;
+        assert!(ok, "posternctl {add:?} failed: {made}");
         let id = made["gateway"].as_str().expect("an id").to_owned();
         let child = Command::new(program("postern-gateway"))
             .arg("--data")

@@ -135,8 +135,8 @@ pub(super) fn key_attributes(key: &Key) -> Attributes {
 }
 
 /// A number.
-pub(super) fn number(number: impl ToString) -> AttributeValue {
-    AttributeValue::N(number.to_string())
+pub(super) fn number(number: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(number.into().to_string())
 }
 
 /// The body of `key`, which must be an object.

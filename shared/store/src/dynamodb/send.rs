@@ -85,9 +85,8 @@ impl<'a> Sender<'a> {
             .client_request_token(token)
             .set_transact_items(Some(items));
         loop {
-            let error = match request.clone().send().await {
-                Ok(_) => return Ok(Outcome::Applied),
-                Err(error) => error,
+            let Err(error) = request.clone().send().await else {
+                return Ok(Outcome::Applied);
             };
             let why = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {

@@ -40,7 +40,7 @@ pub async fn fresh_behind(tests: &str, faults: Faults) -> Option<Behind> {
 pub fn open(endpoint: &str, table: &str) -> DynamoDbStore {
     let retries = Retries {
         most_attempts: 200,
-        most_time: Duration::from_secs(60),
+        most_time: Duration::from_mins(1),
         first_window: Duration::from_millis(4),
         largest_window: Duration::from_millis(100),
         ..Retries::default()

@@ -1,10 +1,11 @@
-//! What the end-to-end tests stand on: the real programs as processes, and front doors that can
-//! be made to fail.
+//! What the end-to-end tests stand on: the real programs as processes, the functions as they are
+//! deployed, and front doors that can be made to fail.
 //!
 //! Helpers panic with what was seen: they are assertions of the tests.
 
 pub mod door;
 pub mod programs;
+pub mod serverless;
 
 pub use door::{Answered, Door, Fault};
 pub use emulator::skipped;

@@ -154,6 +154,8 @@ kinds! {
     Contended = "contended", 503, "Too many changed the same thing at once";
     /// The database cannot be reached.
     StoreUnavailable = "store-unavailable", 503, "The database is unavailable";
+    /// The database refuses the control plane: its place, credentials or rights are wrong.
+    StoreMisconfigured = "store-misconfigured", 500, "The database is not set up for this";
     /// Something is broken on the server.
     Internal = "internal", 500, "The control plane failed";
 }

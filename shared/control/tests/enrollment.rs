@@ -20,7 +20,7 @@ const WANT: usize = 32;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_32_at_once_as_many_enroll_as_the_invite_has_uses_left() {
     for (uses, used) in [(20, 0), (50, 30)] {
-        for stage in Stage::of_each_kind(24) {
+        for stage in Stage::of_each_kind_and_dynamodb(24).await {
             let invite = stage.invite(1, uses).await;
             let before = enroll_at_once(&stage, 1, 1000..1000 + used).await;
             assert_eq!(before.answers.len(), used as usize);
@@ -44,7 +44,7 @@ async fn of_32_at_once_as_many_enroll_as_the_invite_has_uses_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_32_at_once_as_many_enroll_as_the_pool_has_addresses_left() {
-    for stage in Stage::of_each_kind(26) {
+    for stage in Stage::of_each_kind_and_dynamodb(26).await {
         let usable = (0..64).filter(|n| stage.network.pools.is_usable(LeaseIndex(*n)));
         let usable = u32::try_from(usable.count()).unwrap();
         assert_eq!(usable, 47);
@@ -66,7 +66,7 @@ async fn of_32_at_once_as_many_enroll_as_the_pool_has_addresses_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_same_request_at_once_and_again_makes_one_device() {
-    for stage in Stage::of_each_kind(24) {
+    for stage in Stage::of_each_kind_and_dynamodb(24).await {
         let invite = stage.invite(1, 5).await;
 
         let mut tasks = tokio::task::JoinSet::new();

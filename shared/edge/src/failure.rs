@@ -35,6 +35,13 @@ impl From<control::Error> for Failure {
                     "nothing was lost: try again in a moment",
                 )
             }
+            control::Error::Store(StoreError::Misconfigured(why)) => {
+                tracing::error!(why, "the store is not set up for this");
+                Problem::new(
+                    Kind::StoreMisconfigured,
+                    "trying again does not help: the operator must act",
+                )
+            }
             // What follows is for the operator's log, not for whoever asked.
             error @ (control::Error::Store(_) | control::Error::Defect(_)) => {
                 tracing::error!(%error, "a request failed");

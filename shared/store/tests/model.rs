@@ -1,5 +1,7 @@
 //! Random commits and queries: the store in memory does what a naive model of the trait's docs does,
-//! and the one in a SQLite file what the one in memory does.
+//! and the ones in a SQLite file and in a DynamoDB table what the one in memory does.
+
+mod common;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -73,28 +75,74 @@ proptest! {
     fn sqlite_does_what_memory_does(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = store::SqliteStore::open(&folder.path().join("store")).unwrap();
-        let memory = MemoryStore::new();
-        let mut now = START;
+        block_on(does_what_memory_does(&sqlite, steps))?;
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+proptest! {
+    // Each case makes a table, and every step of it is some requests.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn dynamodb_does_what_memory_does(steps in steps()) {
         block_on(async {
-            for step in steps {
-                match step {
-                    Step::Wait(millis) => now += SignedDuration::from_millis(millis),
-                    Step::Commit(writes) => {
-                        let expected = commit(&memory, now, writes.clone()).await;
-                        prop_assert_eq!(commit(&sqlite, now, writes).await, expected);
-                    }
-                    Step::Query { range, after, limit } => {
-                        let expected = memory.query(now, &range, after.as_deref(), limit).await;
-                        let page = sqlite.query(now, &range, after.as_deref(), limit).await;
-                        prop_assert_eq!(page.unwrap(), expected.unwrap());
-                    }
-                }
-                let expected = contents(&memory, now).await;
-                prop_assert_eq!(contents(&sqlite, now).await, expected);
+            match common::dynamodb::fresh("the model of DynamoDB").await {
+                Some(store) => does_what_memory_does(&store, steps).await,
+                None => Ok(()),
             }
-            Ok(())
         })?;
     }
+}
+
+#[cfg(any(feature = "sqlite", feature = "dynamodb"))]
+async fn does_what_memory_does(store: &dyn Store, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let memory = MemoryStore::new();
+    let mut now = START;
+    for step in steps {
+        match step {
+            Step::Wait(millis) => now += SignedDuration::from_millis(millis),
+            Step::Commit(writes) => {
+                let expected = commit(&memory, now, writes.clone()).await;
+                prop_assert_eq!(commit(store, now, writes).await, expected);
+            }
+            Step::Query {
+                range,
+                after,
+                limit,
+            } => {
+                let expected = pages(&memory, now, &range, after.clone(), limit).await;
+                prop_assert_eq!(pages(store, now, &range, after, limit).await, expected);
+            }
+        }
+        let expected = contents(&memory, now).await;
+        prop_assert_eq!(contents(store, now).await, expected);
+    }
+    Ok(())
+}
+
+/// All items of the pages from behind `after` on, however they are spread.
+#[cfg(any(feature = "sqlite", feature = "dynamodb"))]
+async fn pages(
+    store: &dyn Store,
+    now: Timestamp,
+    range: &Range,
+    mut after: Option<String>,
+    limit: usize,
+) -> Vec<Item> {
+    let mut items = Vec::new();
+    // More pages than there are keys would be pages without end.
+    for _ in 0..20 {
+        let page = store.query(now, range, after.as_deref(), limit).await;
+        let page = page.unwrap();
+        assert!(page.items.len() <= limit);
+        items.extend(page.items);
+        if page.next.is_none() {
+            return items;
+        }
+        after = page.next;
+    }
+    panic!("{range:?} has no last page");
 }
 
 /// The docs of the trait, as plainly as they can be written: a list in the order of its keys.
@@ -226,7 +274,9 @@ async fn commit(store: &dyn Store, now: Timestamp, writes: Vec<Write>) -> Outcom
         Err(CommitError::Failed(index)) => Outcome::Failed(index),
         Err(CommitError::Store(StoreError::Corrupt(_))) => Outcome::Corrupt,
         Err(CommitError::Store(StoreError::Misuse(_))) => Outcome::Misuse,
-        Err(CommitError::Store(StoreError::Unavailable(_))) => Outcome::Unavailable,
+        Err(CommitError::Store(StoreError::Unavailable(_) | StoreError::Misconfigured(_))) => {
+            Outcome::Unavailable
+        }
     }
 }
 
@@ -242,6 +292,7 @@ async fn contents(store: &dyn Store, now: Timestamp) -> Vec<Item> {
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
+        .enable_all()
         .build()
         .unwrap()
         .block_on(future)

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -45,6 +46,7 @@ struct Event {
 struct Api {
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>,
     pending: Mutex<BTreeMap<String, oneshot::Sender<Result<Value, Value>>>>,
+    count: AtomicU64,
 }
 
 impl Function {
@@ -55,6 +57,7 @@ impl Function {
         let api = Arc::new(Api {
             events: tokio::sync::Mutex::new(queue),
             pending: Mutex::default(),
+            count: AtomicU64::new(0),
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -100,13 +103,17 @@ impl Function {
     }
 
     /// Waits until it ends by itself, which must be with a failure, and gives its log.
-    pub async fn ended(self) -> String {
-        self.process.ended().await;
-        let said = self.process.said();
-        self.api.abort();
+    pub async fn ended(mut self) -> String {
         let status = self.process.status().await;
+        let said = self.said();
         assert!(!status.success(), "it ended with {status}:\n{said}");
         said
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.api.abort();
     }
 }
 
@@ -114,7 +121,7 @@ async fn next(State(api): State<Arc<Api>>) -> Response {
     let Some(Event { payload, done }) = api.events.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
-    let id = uuid::Uuid::new_v4().to_string();
+    let id = api.count.fetch_add(1, Ordering::Relaxed).to_string();
     api.pending.lock().expect(HELD).insert(id.clone(), done);
     let headers = [
         ("lambda-runtime-aws-request-id", id.as_str()),

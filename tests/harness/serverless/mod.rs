@@ -6,7 +6,7 @@ mod process;
 mod workers;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -14,6 +14,8 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 use store::DynamoDbStore;
 use store::dynamodb::{Retries, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::posternctl;
 
@@ -57,7 +59,11 @@ impl Table {
             secret_access_key: SECRET_KEY.to_owned(),
             session_token: None,
         };
-        let randomness = Arc::new(|| *uuid::Uuid::new_v4().as_bytes());
+        let randomness = Arc::new(|| {
+            let mut bytes = [0; 16];
+            getrandom::fill(&mut bytes).expect("the system's random source works");
+            bytes
+        });
         let store = DynamoDbStore::connect(settings, name, Retries::default(), randomness)
             .expect("the settings are complete");
         store.create_table().await.expect("the emulator makes tables");
@@ -148,18 +154,32 @@ pub async fn start_alone(runtime: Runtime, function: &'static str, told: Environ
     match runtime {
         Runtime::Lambda => lambda::Function::start(function, &told).await.ended().await,
         Runtime::Workers => {
-            let listener = crate::listener();
-            let url = crate::url(&listener);
+            let (listener, address) = listener();
             let workers = workers::Workers::start(&BTreeMap::from([(function, told)]), listener);
             let (route, _) = ROUTES.iter().find(|(_, of)| *of == function).expect("a route");
-            let answer = reqwest::get(format!("{url}{route}")).await;
-            let answer = answer.expect("workerd answers");
-            let status = answer.status().as_u16();
-            let body = answer.text().await.expect("a text");
+            let answer = get(address, route).await;
             workers.heard("settings are wrong").await;
-            format!("{status} {body}\n{}", workers.said())
+            format!("{answer}\n{}", workers.said())
         }
     }
+}
+
+/// A free port of loopback, taken before a network is made that names it.
+pub fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    listener.set_nonblocking(true).expect("it is a socket");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+/// The whole answer to a plain request, head and body, as it came.
+async fn get(address: SocketAddr, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    answer
 }
 
 /// Why functions cannot be run on this machine; `None` where they can.
@@ -182,8 +202,10 @@ fn built(runtime: Runtime) -> PathBuf {
     static WORKERS: OnceLock<PathBuf> = OnceLock::new();
     let build = |runtime: &str| {
         let script = root().join("infra/scripts/functions");
-        let built = Command::new("bash").arg(script).args([runtime, "--quick"]).output();
-        let built = built.expect("bash runs");
+        let mut command = Command::new("bash");
+        command.arg(script).args([runtime, "--quick"]);
+        crate::programs::without_this_package(&mut command);
+        let built = command.output().expect("bash runs");
         let said = String::from_utf8_lossy(&built.stderr);
         assert!(built.status.success(), "the functions do not build:\n{said}");
         let folder = String::from_utf8_lossy(&built.stdout);

@@ -67,7 +67,7 @@ impl Process {
     }
 
     /// Waits until it has ended by itself, and gives how.
-    pub(super) async fn status(mut self) -> ExitStatus {
+    pub(super) async fn status(&mut self) -> ExitStatus {
         let ended = tokio::time::timeout(crate::PATIENCE, &mut self.watched).await;
         let ended = ended.unwrap_or_else(|_| panic!("it goes on:\n{}", self.said()));
         ended.expect("nobody stops the task")

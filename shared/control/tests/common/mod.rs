@@ -3,6 +3,8 @@
 
 pub mod board;
 pub mod client;
+#[path = "../../../store/tests/common/dynamodb.rs"]
+pub mod dynamodb;
 pub mod mirror;
 pub mod nodes;
 pub mod rosters;
@@ -17,11 +19,13 @@ use api::admin::NewInvite;
 use api::enroll::{DeviceAnswer, EnrollRequest, InviteSecret};
 use control::items::{self, Taken};
 use control::{Context, Error, Moment, audit, enroll, invites};
+use emulator::Faults;
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Actor, AddressPools, AuditEvent, Device, DeviceId, ExitKey, IdentityKey, InviteId, LeaseIndex,
     Limits, Network, NetworkId, Timing, TunnelKey,
 };
+use store::conformance::Kept;
 use store::{MemoryStore, Range, SqliteStore, Store};
 
 /// When every test begins.
@@ -36,24 +40,34 @@ pub fn after(seconds: i64) -> Timestamp {
 pub struct Stage {
     pub store: Arc<dyn Store>,
     pub network: Network,
-    /// The folder of the store's file: removed after the store.
-    _folder: Option<tempfile::TempDir>,
 }
 
 impl Stage {
     /// An empty store in memory, and pools of 239 usable indexes.
     pub fn memory() -> Self {
-        Self::on(Arc::new(MemoryStore::new()), None, 24)
+        Self::on(Arc::new(MemoryStore::new()), 24)
     }
 
     /// An empty store of each kind, and pools with this prefix length.
     pub fn of_each_kind(prefix: u8) -> [Arc<Self>; 2] {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = SqliteStore::open(&folder.path().join("state.db")).unwrap();
+        let sqlite = Kept::new(sqlite, folder);
         [
-            Arc::new(Self::on(Arc::new(MemoryStore::new()), None, prefix)),
-            Arc::new(Self::on(Arc::new(sqlite), Some(folder), prefix)),
+            Arc::new(Self::on(Arc::new(MemoryStore::new()), prefix)),
+            Arc::new(Self::on(Arc::new(sqlite), prefix)),
         ]
+    }
+
+    /// As [`Stage::of_each_kind`], and a DynamoDB table behind faults where the emulator is installed.
+    pub async fn of_each_kind_and_dynamodb(prefix: u8) -> Vec<Arc<Self>> {
+        let mut stages = Self::of_each_kind(prefix).to_vec();
+        let behind = dynamodb::fresh_behind("control on DynamoDB", Faults::HARSH).await;
+        if let Some(behind) = behind {
+            let store = Kept::new(behind.store, behind.proxy);
+            stages.push(Arc::new(Self::on(Arc::new(store), prefix)));
+        }
+        stages
     }
 
     /// The same state, reached through `store`.
@@ -61,11 +75,10 @@ impl Stage {
         Self {
             store,
             network: self.network.clone(),
-            _folder: None,
         }
     }
 
-    fn on(store: Arc<dyn Store>, folder: Option<tempfile::TempDir>, prefix: u8) -> Self {
+    fn on(store: Arc<dyn Store>, prefix: u8) -> Self {
         let pool = |third: u8| format!("10.0.{third}.0/{prefix}").parse().unwrap();
         let ula = "fd00:1:2::/48".parse().unwrap();
         let network = Network {
@@ -73,11 +86,7 @@ impl Stage {
             pools: AddressPools::new(pool(0), pool(1), ula).unwrap(),
             timing: Timing::default(),
         };
-        Self {
-            store,
-            network,
-            _folder: folder,
-        }
+        Self { store, network }
     }
 
     /// A request that arrives at `now`.

@@ -21,9 +21,12 @@
 pub mod atomicity;
 pub mod concurrency;
 pub mod expiry;
+mod kept;
 pub mod limits;
 pub mod queries;
 pub mod writes;
+
+pub use kept::Kept;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

@@ -135,8 +135,8 @@ pub(super) fn key_attributes(key: &Key) -> Attributes {
 }
 
 /// A number.
-pub(super) fn number(number: impl ToString) -> AttributeValue {
-    AttributeValue::N(number.to_string())
+pub(super) fn number(number: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(number.into().to_string())
 }
 
 /// The body of `key`, which must be an object.
@@ -199,5 +199,49 @@ fn parse_number<T: std::str::FromStr>(value: &AttributeValue) -> Option<T> {
     match value {
         AttributeValue::N(number) => number.parse().ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn integers_are_numbers_and_all_else_is_json() {
+        let value = json!({"n": -5, "": 1, "~a": 1.0, "big": u64::MAX, "list": [1]});
+
+        let AttributeValue::M(fields) = body(&value) else {
+            panic!("a body is a map");
+        };
+
+        let fields: Attributes = fields.into_iter().collect();
+        let text = |json: &str| AttributeValue::S(json.to_owned());
+        let expected = [
+            ("n", number(-5)),
+            ("~", number(1)),
+            ("~~a", text("1.0")),
+            ("big", text("18446744073709551615")),
+            ("list", text("[1]")),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(fields, Attributes::from(expected));
+        let read = parse_body(&Key::new("p", "s"), fields);
+        assert_eq!(read.unwrap(), value);
+    }
+
+    #[test]
+    fn dynamodb_may_remove_an_item_a_day_after_its_end() {
+        let end = Timestamp::constant(1_800_000_000, 999_000_000);
+        assert_eq!(ttl(end), number(1_800_086_400));
+    }
+
+    /// Bumps without a look stay within the limit: [`LARGE_BYTES`] says how.
+    #[test]
+    fn the_largest_small_body_can_take_every_bump_without_a_look() {
+        let longest = json!({ "\u{1}".repeat(255): i64::MIN }).to_string().len();
+        let most = LARGE_BYTES + (MOST_FIELDS_TO_BUMP as usize + 1) * longest;
+        assert!(most <= crate::MOST_BODY_BYTES, "{most}");
     }
 }

@@ -7,7 +7,9 @@
 //! - [`retry`] bounds the attempts, [`failure`] says what an error means.
 //! - [`table`] makes the table, which functions never do.
 //!
-//! A call is one request, but for retries and for commits that guessed wrong (see [`plan`]).
+//! A call is one request, but for retries and for commits that guessed wrong (see [`plan`]). A
+//! function's role needs six rights on the table: `dynamodb:BatchGetItem`, `Query`, `PutItem`,
+//! `UpdateItem`, `DeleteItem` and `ConditionCheckItem`.
 //!
 //! Nothing here knows the platform. The HTTP client, the sleep and the clock are those of the
 //! [`Client`] that is passed in, the randomness is a closure: the same code runs in a Lambda function

@@ -85,9 +85,8 @@ impl<'a> Sender<'a> {
             .client_request_token(token)
             .set_transact_items(Some(items));
         loop {
-            let error = match request.clone().send().await {
-                Ok(_) => return Ok(Outcome::Applied),
-                Err(error) => error,
+            let Err(error) = request.clone().send().await else {
+                return Ok(Outcome::Applied);
             };
             let why = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
@@ -330,4 +329,57 @@ fn given<T: Clone, M: FromIterator<(String, T)>>(map: &BTreeMap<String, T>) -> O
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Item, Key};
+
+    const OURS: &str = "ours";
+
+    fn found(version: u64, born_by: &str, commit_id: &str) -> Stored {
+        Stored {
+            item: Item {
+                key: Key::new("p", "s"),
+                version,
+                body: json!({}),
+                expires_at: None,
+            },
+            commit_id: commit_id.to_owned(),
+            born_by: born_by.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_item_tells_for_ever_who_began_it() {
+        for (version, born_by, expected) in [(1, OURS, true), (9, OURS, true), (1, "x", false)] {
+            let found = found(version, born_by, "x");
+            let told = was_applied(OURS, Expect::Absent, Some(&found));
+            assert_eq!(told, Some(expected), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_tells_until_others_have_gone_further() {
+        for (version, commit_id, expected) in [
+            (2, "x", Some(false)),
+            (4, OURS, Some(true)),
+            (4, "x", Some(false)),
+            (5, "x", None),
+        ] {
+            let found = found(version, "x", commit_id);
+            let told = was_applied(OURS, Expect::Version(3), Some(&found));
+            assert_eq!(told, expected, "{found:?}");
+        }
+        let never = was_applied(OURS, Expect::Version(0), Some(&found(9, "x", "x")));
+        assert_eq!(never, Some(false));
+    }
+
+    #[test]
+    fn what_was_deleted_since_counts_as_not_applied() {
+        assert_eq!(was_applied(OURS, Expect::Version(3), None), Some(false));
+    }
 }

@@ -1,15 +1,13 @@
-//! Stores on an emulator's tables: each has one of its own.
+//! Stores on an emulator's tables, each on one of its own. The tests of other crates use this file too.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use emulator::{Emulator, Faults, Proxy};
-use jiff::Timestamp;
+use store::DynamoDbStore;
 use store::dynamodb::{Retries, Settings};
-use store::{CommitError, DynamoDbStore, Item, Key, Page, Range, Store, StoreError, Write};
 
 /// A store, and the proxy before its table.
 pub struct Behind {
@@ -42,7 +40,7 @@ pub async fn fresh_behind(tests: &str, faults: Faults) -> Option<Behind> {
 pub fn open(endpoint: &str, table: &str) -> DynamoDbStore {
     let retries = Retries {
         most_attempts: 200,
-        most_time: Duration::from_secs(60),
+        most_time: Duration::from_mins(1),
         first_window: Duration::from_millis(4),
         largest_window: Duration::from_millis(100),
         ..Retries::default()
@@ -50,6 +48,7 @@ pub fn open(endpoint: &str, table: &str) -> DynamoDbStore {
     open_with(endpoint, table, retries)
 }
 
+/// The store in `table` of the DynamoDB at `endpoint`, which tries as often as `retries` says.
 pub fn open_with(endpoint: &str, table: &str, retries: Retries) -> DynamoDbStore {
     let settings = Settings {
         region: "eu-central-1".to_owned(),
@@ -62,32 +61,8 @@ pub fn open_with(endpoint: &str, table: &str, retries: Retries) -> DynamoDbStore
     DynamoDbStore::connect(settings, table, retries, randomness).unwrap()
 }
 
+/// The name of a table that no other test of this program has.
 pub fn next_table() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("table-{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-#[async_trait]
-impl Store for Behind {
-    async fn get_many(
-        &self,
-        now: Timestamp,
-        keys: &[Key],
-    ) -> Result<Vec<Option<Item>>, StoreError> {
-        self.store.get_many(now, keys).await
-    }
-
-    async fn query(
-        &self,
-        now: Timestamp,
-        range: &Range,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.store.query(now, range, after, limit).await
-    }
-
-    async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
-        self.store.commit(now, writes).await
-    }
 }

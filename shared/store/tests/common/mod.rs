@@ -1,3 +1,4 @@
 //! What the tests of the backends share.
 
+#[cfg(feature = "dynamodb")]
 pub mod dynamodb;

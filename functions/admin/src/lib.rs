@@ -81,6 +81,12 @@ fn guarded_routes() -> Vec<Guarded> {
             network::revoke,
         ),
         route(
+            Method::POST,
+            Operator,
+            "/v1/admin/devices/{id}/rotation",
+            network::rotate_device,
+        ),
+        route(
             Method::GET,
             Auditor,
             admin::GATEWAYS,
@@ -97,6 +103,12 @@ fn guarded_routes() -> Vec<Guarded> {
             Operator,
             "/v1/admin/gateways/{id}/state",
             network::change_state,
+        ),
+        route(
+            Method::POST,
+            Operator,
+            "/v1/admin/gateways/{id}/rotation",
+            network::rotate_gateway,
         ),
         route(Method::GET, Auditor, admin::CATALOG, network::show_catalog),
         route(Method::GET, Auditor, admin::AUDIT, network::list_audit),

@@ -38,6 +38,12 @@ pub(crate) async fn revoke(by: ByAdmin) -> Result<Json<Device>, Failure> {
     Ok(Json(device))
 }
 
+pub(crate) async fn rotate_device(by: ByAdmin) -> Result<Json<Device>, Failure> {
+    let id: DeviceId = by.request.id()?;
+    let device = control::devices::rotation::want(&by.context(), &by.actor, &id).await?;
+    Ok(Json(device))
+}
+
 pub(crate) async fn create_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure> {
     let new = by.request.json()?;
     let gateway = control::gateways::create(&by.context(), &by.limits, &by.actor, new).await?;
@@ -54,6 +60,12 @@ pub(crate) async fn change_state(by: ByAdmin) -> Result<Json<Gateway>, Failure> 
     let change: admin::ChangeState = by.request.json()?;
     let context = by.context();
     let gateway = control::gateways::states::change(&context, &by.actor, &id, change.state).await?;
+    Ok(Json(gateway))
+}
+
+pub(crate) async fn rotate_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure> {
+    let id: GatewayId = by.request.id()?;
+    let gateway = control::gateways::rotation::want(&by.context(), &by.actor, &id).await?;
     Ok(Json(gateway))
 }
 

@@ -26,6 +26,16 @@ pub fn revocation(device: &model::DeviceId) -> String {
     format!("{DEVICES}/{device}/revocation")
 }
 
+/// `POST`: asks a device for new keys; it takes them with its next contact.
+pub fn device_rotation(device: &model::DeviceId) -> String {
+    format!("{DEVICES}/{device}/rotation")
+}
+
+/// `POST`: asks a gateway for new keys; it takes them when it has pulled its next config.
+pub fn gateway_rotation(gateway: &GatewayId) -> String {
+    format!("{GATEWAYS}/{gateway}/rotation")
+}
+
 /// `POST`: takes a gateway out of service, puts it back, or ends it.
 pub fn gateway_state(gateway: &GatewayId) -> String {
     format!("{GATEWAYS}/{gateway}/state")

@@ -82,6 +82,9 @@ pub struct GatewayConfig {
     /// or drain, since those that drain still serve the devices that they have. Empty for an
     /// egress gateway.
     pub forward_to: Vec<SocketAddr>,
+    /// Since when an operator wants its keys rotated: it shall do so now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_wanted_at: Option<Timestamp>,
 }
 
 impl GatewayConfig {

@@ -65,7 +65,7 @@ pub struct CatalogStatus {
 #[serde(rename_all = "lowercase")]
 pub enum Online {
     /// It knows the device.
-    Answer(DeviceAnswer),
+    Answer(Box<DeviceAnswer>),
     /// It did not say so.
     Error {
         /// [`Error::kind`].
@@ -127,7 +127,7 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
 pub async fn online(device: &Device, context: &Context<'_>) -> Result<Status, Error> {
     let mut status = status(device, context.clock.now())?;
     status.online = Some(match enroll::contact(device, context).await {
-        Ok(answer) => Online::Answer(answer),
+        Ok(answer) => Online::Answer(Box::new(answer)),
         Err(error) => Online::Error {
             kind: error.kind().to_owned(),
             message: error.to_string(),

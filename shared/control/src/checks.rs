@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use api::Kind;
-use model::{CohortName, Limits};
+use api::rotation::EndorsementError;
+use model::{CohortName, ExitKey, Limits, TunnelKey};
 
 use crate::Error;
 
@@ -54,6 +55,27 @@ pub(crate) fn note(note: &str) -> Result<(), Error> {
         return Err(malformed("'note' must have no control characters"));
     }
     Ok(())
+}
+
+/// Keys of a device's two tunnels.
+pub(crate) fn two_keys(tunnel: &TunnelKey, exit: &ExitKey) -> Result<(), Error> {
+    if tunnel.as_bytes() == exit.as_bytes() {
+        return Err(malformed(
+            "'tunnel_key' and 'exit_key' must differ, or both hops could name the device",
+        ));
+    }
+    Ok(())
+}
+
+/// What a bad endorsement means to who sent it.
+pub(crate) fn endorsement(checked: Result<(), EndorsementError>) -> Result<(), Error> {
+    checked.map_err(|error| {
+        let kind = match error {
+            EndorsementError::SameKey => Kind::MalformedRequest,
+            EndorsementError::NotMade => Kind::SignatureInvalid,
+        };
+        Error::refused(kind, error.to_string())
+    })
 }
 
 fn listed(all: &[impl ToString]) -> String {

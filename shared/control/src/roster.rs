@@ -73,8 +73,7 @@ pub struct ShardVersion {
 /// The writes that let `device` in with its keys as they are now: for the commit that changes them.
 /// They expect nothing and never fail; the device's own write is the guard.
 pub fn put(context: &Context<'_>, device: &Device) -> Vec<Write> {
-    let now = context.moment.now;
-    let previous = device.previous.filter(|previous| now < previous.until);
+    let previous = device.previous_at(context.moment.now);
     let entry = Entry {
         device: device.id.clone(),
         tunnel_key: device.tunnel_key,
@@ -122,7 +121,7 @@ pub async fn pull(
     let keys = [items::gateway(id), items::policy()];
     let found = context.store.get_many(now, &keys).await?;
     let gateway: Option<Gateway> = items::read(found[0].as_ref())?;
-    let Some(gateway) = gateway.filter(|gateway| is_signed_by(gateway, &identity, now)) else {
+    let Some(gateway) = gateway.filter(|gateway| gateway.is_signed_by(&identity, now)) else {
         return Err(crate::gateways::unknown(id));
     };
     let in_force = crate::policy::in_force(found[1].as_ref())?;
@@ -163,12 +162,6 @@ pub async fn pull(
         shards,
         more: differing.peek().is_some(),
     })
-}
-
-fn is_signed_by(gateway: &Gateway, identity: &IdentityKey, now: jiff::Timestamp) -> bool {
-    let previous = gateway.previous.filter(|previous| now < previous.until);
-    let keys = gateway.keys.iter().chain(previous.iter().map(|p| &p.keys));
-    keys.into_iter().any(|keys| keys.identity == *identity)
 }
 
 /// The cohorts whose devices a gateway lets in. One that is out of service for good serves none.

@@ -119,6 +119,15 @@ pub struct Gateway {
     pub changed_at: Timestamp,
 }
 
+impl Gateway {
+    /// Whether requests that `key` signs are its own at `now`.
+    pub fn is_signed_by(&self, key: &IdentityKey, now: Timestamp) -> bool {
+        let previous = self.previous.filter(|previous| now < previous.until);
+        let keys = self.keys.iter().chain(previous.iter().map(|p| &p.keys));
+        keys.into_iter().any(|keys| keys.identity == *key)
+    }
+}
+
 /// A one-time bootstrap token, as stored: the secret itself is never kept.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Bootstrap {

@@ -92,3 +92,6 @@ async fn refused(
     }
     Ok(Error::Problem(problem))
 }
+
+#[cfg(test)]
+mod tests;

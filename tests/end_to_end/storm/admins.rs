@@ -161,12 +161,12 @@ impl Admin {
 pub async fn work(mut admin: Admin, shared: Arc<Shared>, mut rng: Rng) -> AdminTale {
     while !admin.plane.is_over() {
         match rng.u8(..100) {
-            0..20 => {
+            0..15 => {
                 let uses = rng.u32(4..40);
                 admin.invite(&shared, &mut rng, uses).await;
             }
-            20..25 => withdraw(&mut admin, &mut rng).await,
-            25..45 => {
+            15..20 => withdraw(&mut admin, &mut rng).await,
+            20..45 => {
                 if let Some(id) = shared.device(&mut rng) {
                     revoke(&mut admin, &id, rng.u8(..) < 32).await;
                 }

@@ -86,6 +86,7 @@ impl Owner {
                 sets: vec![set],
                 unclear: None,
                 told: None,
+                was_unheard: false,
             },
             first: (identity.clone(), request),
             identity,
@@ -94,6 +95,7 @@ impl Owner {
         match told.read::<DeviceAnswer>() {
             Ok(answer) => {
                 assert!(stolen.is_none(), "{answer:?} was let in with another's key");
+                own.tale.was_unheard = answer.enrolled_at < told.sent_at;
                 own.hear(answer);
             }
             Err(problem) if problem.is(Kind::DeviceRevoked) => {

@@ -46,6 +46,8 @@ pub struct DeviceTale {
     pub unclear: Option<KeySet>,
     /// The last answer that told its state; none if it was revoked before any came.
     pub told: Option<DeviceAnswer>,
+    /// Whether it was enrolled by a request whose answer was lost.
+    pub was_unheard: bool,
 }
 
 impl DeviceTale {

@@ -102,6 +102,8 @@ pub struct Told {
     answer: Result<Vec<u8>, Problem>,
     /// How many answers were lost before it.
     pub lost: u32,
+    /// When the request was sent that was answered.
+    pub sent_at: Timestamp,
     what: String,
 }
 
@@ -200,6 +202,7 @@ impl Plane {
         loop {
             let life = self.alive(number, &what).await;
             let Some(http) = &life.http else { continue };
+            let sent_at = Self::now();
             match self.exchange(http, by, ask).await {
                 Some(Err(problem)) if is_passing(&problem) => {
                     again += 1;
@@ -208,7 +211,12 @@ impl Plane {
                 }
                 Some(answer) => {
                     self.answers.send_modify(|count| *count += 1);
-                    return Told { answer, lost, what };
+                    return Told {
+                        answer,
+                        lost,
+                        sent_at,
+                        what,
+                    };
                 }
                 None => {
                     lost += 1;

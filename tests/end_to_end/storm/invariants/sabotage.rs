@@ -17,10 +17,10 @@ pub fn sabotages() -> Vec<(&'static str, Sabotage)> {
         ("a use of an invite is lost", |books| lose(books, "slot#")),
         ("a key is free again", |books| lose(books, "key#")),
         ("an entry of a roster is lost", |books| {
-            lose(books, "roster#")
+            lose(books, "roster#");
         }),
         ("a shard has no version", |books| {
-            lose(books, "roster-versions#")
+            lose(books, "roster-versions#");
         }),
         ("an event is lost", |books| lose(books, "audit#")),
         ("a session is lost", |books| lose(books, "session#")),

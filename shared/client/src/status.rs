@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::device::Selection;
 use crate::standing::{self, Standing};
-use crate::{Context, Device, Error, doors, enroll};
+use crate::{Context, Device, Error, contact, doors};
 
 /// A device's status.
 #[derive(Clone, Debug, Serialize)]
@@ -126,7 +126,7 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
 /// The status with the control plane's word: a problem is part of the answer, not an error.
 pub async fn online(device: &Device, context: &Context<'_>) -> Result<Status, Error> {
     let mut status = status(device, context.clock.now())?;
-    status.online = Some(match enroll::contact(device, context).await {
+    status.online = Some(match contact::contact(device, context).await {
         Ok(answer) => Online::Answer(Box::new(answer)),
         Err(error) => Online::Error {
             kind: error.kind().to_owned(),

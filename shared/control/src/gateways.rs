@@ -261,7 +261,8 @@ pub async fn config(
         .map(store::Item::read)
         .collect::<Result<_, _>>()?;
     let own = gateways.iter().find(|gateway| gateway.id == *id);
-    let Some(own) = own.filter(|own| own.is_signed_by(&identity, now)) else {
+    let own = own.filter(|own| own.is_signed_by(&identity, now));
+    let Some((own, keys)) = own.and_then(|own| Some((own, own.keys?))) else {
         return Err(unknown(id));
     };
     let forward_to = gateways
@@ -280,6 +281,7 @@ pub async fn config(
         endpoint: own.endpoint,
         heartbeat_seconds: context.network.timing.heartbeat,
         forward_to,
+        identity_key: keys.identity,
         rotation_wanted_at: own.rotation_wanted_at,
     })
 }

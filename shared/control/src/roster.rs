@@ -17,8 +17,8 @@ use api::roster::{
     EgressPeer, IngressPeer, Peers, Previous, RosterPart, RosterRequest, RosterShard,
 };
 use model::{
-    CatalogName, CohortName, Device, DeviceId, ExitKey, Gateway, GatewayId, GatewayState,
-    IdentityKey, LeaseIndex, Policy, Role, Shard, Tag, TunnelKey,
+    CatalogName, CohortName, Device, DeviceId, ExitKey, Gateway, GatewayId, IdentityKey,
+    LeaseIndex, Policy, Role, Shard, Tag, TunnelKey,
 };
 use rules::policy::{self as rule, Subject};
 use serde::{Deserialize, Serialize};
@@ -166,10 +166,10 @@ pub async fn pull(
 
 /// The cohorts whose devices a gateway lets in. One that is out of service for good serves none.
 fn served(gateway: &Gateway) -> BTreeSet<CohortName> {
-    match gateway.state {
-        GatewayState::Retired | GatewayState::Failed => BTreeSet::new(),
-        _ => gateway.cohorts.iter().cloned().collect(),
+    if gateway.state.is_over() {
+        return BTreeSet::new();
     }
+    gateway.cohorts.iter().cloned().collect()
 }
 
 /// The shards of `cohort` whose versions are not those that are `held`, with their versions.

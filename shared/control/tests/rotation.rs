@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use api::enroll::{DeviceAnswer, EnrollRequest, InviteSecret};
 use api::register::{HeartbeatRequest, RegisterRequest};
+use api::roster::RosterRequest;
 use api::rotation::{GatewayRotated, RotateDevice, RotateGateway};
 use api::{IdentitySecret, Kind, WireGuardSecret};
 use common::nodes::{gateway_id, token};
@@ -387,7 +388,7 @@ async fn configs_are_given_to_a_gateway_s_old_key_until_the_end_of_the_grace() {
         let signer = keys(signer).identity.public();
         let config = gateways::config(&context, signer, &gateway()).await;
         assert_eq!(config.is_ok(), lets_in, "{now}");
-        let pulled = roster::pull(&context, signer, &gateway(), &Default::default()).await;
+        let pulled = roster::pull(&context, signer, &gateway(), &RosterRequest::default()).await;
         assert_eq!(pulled.is_ok(), lets_in, "{now}");
     }
 }

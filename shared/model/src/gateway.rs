@@ -58,6 +58,11 @@ impl GatewayState {
                 | (Drained | Failed, Retired)
         )
     }
+
+    /// Whether it serves nobody and never will again.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Retired | Self::Failed)
+    }
 }
 
 impl fmt::Display for GatewayState {

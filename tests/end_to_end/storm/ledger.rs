@@ -121,7 +121,7 @@ impl AdminTale {
 
     /// Of the rotations of `subject` that were asked for: the times that were answered, and how many
     /// more there may be, because their answers were lost.
-    pub fn wants(&self, subject: &str) -> (Vec<Timestamp>, u32) {
+    pub fn wants(&self, subject: &str) -> (Vec<Timestamp>, usize) {
         let wants = self.wants.iter().filter(|want| want.subject == subject);
         let (mut times, mut lost) = (Vec::new(), 0);
         for want in wants {
@@ -142,5 +142,5 @@ pub struct Want {
     /// Since when they are wanted, as was answered; none if it was refused.
     pub at: Option<Timestamp>,
     /// How many answers were lost before.
-    pub lost: u32,
+    pub lost: usize,
 }

@@ -27,13 +27,13 @@ use std::time::Duration;
 
 use api::IdentitySecret;
 use api::InviteText;
-use api::admin::{INVITES, InviteView};
+use api::admin::{GATEWAYS, GatewayView, INVITES, InviteView};
 use fastrand::Rng;
 use harness::Up;
-use model::Network;
+use model::{GatewayState, Network};
 use serde::Deserialize;
 use store::{Key, SqliteStore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use admins::{Admin, Shared};
 use gateways::Node;
@@ -74,7 +74,9 @@ async fn what_was_answered_survives_kills_in_a_storm() {
     println!("{again}");
 
     // In a task of its own, so that a failure can be told with its seed.
-    let storm = tokio::time::timeout(PATIENCE, tokio::spawn(storm(Rng::with_seed(seed))));
+    let local = LocalSet::new();
+    let storm = local.spawn_local(storm(Rng::with_seed(seed)));
+    let storm = local.run_until(tokio::time::timeout(PATIENCE, storm));
 
     let Ok(ended) = storm.await else {
         panic!("{again}: not over after {PATIENCE:?}");
@@ -90,19 +92,11 @@ async fn storm(mut rng: Rng) {
     let port = free_ports(&mut rng).to_string();
     let options = ["--gateways=0", "--heartbeat=60", "--port", &port];
     let up = Up::start(&data, &options).await;
-    let mut made = Made::read(&data);
+    let made = Made::read(&data);
     let plane = Arc::new(Plane::new(made.network.clone(), up.control.clone()));
 
     let (up, mut ledger, mut nodes) = blow(&plane, up, &made.admin, &mut rng).await;
-    let first = InviteText::parse(&up.invite).expect("the invite that 'up' made");
-    let mut reader = made.admin(&plane);
-    let invites: Vec<InviteView> = reader.list(INVITES).await;
-    let first = invites
-        .into_iter()
-        .find(|view| view.invite.id == first.id());
-    let first = first.expect("the invite is listed").invite;
-    ledger.admins.invites.insert(first.id.clone(), first);
-    ledger.admins.join(std::mem::take(&mut reader.tale));
+    ledger.admins.join(settle(&up, made.admin(&plane)).await);
 
     up.kill().await;
     plane.goes_down();
@@ -111,7 +105,6 @@ async fn storm(mut rng: Rng) {
 
     let up = Up::start(&data, &[]).await;
     plane.comes_back();
-    made = Made::read(&data);
     let mut reader = made.admin(&plane);
     answers::check_lists(&mut reader, &books).await;
     answers::check_audit(&mut reader, &books).await;
@@ -168,6 +161,24 @@ async fn blow(
     }
     ledger.gateways = nodes.iter().map(|node| node.tale.clone()).collect();
     (up.expect("the killer is done"), ledger, nodes)
+}
+
+/// Waits until the schedule has put every gateway that was heard in service, so that nothing changes
+/// any more; gives what is known of it, with the invite that 'up' made of itself.
+async fn settle(up: &Up, mut admin: Admin) -> AdminTale {
+    harness::until("every gateway that was heard is in service", async || {
+        let gateways: Vec<GatewayView> = admin.list(GATEWAYS).await;
+        let mut heard = gateways.iter().filter(|view| view.seen_at.is_some());
+        let settled = heard.all(|view| view.gateway.state == GatewayState::Active);
+        settled.then_some(())
+    })
+    .await;
+    let made = InviteText::parse(&up.invite).expect("the invite that 'up' made");
+    let invites: Vec<InviteView> = admin.list(INVITES).await;
+    let made = invites.into_iter().find(|view| view.invite.id == made.id());
+    let made = made.expect("the invite is listed").invite;
+    admin.tale.invites.insert(made.id.clone(), made);
+    admin.tale
 }
 
 /// Kills the program and starts it again, so often; then the storm is over.

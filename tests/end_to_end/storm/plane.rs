@@ -101,7 +101,7 @@ impl Ask {
 pub struct Told {
     answer: Result<Vec<u8>, Problem>,
     /// How many answers were lost before it.
-    pub lost: u32,
+    pub lost: usize,
     /// When the request was sent that was answered.
     pub sent_at: Timestamp,
     what: String,

@@ -176,19 +176,9 @@ fn events(audit: &mut Audit<'_>, ledger: &Ledger, device: &Device, sets: &[KeySe
             matches!(event.actor, Actor::Admin(_)) && event.at == at
         });
     }
-    let wanted = wants(audit, ledger, id, "device.rotation-wanted");
-    // Each was answered by a rotation, but for the last one.
-    let open = device.rotation_wanted_at.is_some() || device.revoked_at.is_some();
+    let since = device.rotation_wanted_at;
+    let open = since.is_some() || device.revoked_at.is_some();
     let most = sets.len() - 1 + usize::from(open);
-    if wanted.len() > most {
-        let count = wanted.len();
-        audit.breach(format!(
-            "{id}: {count} rotations wanted where {most} can be"
-        ));
-    }
-    if let Some(at) = device.rotation_wanted_at.filter(|at| !wanted.contains(at)) {
-        audit.breach(format!(
-            "{id}: a rotation is wanted since {at}, without event"
-        ));
-    }
+    let wanted = (id, "device.rotation-wanted");
+    wants(audit, ledger, wanted, since, most);
 }

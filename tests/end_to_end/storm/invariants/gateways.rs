@@ -77,19 +77,10 @@ fn events(audit: &mut Audit<'_>, ledger: &Ledger, tale: &GatewayTale, found: &Ga
             event.actor == itself && event.detail == key(keys)
         });
     }
-    let wanted = wants(audit, ledger, id, "gateway.rotation-wanted");
-    let most = tale.sets.len() - 1 + usize::from(found.rotation_wanted_at.is_some());
-    if wanted.len() > most {
-        let count = wanted.len();
-        audit.breach(format!(
-            "{id}: {count} rotations wanted where {most} can be"
-        ));
-    }
-    if let Some(at) = found.rotation_wanted_at.filter(|at| !wanted.contains(at)) {
-        audit.breach(format!(
-            "{id}: a rotation is wanted since {at}, without event"
-        ));
-    }
+    let since = found.rotation_wanted_at;
+    let most = tale.sets.len() - 1 + usize::from(since.is_some());
+    let wanted = (id, "gateway.rotation-wanted");
+    wants(audit, ledger, wanted, since, most);
     states(audit, id, found);
 }
 

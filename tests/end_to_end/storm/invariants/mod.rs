@@ -20,6 +20,7 @@ mod sabotage;
 use control::items::{self, Taken};
 use control::publish::Head;
 use control::sessions::{Challenge, Session};
+use jiff::Timestamp;
 use model::{Admin, Invite, Network, id};
 use serde_json::Value;
 use store::Key;
@@ -47,13 +48,15 @@ fn changes(audit: &mut Audit<'_>, subject: &str, version: u64) {
     audit.equal(&what, &version, &events);
 }
 
-/// The operators wanted keys rotated as often as they were told, or lost answers; gives the times.
+/// The operators wanted the keys of `subject` rotated as often as they were told, or lost answers;
+/// now since `since`. Each want but the last was answered by a rotation: there are `most` at most.
 fn wants(
     audit: &mut Audit<'_>,
     ledger: &Ledger,
-    subject: &str,
-    action: &str,
-) -> Vec<jiff::Timestamp> {
+    (subject, action): (&str, &str),
+    since: Option<Timestamp>,
+    most: usize,
+) {
     let (answered, lost) = ledger.admins.wants(subject);
     let events = audit.take(subject, |event| event.action == action);
     let times: Vec<_> = events.iter().map(|event| event.at).collect();
@@ -62,12 +65,22 @@ fn wants(
         audit.equal(&format!("{subject}: events '{action}' at {at}"), &count, &1);
     }
     let more = times.len().saturating_sub(answered.len());
-    if more > usize::try_from(lost).expect("a count") {
+    if more > lost {
         audit.breach(format!(
             "{subject}: {more} events '{action}' more than answers, and {lost} were lost"
         ));
     }
-    times
+    if times.len() > most {
+        let count = times.len();
+        audit.breach(format!(
+            "{subject}: {count} rotations wanted where {most} can be"
+        ));
+    }
+    if let Some(at) = since.filter(|at| !times.contains(at)) {
+        audit.breach(format!(
+            "{subject}: a rotation is wanted since {at}, without event"
+        ));
+    }
 }
 
 /// An item that says who holds something.

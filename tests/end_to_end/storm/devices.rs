@@ -122,6 +122,10 @@ impl Owner {
         let told = self.plane.ask(By::Key(&identity), &ask).await;
         match told.read::<DeviceAnswer>() {
             Ok(answer) => {
+                // A copy that comes later may be told of a later wish.
+                let is_first = told.lost == 0 && !twice;
+                let wanted = answer.rotation_wanted_at.filter(|_| is_first);
+                assert_eq!(wanted, None, "{}: it has rotated", own.tale.id);
                 own.tale.sets.push(set);
                 own.identity = identity;
                 own.hear(answer);

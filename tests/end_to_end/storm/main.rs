@@ -49,9 +49,9 @@ const ANSWERS: std::ops::Range<u64> = 30..300;
 /// many microseconds later, among commits that are on their way: some take as long.
 const MOMENT: std::ops::Range<u64> = 0..8000;
 /// Callers of each kind.
-const DEVICE_OWNERS: u8 = 24;
-const GATEWAY_OWNERS: u8 = 5;
-const ADMINS: u8 = 3;
+const DEVICE_OWNERS: u8 = 20;
+const GATEWAY_OWNERS: u8 = 8;
+const ADMINS: u8 = 4;
 /// How long all of it may take before something must be stuck.
 const PATIENCE: Duration = Duration::from_mins(8);
 

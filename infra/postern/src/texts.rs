@@ -188,8 +188,6 @@ mod tests {
     use jiff::Timestamp;
     use model::{FirstContact, FrontDoor, RootPin};
 
-    use super::*;
-
     #[test]
     fn a_status_says_under_1_ms_and_what_is_damaged_and_obeys_nobody() {
         let door = "http://127.0.0.1:1/\u{1b}[2J".to_owned();

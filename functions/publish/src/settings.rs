@@ -132,7 +132,9 @@ pub fn write_offline(offline: &Offline) -> String {
         schema: SCHEMA.to_owned(),
         roots: offline.roots.iter().map(|root| text(root)).collect(),
         targets: text(&offline.targets),
-        files: files.map(|(path, bytes)| (path.clone(), text(bytes))).collect(),
+        files: files
+            .map(|(path, bytes)| (path.clone(), text(bytes)))
+            .collect(),
     };
     serde_json::to_string(&offline).expect("it is plain data")
 }
@@ -160,7 +162,9 @@ fn read_offline(text: &str) -> Result<Offline, String> {
         roots: offline.roots.into_iter().map(String::into_bytes).collect(),
         targets_version: targets.signed.version,
         targets: offline.targets.into_bytes(),
-        files: files.map(|(path, text)| (path, text.into_bytes())).collect(),
+        files: files
+            .map(|(path, text)| (path, text.into_bytes()))
+            .collect(),
         limits,
     })
 }
@@ -230,7 +234,10 @@ mod tests {
             FRONT_DOORS,
         ];
         for setting in wanted {
-            assert!(error.contains(&format!("{} is missing", setting.name)), "{error}");
+            assert!(
+                error.contains(&format!("{} is missing", setting.name)),
+                "{error}"
+            );
         }
     }
 

@@ -27,7 +27,13 @@ impl Network {
         let (listener, address) = serverless::listener();
         let (control, door_url) = (format!("http://{address}"), door.url());
         let init = [
-            "init", "--port=0", "--heartbeat=1", "--control", &control, "--door", &door_url,
+            "init",
+            "--port=0",
+            "--heartbeat=1",
+            "--control",
+            &control,
+            "--door",
+            &door_url,
         ];
         let made = posternctl(&data, &init).await;
         let code = made["setup"].as_str().expect("a setup code").to_owned();
@@ -50,7 +56,11 @@ impl Network {
         let profile = self.path("owner.json");
         let (ok, document) = run(posternctl_command(&profile, arguments)).await;
         let said = || self.control.said();
-        assert!(ok, "posternctl {arguments:?} failed: {document}\n{}", said());
+        assert!(
+            ok,
+            "posternctl {arguments:?} failed: {document}\n{}",
+            said()
+        );
         document
     }
 }
@@ -65,12 +75,12 @@ fn emulator(runtime: Runtime, test: &'static str) -> Option<&'static Emulator> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_of_lambdas_from_setup_to_failover_data() {
+async fn a_network_of_lambdas_from_setup_to_a_catalog() {
     from_setup_to_a_catalog(Runtime::Lambda, "lambdas").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_of_workers_from_setup_to_failover_data() {
+async fn a_network_of_workers_from_setup_to_a_catalog() {
     from_setup_to_a_catalog(Runtime::Workers, "workers").await;
 }
 
@@ -80,10 +90,14 @@ async fn from_setup_to_a_catalog(runtime: Runtime, test: &'static str) {
     let Some(network) = Network::start(runtime, test).await else {
         return;
     };
-    network.owner(&["setup", &network.code, "--name", "owner"]).await;
+    network
+        .owner(&["setup", &network.code, "--name", "owner"])
+        .await;
     let device = network.path("device.json");
 
     a_device_enrolls_once(&network, &device).await;
+    let published = network.control.publish().await;
+    assert_eq!(published["published"], true, "{published}");
     a_gateway_comes_into_service(&network).await;
 
     let published = network.control.publish().await;
@@ -112,7 +126,7 @@ async fn a_device_enrolls_once(network: &Network, device: &Path) {
 
 async fn a_gateway_comes_into_service(network: &Network) {
     let profile = network.path("owner.json");
-    let _gateway = Gateway::start_by(&profile, network.folder.path(), 1).await;
+    let gateway = Gateway::start_by(&profile, network.folder.path(), 1).await;
     let seen = async || {
         let gateways = network.owner(&["gateways"]).await;
         let gateway = gateways.as_array()?.first()?.clone();
@@ -120,9 +134,21 @@ async fn a_gateway_comes_into_service(network: &Network) {
     };
 
     let first = until("a heartbeat", seen).await;
-    let next = until("the next heartbeat", async || seen().await.filter(|at| *at != first)).await;
+    let next = until("the next heartbeat", async || {
+        seen().await.filter(|at| *at != first)
+    })
+    .await;
 
     assert!(next > first, "{next} after {first}");
+    // It was published before: the gateway could trust what 'register' signs.
+    let state = network.path(&gateway.id).join("gateway.json");
+    let pulled = until("a signed config", async || {
+        let state = tokio::fs::read(&state).await.ok()?;
+        let state: Value = serde_json::from_slice(&state).ok()?;
+        (!state["config"].is_null()).then_some(state)
+    })
+    .await;
+    assert_eq!(pulled["config"]["gateway"], gateway.id.as_str(), "{pulled}");
 }
 
 #[tokio::test]
@@ -153,7 +179,10 @@ async fn a_function_that_lacks_settings_lists_them_all(runtime: Runtime, test: &
 
     let said = serverless::start_alone(runtime, "register", told).await;
 
-    assert!(said.contains("4 of the function's settings are wrong"), "{said}");
+    assert!(
+        said.contains("4 of the function's settings are wrong"),
+        "{said}"
+    );
     for wrong in [
         "POSTERN_NETWORK is missing: it must hold the network's settings as JSON",
         "POSTERN_TABLE is missing",
@@ -166,7 +195,13 @@ async fn a_function_that_lacks_settings_lists_them_all(runtime: Runtime, test: &
     if runtime == Runtime::Workers {
         let answer = said.split_once("\r\n\r\n").expect("a head and a body").1;
         assert!(said.starts_with("HTTP/1.1 500"), "{said}");
-        let body = answer.lines().find(|line| line.starts_with('{')).expect("a problem");
-        assert!(!body.contains("POSTERN_"), "strangers learn nothing: {body}");
+        let body = answer
+            .lines()
+            .find(|line| line.starts_with('{'))
+            .expect("a problem");
+        assert!(
+            !body.contains("POSTERN_"),
+            "strangers learn nothing: {body}"
+        );
     }
 }

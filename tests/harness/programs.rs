@@ -42,7 +42,13 @@ fn build() -> PathBuf {
 pub(crate) fn without_this_package(command: &mut std::process::Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let of_package = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_", "CARGO_BIN_", "CARGO_CRATE_"];
+        let of_package = [
+            "CARGO_MANIFEST_",
+            "CARGO_PKG_",
+            "CARGO_PRIMARY_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ];
         if of_package.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }

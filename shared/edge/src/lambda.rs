@@ -30,6 +30,10 @@ pub fn serve(from_settings: FromSettings) -> ExitCode {
 
 /// Does `run` at each event of a schedule, with what `from_settings` made. What it gives is the
 /// invocation's answer, for its log; an error is an invocation that failed.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "it is the program's work, handed over"
+)]
 pub fn on_schedule<T, R: Serialize>(
     from_settings: fn(&mut Reader<'_>) -> Option<T>,
     run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,

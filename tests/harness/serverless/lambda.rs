@@ -61,7 +61,10 @@ impl Function {
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route(
+                "/2018-06-01/runtime/invocation/{id}/response",
+                post(response),
+            )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .with_state(api);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
@@ -90,7 +93,9 @@ impl Function {
     pub async fn invoke(&self, payload: Value) -> Result<Value, Value> {
         let (done, answer) = oneshot::channel();
         let event = Event { payload, done };
-        self.events.send(event).map_err(|_| json!("nobody asks for events"))?;
+        self.events
+            .send(event)
+            .map_err(|_| json!("nobody asks for events"))?;
         tokio::select! {
             answer = answer => answer.map_err(|_| json!("the event was dropped"))?,
             () = self.process.ended() => Err(json!("the function's program ended")),
@@ -170,7 +175,9 @@ impl Front {
             functions.insert(name, Function::start(name, &told).await);
         }
         let functions = Arc::new(functions);
-        let router = Router::new().fallback(front).with_state(Arc::clone(&functions));
+        let router = Router::new()
+            .fallback(front)
+            .with_state(Arc::clone(&functions));
         let listener = tokio::net::TcpListener::from_std(listener).expect("it is a socket");
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("it serves");
@@ -181,8 +188,8 @@ impl Front {
     /// What the functions wrote to their logs.
     pub fn said(&self) -> String {
         let said = self.functions.iter();
-        said.map(|(name, function)| format!("{name}:\n{}", function.said()))
-            .collect()
+        let said = said.map(|(name, function)| format!("{name}:\n{}", function.said()));
+        said.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -272,7 +279,10 @@ fn answered(answer: &Value) -> Response {
     for (name, value) in answer["headers"].as_object().into_iter().flatten() {
         let name = HeaderName::try_from(name).expect("a header's name");
         let value = value.as_str().expect("a text");
-        headers.insert(name, HeaderValue::try_from(value).expect("a header's value"));
+        headers.insert(
+            name,
+            HeaderValue::try_from(value).expect("a header's value"),
+        );
     }
     response
 }

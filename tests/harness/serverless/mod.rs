@@ -66,7 +66,10 @@ impl Table {
         });
         let store = DynamoDbStore::connect(settings, name, Retries::default(), randomness)
             .expect("the settings are complete");
-        store.create_table().await.expect("the emulator makes tables");
+        store
+            .create_table()
+            .await
+            .expect("the emulator makes tables");
         Self {
             endpoint: endpoint.to_owned(),
             name: name.to_owned(),
@@ -156,7 +159,10 @@ pub async fn start_alone(runtime: Runtime, function: &'static str, told: Environ
         Runtime::Workers => {
             let (listener, address) = listener();
             let workers = workers::Workers::start(&BTreeMap::from([(function, told)]), listener);
-            let (route, _) = ROUTES.iter().find(|(_, of)| *of == function).expect("a route");
+            let (route, _) = ROUTES
+                .iter()
+                .find(|(_, of)| *of == function)
+                .expect("a route");
             let answer = get(address, route).await;
             workers.heard("settings are wrong").await;
             format!("{answer}\n{}", workers.said())
@@ -176,9 +182,15 @@ pub fn listener() -> (TcpListener, SocketAddr) {
 async fn get(address: SocketAddr, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    stream.write_all(request.as_bytes()).await.expect("it reads");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("it reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("it answers");
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("it answers");
     answer
 }
 
@@ -192,7 +204,9 @@ pub fn missing_tools(runtime: Runtime) -> Option<&'static str> {
             "node/node_modules/.bin/workerd",
         ],
     };
-    let missing = tools.iter().any(|tool| !root().join(".tools").join(tool).exists());
+    let missing = tools
+        .iter()
+        .any(|tool| !root().join(".tools").join(tool).exists());
     missing.then_some("no tools for Workers, infra/scripts/wasm installs them")
 }
 
@@ -207,7 +221,10 @@ fn built(runtime: Runtime) -> PathBuf {
         crate::programs::without_this_package(&mut command);
         let built = command.output().expect("bash runs");
         let said = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "the functions do not build:\n{said}");
+        assert!(
+            built.status.success(),
+            "the functions do not build:\n{said}"
+        );
         let folder = String::from_utf8_lossy(&built.stdout);
         root().join(folder.trim())
     };

@@ -81,11 +81,7 @@ impl Drop for Process {
     }
 }
 
-async fn read(
-    from: impl AsyncRead + Unpin,
-    said: Arc<Mutex<String>>,
-    count: watch::Sender<usize>,
-) {
+async fn read(from: impl AsyncRead + Unpin, said: Arc<Mutex<String>>, count: watch::Sender<usize>) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let mut said = said.lock().expect(HELD);

@@ -46,7 +46,12 @@ impl Workers {
 
         let mut command = Command::new(root().join(".tools/node/node_modules/.bin/workerd"));
         command
-            .args(["serve", "config.capnp", "--experimental", "--socket-fd=http=0"])
+            .args([
+                "serve",
+                "config.capnp",
+                "--experimental",
+                "--socket-fd=http=0",
+            ])
             .current_dir(config.path())
             .stdin(Stdio::from(OwnedFd::from(listener)));
         for (function, told) in told {
@@ -104,10 +109,19 @@ fn configuration(told: &BTreeMap<&str, Environment>) -> String {
         let mut texts = String::new();
         for name in told.keys() {
             let variable = variable(function, name);
-            write(&mut texts, format_args!("(name = \"{name}\", fromEnvironment = \"{variable}\"),"));
+            write(
+                &mut texts,
+                format_args!("(name = \"{name}\", fromEnvironment = \"{variable}\"),"),
+            );
         }
-        write(&mut services, format_args!("(name = \"{function}\", worker = .{function}),"));
-        write(&mut bindings, format_args!("(name = \"{function}\", service = \"{function}\"),"));
+        write(
+            &mut services,
+            format_args!("(name = \"{function}\", worker = .{function}),"),
+        );
+        write(
+            &mut bindings,
+            format_args!("(name = \"{function}\", service = \"{function}\"),"),
+        );
         write(
             &mut workers,
             format_args!(

@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use emulator::Emulator;
 use harness::programs::{Gateway, posternctl_command, run};
-use harness::serverless::{self, ControlPlane, Environment, Runtime, Table};
+use harness::serverless::{self, Bucket, Clouds, ControlPlane, Environment, Runtime, Table};
 use harness::{Door, postern, postern_refused, posternctl, until};
 use serde_json::Value;
 
@@ -20,10 +19,11 @@ struct Network {
 impl Network {
     /// `None`, which is said, where this machine lacks a tool.
     async fn start(runtime: Runtime, test: &'static str) -> Option<Self> {
-        let emulator = emulator(runtime, test)?;
+        let clouds = Clouds::shared(runtime, test)?;
         let folder = tempfile::tempdir().unwrap();
-        let (site, data) = (folder.path().join("site"), folder.path().join("network"));
-        let door = Door::open(&site).await;
+        let data = folder.path().join("network");
+        let bucket = Bucket::make(clouds.aws.url(), test).await;
+        let door = Door::open(bucket.site()).await;
         let (listener, address) = serverless::listener();
         let (control, door_url) = (format!("http://{address}"), door.url());
         let init = [
@@ -37,8 +37,8 @@ impl Network {
         ];
         let made = posternctl(&data, &init).await;
         let code = made["setup"].as_str().expect("a setup code").to_owned();
-        let table = Table::make(emulator.url(), test).await;
-        let control = ControlPlane::start(runtime, &data, listener, &table, &site).await;
+        let table = Table::make(clouds.database.url(), test).await;
+        let control = ControlPlane::start(runtime, &data, listener, &table, &bucket).await;
         Some(Self {
             folder,
             control,
@@ -63,15 +63,6 @@ impl Network {
         );
         document
     }
-}
-
-/// The emulator, if this machine has all that functions on `runtime` need.
-fn emulator(runtime: Runtime, test: &'static str) -> Option<&'static Emulator> {
-    if let Some(missing) = serverless::missing_tools(runtime) {
-        harness::skipped(test, missing);
-        return None;
-    }
-    Emulator::shared(test)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,26 +1,122 @@
-//! The tracer bullet: the real programs over real sockets, from an invite to failover.
+//! The tracer bullet: the real programs over real sockets, from an invite to failover. One definition,
+//! run three times: with the control plane in one process over SQLite and a folder; as Lambda's
+//! programs; and as Workers in `workerd`, these two over DynamoDB and a bucket.
 //!
-//! Simulated is nothing but the front doors, which are the test's own so that they can fail.
+//! Simulated are the front doors, which are the test's own so that they can fail, and in the second and
+//! the third run the clouds: emulators of the databases, the bucket and Lambda's Runtime API.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use harness::programs::{postern_command, run, without_network};
-use harness::{Answered, Door, Fault, Gateway, Up, postern, postern_refused, posternctl, until};
+use harness::serverless::{self, Bucket, Clouds, ControlPlane, Runtime, Schedule, Table};
+use harness::{
+    Answered, Door, Fault, Gateway, Site, Up, postern, postern_refused, posternctl, until,
+};
 use jiff::Timestamp;
 use serde_json::Value;
+
+/// What runs the control plane.
+enum Plane {
+    /// `posternctl up`.
+    Up(Up),
+    /// Functions, and the schedule that publishes.
+    Deployed {
+        control: ControlPlane,
+        schedule: Schedule,
+    },
+}
+
+/// Where the control plane is and what it stands on.
+enum Place {
+    OneProcess,
+    Deployed {
+        runtime: Runtime,
+        address: SocketAddr,
+        table: Table,
+        bucket: Bucket,
+    },
+}
+
+impl Place {
+    /// `None`, which is said, where this machine lacks a tool.
+    async fn deployed(
+        runtime: Runtime,
+        listener: &TcpListener,
+        test: &'static str,
+    ) -> Option<Self> {
+        let clouds = Clouds::shared(runtime, test)?;
+        Some(Self::Deployed {
+            runtime,
+            address: listener.local_addr().unwrap(),
+            table: Table::make(clouds.database.url(), test).await,
+            bucket: Bucket::make(clouds.aws.url(), test).await,
+        })
+    }
+
+    fn site(&self, data: &Path) -> Site {
+        match self {
+            Self::OneProcess => Site::Folder(data.join("site")),
+            Self::Deployed { bucket, .. } => bucket.site(),
+        }
+    }
+
+    /// Runs the control plane of the network in `data`, which is made already.
+    async fn start(&self, data: &Path, listener: TcpListener) -> Plane {
+        match self {
+            Self::OneProcess => Plane::Up(Up::start(data, &[]).await),
+            Self::Deployed {
+                runtime,
+                table,
+                bucket,
+                ..
+            } => {
+                let control = ControlPlane::start(*runtime, data, listener, table, bucket).await;
+                let schedule = control.on_schedule();
+                Plane::Deployed { control, schedule }
+            }
+        }
+    }
+
+    /// The same again, after it was stopped.
+    async fn restart(&self, data: &Path) -> Plane {
+        let listener = match self {
+            // It finds its own.
+            Self::OneProcess => serverless::listener().0,
+            Self::Deployed { address, .. } => serverless::listener_at(*address),
+        };
+        self.start(data, listener).await
+    }
+}
+
+impl Plane {
+    async fn stop(self) {
+        match self {
+            Self::Up(up) => up.stop().await,
+            Self::Deployed { control, schedule } => {
+                drop(schedule);
+                drop(control);
+            }
+        }
+    }
+}
 
 /// A network with three front doors of the test's own, six gateways and one device.
 struct Network {
     folder: tempfile::TempDir,
+    data: PathBuf,
+    site: Site,
     doors: Vec<Door>,
     gateways: Vec<Gateway>,
-    up: Up,
+    place: Place,
+    plane: Plane,
 }
 
 impl Network {
-    async fn start() -> Self {
+    async fn start(place: Place, listener: TcpListener) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("network");
+        let site = place.site(&data);
         let mut doors = Vec::new();
         let mut arguments = vec![
             "init".to_owned(),
@@ -28,29 +124,39 @@ impl Network {
             "--heartbeat=1".to_owned(),
         ];
         for _ in 0..3 {
-            let door = Door::open(&data.join("site")).await;
+            let door = Door::open(site.clone()).await;
             arguments.push(format!("--door={}", door.url()));
             doors.push(door);
         }
+        if let Place::Deployed { address, .. } = &place {
+            arguments.push(format!("--control=http://{address}"));
+        }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        posternctl(&data, &arguments).await;
-        let up = Up::start(&data, &[]).await;
+        let made = posternctl(&data, &arguments).await;
+        let plane = place.start(&data, listener).await;
+        if let Plane::Deployed { .. } = &plane {
+            let code = made["setup"].as_str().expect("a setup code");
+            posternctl(&data, &["setup", code, "--name", "owner"]).await;
+        }
         let mut gateways = Vec::new();
         for number in 1..=6 {
             gateways.push(Gateway::start(&data, folder.path(), number).await);
         }
         let network = Self {
             folder,
+            data,
+            site,
             doors,
             gateways,
-            up,
+            place,
+            plane,
         };
         network.await_active(6).await;
         network
     }
 
     fn data(&self) -> &Path {
-        &self.up.data
+        &self.data
     }
 
     fn device(&self) -> PathBuf {
@@ -81,11 +187,9 @@ impl Network {
         .await;
     }
 
-    /// How many gateways the published catalog lists, read from the folder that doors serve.
+    /// How many gateways the published catalog lists, read from what doors serve.
     async fn last_listed(&self) -> Option<usize> {
-        let bundle = tokio::fs::read(self.data().join("site/bundles/cohort/default"))
-            .await
-            .ok()?;
+        let bundle = self.site.get("bundles/cohort/default").await?;
         let text = String::from_utf8_lossy(&bundle);
         Some(text.matches(r#""tunnel_key":"#).count())
     }
@@ -245,23 +349,30 @@ fn device_file(device: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(device).unwrap()).unwrap()
 }
 
-/// A copy of the whole repository as it is now.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_an_invite_to_failover_in_one_process() {
+    let (unused, _) = serverless::listener();
+    from_an_invite_to_failover(Place::OneProcess, unused).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_an_invite_to_failover_on_lambda() {
+    let (listener, _) = serverless::listener();
+    if let Some(place) = Place::deployed(Runtime::Lambda, &listener, "tracer-lambda").await {
+        from_an_invite_to_failover(place, listener).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn from_an_invite_to_failover() {
-    let mut network = Network::start().await;
+async fn from_an_invite_to_failover_on_workers() {
+    let (listener, _) = serverless::listener();
+    if let Some(place) = Place::deployed(Runtime::Workers, &listener, "tracer-workers").await {
+        from_an_invite_to_failover(place, listener).await;
+    }
+}
+
+async fn from_an_invite_to_failover(place: Place, listener: TcpListener) {
+    let mut network = Network::start(place, listener).await;
     let device = network.device();
 
     let invite = posternctl(network.data(), &["invite", "--uses", "2"]).await;
@@ -273,7 +384,7 @@ async fn from_an_invite_to_failover() {
     chooses_two_hops(&device).await;
 
     let older = network.folder.path().join("older");
-    copy(&network.data().join("site"), &older);
+    network.site.copy(&older).await;
     fails_over(&mut network, Fault::Stopped, "refused").await;
     fails_over(&mut network, Fault::Altered, "altered").await;
     fails_over(&mut network, Fault::Older(older.clone()), "older").await;
@@ -388,17 +499,24 @@ async fn a_restart_forgets_nothing(mut network: Network, device: &Path, id: &str
     for door in &mut network.doors {
         door.set(Fault::Stopped).await;
     }
-    let Network { folder, up, .. } = network;
-    up.stop().await;
+    let Network {
+        folder,
+        site,
+        place,
+        plane,
+        ..
+    } = network;
+    plane.stop().await;
 
     // Nothing of the network runs now, and where the system allows it there is no network at all.
-    let site = data.join("site");
-    let verify = postern_command(device, &["verify", site.to_str().unwrap()]);
+    let whole = folder.path().join("whole");
+    site.copy(&whole).await;
+    let verify = postern_command(device, &["verify", whole.to_str().unwrap()]);
     let (ok, verified) = run(without_network(verify).await).await;
     assert!(ok, "{verified}");
     assert_eq!(verified["version"], version, "{verified}");
 
-    let up = Up::start(&data, &[]).await;
+    let plane = place.restart(&data).await;
     let devices = posternctl(&data, &["devices"]).await;
     let revoked = devices
         .as_array()
@@ -412,6 +530,6 @@ async fn a_restart_forgets_nothing(mut network: Network, device: &Path, id: &str
             .unwrap()
             >= version
     );
-    up.stop().await;
+    plane.stop().await;
     drop(folder);
 }

@@ -1,8 +1,8 @@
-//! A front door that serves a folder as a CDN would, with entity tags, and fails as it is told.
+//! A front door that serves a site as a CDN would, with entity tags, and fails as it is told.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -13,6 +13,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::Site;
 
 /// Why a lock is never poisoned.
 const HELD: &str = "no test panics while it holds it";
@@ -34,7 +36,7 @@ pub enum Fault {
 
 /// A front door at a fixed address.
 pub struct Door {
-    site: PathBuf,
+    site: Site,
     port: u16,
     fault: Arc<Mutex<Fault>>,
     answers: Arc<Mutex<Vec<Answered>>>,
@@ -54,11 +56,11 @@ pub struct Answered {
 
 impl Door {
     /// A door at a free port that will serve `site`.
-    pub async fn open(site: &Path) -> Self {
+    pub async fn open(site: Site) -> Self {
         let listener = listen(0).await;
         let port = listener.local_addr().expect("it is bound").port();
         let mut door = Self {
-            site: site.to_owned(),
+            site,
             port,
             fault: Arc::new(Mutex::new(Fault::None)),
             answers: Arc::default(),
@@ -117,7 +119,7 @@ async fn listen(port: u16) -> TcpListener {
 
 #[derive(Clone)]
 struct Served {
-    site: PathBuf,
+    site: Site,
     fault: Arc<Mutex<Fault>>,
     answers: Arc<Mutex<Vec<Answered>>>,
 }
@@ -125,14 +127,14 @@ struct Served {
 async fn answer(State(served): State<Served>, request: Request<Body>) -> Response {
     let fault = served.fault.lock().expect(HELD).clone();
     let site = match &fault {
-        Fault::Older(copy) => copy,
+        Fault::Older(copy) => &Site::Folder(copy.clone()),
         _ => &served.site,
     };
     if fault == Fault::Silent {
         std::future::pending::<()>().await;
     }
     let path = request.uri().path().trim_start_matches('/').to_owned();
-    let file = tokio::fs::read(site.join(&path)).await.ok();
+    let file = site.get(&path).await;
     let (status, etag, bytes) = match file {
         None => (StatusCode::NOT_FOUND, None, Vec::new()),
         Some(mut bytes) => {

@@ -6,10 +6,12 @@
 pub mod door;
 pub mod programs;
 pub mod serverless;
+pub mod site;
 
 pub use door::{Answered, Door, Fault};
 pub use emulator::skipped;
 pub use programs::{Gateway, Up, postern, postern_refused, posternctl};
+pub use site::Site;
 
 use std::time::Duration;
 

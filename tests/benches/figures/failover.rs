@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::InviteText;
 use api::enroll::DeviceAnswer;
 use client::{Clock, Context, Device, Web, doors};
-use harness::{Door, Fault};
+use harness::{Door, Fault, Site};
 use model::{DeviceState, FirstContact, FrontDoor};
 use rules::ranking::History;
 
@@ -31,7 +31,7 @@ pub async fn run() {
     copy(&world.site(), &older);
     let mut five = Vec::new();
     for _ in 0..5 {
-        five.push(Door::open(&world.site()).await);
+        five.push(Door::open(Site::Folder(world.site())).await);
     }
     let device = device(&world, &five);
     let healthy = sync_time(&device, None).await;

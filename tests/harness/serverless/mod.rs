@@ -11,13 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
+use emulator::{Aws, Emulator};
+use publish::s3::S3;
 use serde_json::{Value, json};
 use store::DynamoDbStore;
 use store::dynamodb::{Retries, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
-use crate::posternctl;
+use crate::{Site, posternctl};
 
 /// Which paths go to which function. A deployment's gateway or routes say the same.
 pub const ROUTES: [(&str, &str); 4] = [
@@ -96,10 +99,66 @@ pub async fn environment(data: &Path, function: &str, table: &Table) -> Environm
     of_network.into_iter().chain(of_place).collect()
 }
 
+/// A bucket that is served as it is: the mirror of a network.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    endpoint: String,
+    name: String,
+}
+
+impl Bucket {
+    /// Makes the bucket `name` at the stand-in's `endpoint`.
+    pub async fn make(endpoint: &str, name: &str) -> Self {
+        let made = reqwest::Client::new()
+            .put(format!("{endpoint}/{name}"))
+            .send();
+        let made = made.await.expect("the stand-in answers");
+        assert!(made.status().is_success(), "no bucket: {}", made.status());
+        Self {
+            endpoint: endpoint.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// What front doors serve of it.
+    pub fn site(&self) -> Site {
+        let bucket = S3 {
+            bucket: self.name.clone(),
+            region: REGION.to_owned(),
+            endpoint: Some(self.endpoint.clone()),
+            access_key: ACCESS_KEY.to_owned(),
+            secret_key: SECRET_KEY.to_owned(),
+            session_token: None,
+        };
+        let http = publish::native::http().expect("this machine has HTTP");
+        Site::Bucket(bucket.open(http).expect("the settings are complete"))
+    }
+
+    fn mirror(&self) -> Value {
+        json!({
+            "kind": "s3", "name": "site", "bucket": self.name, "region": REGION,
+            "endpoint": self.endpoint,
+        })
+    }
+}
+
 /// A control plane that runs.
-pub struct ControlPlane {
-    publish: lambda::Function,
+#[derive(Clone)]
+pub struct ControlPlane(Arc<Running>);
+
+struct Running {
+    /// Where publishing is a program of its own.
+    publish: Option<lambda::Function>,
     served: Served,
+}
+
+/// A schedule that goes on until it is dropped.
+pub struct Schedule(JoinHandle<()>);
+
+impl Drop for Schedule {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 enum Served {
@@ -108,46 +167,77 @@ enum Served {
 }
 
 impl ControlPlane {
-    /// Runs the functions of the network in `data` behind `listener`. `publish` runs on Lambda
-    /// beside either: there is no Worker of it. It publishes to the folder `site`.
+    /// Runs the functions of the network in `data` behind `listener`, with their state in `table` and
+    /// `bucket` as the mirror.
     pub async fn start(
         runtime: Runtime,
         data: &Path,
         listener: TcpListener,
         table: &Table,
-        site: &Path,
+        bucket: &Bucket,
     ) -> Self {
         let mut told = BTreeMap::new();
         for function in SERVED {
             told.insert(function, environment(data, function, table).await);
         }
-        let served = match runtime {
-            Runtime::Lambda => Served::Lambda(lambda::Front::start(told, listener).await),
-            Runtime::Workers => Served::Workers(workers::Workers::start(&told, listener)),
-        };
         let mut for_publish = environment(data, "publish", table).await;
-        let mirrors = json!([{"kind": "folder", "name": "site", "path": site}]);
+        let mirrors = json!([bucket.mirror()]);
         for_publish.insert("POSTERN_MIRRORS".to_owned(), mirrors.to_string());
-        let publish = lambda::Function::start("publish", &for_publish).await;
-        Self { publish, served }
+        Self(Arc::new(match runtime {
+            Runtime::Lambda => Running {
+                publish: Some(lambda::Function::start("publish", &for_publish).await),
+                served: Served::Lambda(lambda::Front::start(told, listener).await),
+            },
+            Runtime::Workers => {
+                told.insert("publish", for_publish);
+                Running {
+                    publish: None,
+                    served: Served::Workers(workers::Workers::start(&told, listener)),
+                }
+            }
+        }))
     }
 
-    /// One run of publishing, as the schedule would begin it: what it did.
+    /// One run of publishing, begun as the platform's schedule begins it: what it did.
     pub async fn publish(&self) -> Value {
-        let event = json!({
-            "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {},
-        });
-        let done = self.publish.invoke(event).await;
+        let done = match (&self.0.publish, &self.0.served) {
+            (Some(publish), _) => {
+                let event = json!({
+                    "version": "0", "source": "aws.events", "detail-type": "Scheduled Event",
+                    "detail": {},
+                });
+                publish
+                    .invoke(event)
+                    .await
+                    .map_err(|error| error.to_string())
+            }
+            (None, Served::Workers(workers)) => workers.wake("publish").await,
+            (None, Served::Lambda(_)) => Err("there is no function to publish".to_owned()),
+        };
         done.unwrap_or_else(|error| panic!("publishing failed: {error}\n{}", self.said()))
+    }
+
+    /// Publishes every second, as a schedule would every minute.
+    pub fn on_schedule(&self) -> Schedule {
+        let control = self.clone();
+        Schedule(tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                control.publish().await;
+            }
+        }))
     }
 
     /// What the functions wrote to their logs so far.
     pub fn said(&self) -> String {
-        let served = match &self.served {
+        let served = match &self.0.served {
             Served::Lambda(front) => front.said(),
             Served::Workers(workers) => workers.said(),
         };
-        format!("{served}\n{}", self.publish.said())
+        let publish = self.0.publish.as_ref().map(lambda::Function::said);
+        format!("{served}\n{}", publish.unwrap_or_default())
     }
 }
 
@@ -172,10 +262,22 @@ pub async fn start_alone(runtime: Runtime, function: &'static str, told: Environ
 
 /// A free port of loopback, taken before a network is made that names it.
 pub fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-    listener.set_nonblocking(true).expect("it is a socket");
+    let listener = listener_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
+}
+
+/// The same at an address that is free again.
+pub fn listener_at(address: SocketAddr) -> TcpListener {
+    let listener = TcpListener::bind(address).expect("the address is free");
+    listener.set_nonblocking(true).expect("it is a socket");
+    listener
+}
+
+/// An address of loopback that is free now.
+fn free_port() -> SocketAddr {
+    let (_let_go, address) = listener();
+    address
 }
 
 /// The whole answer to a plain request, head and body, as it came.
@@ -192,6 +294,29 @@ async fn get(address: SocketAddr, path: &str) -> String {
         .await
         .expect("it answers");
     answer
+}
+
+/// The stand-ins that functions stand on.
+pub struct Clouds {
+    /// For DynamoDB.
+    pub database: &'static Emulator,
+    /// For S3.
+    pub aws: &'static Aws,
+}
+
+impl Clouds {
+    /// Those of this program, if this machine has all that functions on `runtime` need; else it is
+    /// said that `test` does not run.
+    pub fn shared(runtime: Runtime, test: &str) -> Option<Self> {
+        if let Some(missing) = missing_tools(runtime) {
+            crate::skipped(test, missing);
+            return None;
+        }
+        Some(Self {
+            database: Emulator::shared(test)?,
+            aws: Aws::shared(test)?,
+        })
+    }
 }
 
 /// Why functions cannot be run on this machine; `None` where they can.

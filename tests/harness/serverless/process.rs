@@ -60,6 +60,20 @@ impl Process {
         );
     }
 
+    /// Waits until what it has said gives a value; `None` where patience ends first.
+    pub(super) async fn until<T>(&self, mut value: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut lines = self.lines.clone();
+        let seen = async {
+            loop {
+                if let Some(value) = value() {
+                    return Some(value);
+                }
+                lines.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(crate::PATIENCE, seen).await.ok()?
+    }
+
     /// Waits until it has ended, and all that it said was read.
     pub(super) async fn ended(&self) {
         let mut lines = self.lines.clone();

@@ -1,14 +1,16 @@
 //! Cloudflare's side of functions: its runtime `workerd`, configured as the platform would.
 //!
 //! Every function is a service of its own, with its own bindings; a small Worker before them passes
-//! requests on by their paths. `fetch` reaches loopback, where the emulator is.
+//! requests on by their paths, and another, on a socket of its own, is the platform's clock: it calls
+//! what a cron trigger would. `fetch` reaches loopback, where the emulators are.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -22,6 +24,8 @@ const FILES: [&str; 2] = ["index.js", "index_bg.wasm"];
 /// Functions in `workerd`.
 pub struct Workers {
     process: Process,
+    /// Where the clock listens.
+    clock: SocketAddr,
     _config: TempDir,
 }
 
@@ -38,11 +42,13 @@ impl Workers {
                 std::fs::copy(from, folder.join(file)).expect("the function is built");
             }
         }
+        let clock = super::free_port();
         let write = |name: &str, text: String| {
             std::fs::write(config.path().join(name), text).expect("the folder is ours");
         };
         write("front.js", front(told));
-        write("config.capnp", configuration(told));
+        write("clock.js", CLOCK.to_owned());
+        write("config.capnp", configuration(told, clock));
 
         let mut command = Command::new(root().join(".tools/node/node_modules/.bin/workerd"));
         command
@@ -62,8 +68,34 @@ impl Workers {
         }
         Self {
             process: Process::start(command),
+            clock,
             _config: config,
         }
+    }
+
+    /// Calls a function as its cron trigger would, and gives what it wrote to its log of what it did.
+    pub async fn wake(&self, function: &str) -> Result<Value, String> {
+        let before = self.reports().len();
+        let answer = super::get(self.clock, &format!("/{function}")).await;
+        if !answer.contains("\"outcome\":\"ok\"") {
+            return Err(answer);
+        }
+        // The platform says that it is done, and the log's last lines are on their way.
+        let report = self
+            .process
+            .until(|| self.reports().into_iter().nth(before))
+            .await;
+        report.ok_or_else(|| "it wrote no report".to_owned())
+    }
+
+    /// The reports of all runs so far.
+    fn reports(&self) -> Vec<Value> {
+        let said = self.said();
+        let lines = said.lines().filter_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            serde_json::from_str(line["fields"]["report"].as_str()?).ok()
+        });
+        lines.collect()
     }
 
     /// What the functions wrote to the console.
@@ -101,7 +133,18 @@ export default {{
     )
 }
 
-fn configuration(told: &BTreeMap<&str, Environment>) -> String {
+/// The platform's clock: calls the function that the path names, as a cron trigger does.
+const CLOCK: &str = "export default {
+  async fetch(request, env) {
+    const { pathname } = new URL(request.url);
+    const scheduledTime = new Date();
+    const done = await env[pathname.slice(1)].scheduled({ scheduledTime, cron: \"* * * * *\" });
+    return Response.json(done);
+  },
+};
+";
+
+fn configuration(told: &BTreeMap<&str, Environment>, clock: SocketAddr) -> String {
     let mut services = String::new();
     let mut workers = String::new();
     let mut bindings = String::new();
@@ -143,10 +186,20 @@ fn configuration(told: &BTreeMap<&str, Environment>) -> String {
 const config :Workerd.Config = (
   services = [
     (name = \"front\", worker = .front),
+    (name = \"clock\", worker = .clock),
     (name = \"loopback\", network = (allow = [\"local\"])),
     {services}
   ],
-  sockets = [(name = \"http\", http = (), service = \"front\")],
+  sockets = [
+    (name = \"http\", http = (), service = \"front\"),
+    (name = \"clock\", address = \"{clock}\", http = (), service = \"clock\"),
+  ],
+);
+const clock :Workerd.Worker = (
+  modules = [(name = \"clock.js\", esModule = embed \"clock.js\")],
+  compatibilityDate = \"{COMPATIBILITY}\",
+  compatibilityFlags = [\"service_binding_extra_handlers\"],
+  bindings = [{bindings}],
 );
 const front :Workerd.Worker = (
   modules = [(name = \"front.js\", esModule = embed \"front.js\")],

@@ -11,7 +11,7 @@ use api::enroll::InviteSecret;
 use api::policy::EXPLANATION;
 use api::{Kind, Problem};
 use axum::body::Body;
-use common::{CODE, Stage, key, problem_of, read, uri};
+use common::{CODE, Stage, key, problem_of, read, roles, uri};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{Method, Request, StatusCode};
 use model::{Admin, AdminId, AdminRole};
@@ -33,7 +33,7 @@ async fn every_route_asks_for_a_session_and_tells_nothing_without() {
         (Some(format!("Bearer {swapped}")), Kind::SessionEnded),
     ];
 
-    for (method, path, _) in admin::roles() {
+    for (method, path, _) in roles() {
         for (header, expected) in &garbage {
             let mut request = Request::builder().method(&method).uri(uri(path, "?x=y"));
             if let Some(header) = header {
@@ -53,7 +53,7 @@ async fn every_route_asks_for_a_session_and_tells_nothing_without() {
 async fn a_role_reaches_just_the_routes_that_it_may() {
     use AdminRole::{Auditor, Operator, Owner};
     for role in [Auditor, Operator, Owner] {
-        for (method, path, needed) in admin::roles() {
+        for (method, path, needed) in roles() {
             let stage = Stage::new();
             let owner = stage.set_up().await;
             let session = stage.add(&owner, 2, role).await;
@@ -74,7 +74,7 @@ async fn a_role_reaches_just_the_routes_that_it_may() {
 #[test]
 fn an_auditor_may_change_nothing_but_the_end_of_the_own_session() {
     // An explanation is a question, too long for a query.
-    let changes = admin::roles().into_iter();
+    let changes = roles().into_iter();
     let changes = changes.filter(|(method, _, _)| *method != Method::GET);
     let open: Vec<_> = changes
         .filter(|(_, _, role)| *role == AdminRole::Auditor)

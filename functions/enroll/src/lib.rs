@@ -9,18 +9,27 @@
 use api::enroll::{DeviceAnswer, ENROLL, EnrollRequest};
 use api::rotation::RotateDevice;
 use axum::extract::State;
-use axum::routing::{get, post};
 use axum::{Json, Router};
-use edge::{Edge, Failure, Signed};
+use edge::{Edge, Failure, Listed, Route, Signed};
+use http::Method;
 use model::DeviceId;
 
 /// The routes.
 pub fn routes(edge: Edge) -> Router {
-    Router::new()
-        .route(ENROLL, post(enroll))
-        .route("/v1/devices/{id}", get(show))
-        .route("/v1/devices/{id}/keys", post(rotate))
-        .with_state(edge)
+    edge::router(table(), &edge).with_state(edge)
+}
+
+/// Every route, for documentation and tests.
+pub fn listed() -> Vec<Listed> {
+    edge::listed(table())
+}
+
+fn table() -> Vec<Route<Edge>> {
+    vec![
+        Route::signed(Method::POST, ENROLL, enroll),
+        Route::signed(Method::GET, "/v1/devices/{id}", show),
+        Route::signed(Method::POST, "/v1/devices/{id}/keys", rotate),
+    ]
 }
 
 async fn enroll(State(edge): State<Edge>, request: Signed) -> Result<Json<DeviceAnswer>, Failure> {

@@ -17,9 +17,9 @@ use api::rotation::{GatewayRotated, RotateGateway};
 use api::{Kind, Problem};
 use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
-use edge::{Edge, Failure, Signed};
+use edge::{Edge, Failure, Listed, Route, Signed};
+use http::Method;
 use http::header::CONTENT_TYPE;
 use model::GatewayId;
 use tuf::key::SigningKey;
@@ -33,13 +33,22 @@ struct Register {
 
 /// The routes; `config_key` signs gateways' configs and rosters.
 pub fn routes(edge: Edge, config_key: Arc<SigningKey>) -> Router {
-    Router::new()
-        .route("/v1/gateways/{id}/registration", post(register))
-        .route("/v1/gateways/{id}/keys", post(rotate))
-        .route("/v1/gateways/{id}/heartbeat", post(heartbeat))
-        .route("/v1/gateways/{id}/config", get(config))
-        .route("/v1/gateways/{id}/roster", post(roster))
-        .with_state(Register { edge, config_key })
+    edge::router(table(), &edge).with_state(Register { edge, config_key })
+}
+
+/// Every route, for documentation and tests.
+pub fn listed() -> Vec<Listed> {
+    edge::listed(table())
+}
+
+fn table() -> Vec<Route<Register>> {
+    vec![
+        Route::signed(Method::POST, "/v1/gateways/{id}/registration", register),
+        Route::signed(Method::POST, "/v1/gateways/{id}/keys", rotate),
+        Route::signed(Method::POST, "/v1/gateways/{id}/heartbeat", heartbeat),
+        Route::signed(Method::GET, "/v1/gateways/{id}/config", config),
+        Route::signed(Method::POST, "/v1/gateways/{id}/roster", roster),
+    ]
 }
 
 async fn register(

@@ -128,7 +128,7 @@ impl Stage {
     /// What an owner sees that a change would change.
     pub async fn snapshot(&self, owner: &SessionAnswer) -> Vec<String> {
         let mut seen = Vec::new();
-        for (method, path, _) in admin::roles() {
+        for (method, path, _) in roles() {
             if method == Method::GET {
                 let answer = self.ask(owner, &method, path.to_owned()).await;
                 let bytes = answer.into_body().collect().await.unwrap().to_bytes();
@@ -184,6 +184,14 @@ impl Stage {
     pub async fn send(&self, request: Request<Body>) -> Response<Body> {
         self.router.clone().oneshot(request).await.unwrap()
     }
+}
+
+/// Method, path and least role of every route that asks for a session.
+pub fn roles() -> Vec<(Method, &'static str, AdminRole)> {
+    let listed = admin::listed().into_iter();
+    listed
+        .filter_map(|route| Some((route.method, route.path, route.role?)))
+        .collect()
 }
 
 pub fn key(number: u8) -> IdentitySecret {

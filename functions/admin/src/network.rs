@@ -71,8 +71,8 @@ pub(crate) async fn rotate_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure
 
 pub(crate) async fn show_catalog(by: ByAdmin) -> Result<Json<CatalogView>, Failure> {
     let Some((head, alarm)) = control::publish::show(&by.context()).await? else {
-        let detail = "nothing was published yet: the first run of 'publish' does";
-        return Err(Problem::new(Kind::UnknownRoute, detail).into());
+        let detail = "the first run of 'publish' makes the catalog: wait for it, or see why it fails";
+        return Err(Problem::new(Kind::NothingPublished, detail).into());
     };
     let alarms = alarm.since.map(|since| {
         format!(

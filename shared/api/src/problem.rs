@@ -152,6 +152,8 @@ kinds! {
     AdminConflict = "admin-conflict", 409, "The key is an admin's with other terms";
     /// Without this owner nobody could change the admins any more.
     LastOwner = "last-owner", 409, "The last owner must stay";
+    /// There is no catalog yet.
+    NothingPublished = "nothing-published", 404, "Nothing was published yet";
     /// Others changed the same thing again and again.
     Contended = "contended", 503, "Too many changed the same thing at once";
     /// The database cannot be reached.

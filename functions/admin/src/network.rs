@@ -15,8 +15,9 @@ pub(crate) async fn create_invite(by: ByAdmin) -> Result<Json<Invite>, Failure> 
 }
 
 pub(crate) async fn list_invites(by: ByAdmin) -> Result<Json<List<InviteView>>, Failure> {
-    let query: ListQuery = by.request.query()?;
-    let (items, next) = control::invites::list(&by.context(), query.after.as_deref()).await?;
+    let query: ListQuery<InviteId> = by.request.query()?;
+    let after = query.after.as_ref().map(InviteId::as_str);
+    let (items, next) = control::invites::list(&by.context(), after).await?;
     Ok(Json(List { items, next }))
 }
 
@@ -27,8 +28,9 @@ pub(crate) async fn withdraw(by: ByAdmin) -> Result<Json<Invite>, Failure> {
 }
 
 pub(crate) async fn list_devices(by: ByAdmin) -> Result<Json<List<Device>>, Failure> {
-    let query: ListQuery = by.request.query()?;
-    let (items, next) = control::devices::list(&by.context(), query.after.as_deref()).await?;
+    let query: ListQuery<DeviceId> = by.request.query()?;
+    let after = query.after.as_ref().map(DeviceId::as_str);
+    let (items, next) = control::devices::list(&by.context(), after).await?;
     Ok(Json(List { items, next }))
 }
 
@@ -71,7 +73,8 @@ pub(crate) async fn rotate_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure
 
 pub(crate) async fn show_catalog(by: ByAdmin) -> Result<Json<CatalogView>, Failure> {
     let Some((head, alarm)) = control::publish::show(&by.context()).await? else {
-        let detail = "the first run of 'publish' makes the catalog: wait for it, or see why it fails";
+        let detail =
+            "the first run of 'publish' makes the catalog: wait for it, or see why it fails";
         return Err(Problem::new(Kind::NothingPublished, detail).into());
     };
     let alarms = alarm.since.map(|since| {
@@ -93,6 +96,7 @@ pub(crate) async fn list_audit(by: ByAdmin) -> Result<Json<List<AuditEvent>>, Fa
     let context = by.context();
     let today = control::audit::day_of(context.moment.now);
     let day = query.day.unwrap_or(today);
-    let (items, next) = control::audit::list(&context, day, query.after.as_deref()).await?;
+    let before = query.after.map(|id| id.to_string());
+    let (items, next) = control::audit::list(&context, day, before.as_deref()).await?;
     Ok(Json(List { items, next }))
 }

@@ -61,7 +61,12 @@ impl Parts {
     /// The query as the type `T`.
     pub(crate) fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let query = Query::<T>::try_from_uri(&self.uri);
-        let Query(query) = query.map_err(|rejection| malformed(rejection.body_text()))?;
+        let Query(query) = query.map_err(|rejection| {
+            malformed(format!(
+                "the query cannot be read: {}",
+                rejection.body_text()
+            ))
+        })?;
         Ok(query)
     }
 

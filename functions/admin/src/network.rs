@@ -23,6 +23,7 @@ pub(crate) async fn list_invites(by: ByAdmin) -> Result<Json<List<InviteView>>, 
 
 pub(crate) async fn withdraw(by: ByAdmin) -> Result<Json<Invite>, Failure> {
     let id: InviteId = by.request.id()?;
+    by.request.nothing()?;
     let invite = control::invites::withdraw(&by.context(), &by.actor, &id).await?;
     Ok(Json(invite))
 }
@@ -36,12 +37,14 @@ pub(crate) async fn list_devices(by: ByAdmin) -> Result<Json<List<Device>>, Fail
 
 pub(crate) async fn revoke(by: ByAdmin) -> Result<Json<Device>, Failure> {
     let id: DeviceId = by.request.id()?;
+    by.request.nothing()?;
     let device = control::devices::revoke(&by.context(), &by.actor, &id).await?;
     Ok(Json(device))
 }
 
 pub(crate) async fn rotate_device(by: ByAdmin) -> Result<Json<Device>, Failure> {
     let id: DeviceId = by.request.id()?;
+    by.request.nothing()?;
     let device = control::devices::rotation::want(&by.context(), &by.actor, &id).await?;
     Ok(Json(device))
 }
@@ -67,6 +70,7 @@ pub(crate) async fn change_state(by: ByAdmin) -> Result<Json<Gateway>, Failure> 
 
 pub(crate) async fn rotate_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure> {
     let id: GatewayId = by.request.id()?;
+    by.request.nothing()?;
     let gateway = control::gateways::rotation::want(&by.context(), &by.actor, &id).await?;
     Ok(Json(gateway))
 }

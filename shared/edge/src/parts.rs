@@ -70,6 +70,18 @@ impl Parts {
         Ok(query)
     }
 
+    /// Refuses a body that says anything: one that is not read must not seem to count.
+    pub(crate) fn nothing(&self) -> Result<(), Failure> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+
+        if self.body.is_empty() {
+            return Ok(());
+        }
+        self.json().map(|Nothing {}| ())
+    }
+
     /// The body as JSON of the type `T`.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body)

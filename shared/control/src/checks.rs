@@ -1,10 +1,10 @@
 //! What operators may ask for: refused when it is asked, rather than never working.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use api::Kind;
 use api::rotation::EndorsementError;
-use model::{CohortName, ExitKey, Limits, TunnelKey};
+use model::{CohortName, ExitKey, Limits, TunnelKey, id};
 
 use crate::Error;
 
@@ -24,8 +24,13 @@ pub(crate) fn cohort(limits: &Limits, cohort: &CohortName) -> Result<(), Error> 
     )))
 }
 
-/// An address at which a gateway may be listed: at any other, no client would take it.
-pub(crate) fn gateway_address(limits: &Limits, address: IpAddr) -> Result<(), Error> {
+/// Where a gateway may be listed: at any other address, no client would take it, and on port 0 none
+/// would reach it.
+pub(crate) fn endpoint(limits: &Limits, endpoint: SocketAddr) -> Result<(), Error> {
+    if endpoint.port() == 0 {
+        return Err(malformed("'endpoint' must have a port from 1 to 65535"));
+    }
+    let address = endpoint.ip();
     if limits.allow_gateway_at(address) {
         return Ok(());
     }
@@ -44,6 +49,16 @@ pub(crate) fn region(region: &str) -> Result<(), Error> {
     Err(malformed(format!(
         "'region' must be 1 to {MOST_REGION} visible ASCII characters"
     )))
+}
+
+/// The hash of a bootstrap secret: no secret fits any other text.
+pub(crate) fn bootstrap_hash(hash: &str) -> Result<(), Error> {
+    if id::is_hash(hash) {
+        return Ok(());
+    }
+    Err(malformed(
+        "'bootstrap_hash' must be the hash of the secret that you made, 26 characters of base32",
+    ))
 }
 
 /// A note: at most 500 bytes that cannot move a terminal's cursor.

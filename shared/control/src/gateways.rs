@@ -47,7 +47,8 @@ pub async fn create(
         return Err(checks::malformed(detail));
     }
     checks::region(&new.region)?;
-    checks::gateway_address(limits, new.endpoint.ip())?;
+    checks::endpoint(limits, new.endpoint)?;
+    checks::bootstrap_hash(&new.bootstrap_hash)?;
     for cohort in &new.cohorts {
         checks::cohort(limits, cohort)?;
     }

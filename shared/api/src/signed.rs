@@ -91,17 +91,26 @@ pub fn verify(
     let key = check_params(params, now)?;
 
     let base = base(params, method, uri, headers).map_err(|error| unreadable(&error))?;
-    let bytes = signature_bytes(signature).ok_or_else(|| invalid("it is not base64"))?;
+    let bytes = signature_bytes(signature)
+        .ok_or_else(|| invalid("it is not base64: sign the request anew"))?;
     if !secret::verify(&key, &base, &bytes) {
-        return Err(invalid("it was not made by this key over this request"));
+        return Err(invalid(
+            "it was not made by this key over this request: sign method, path, query, digest and \
+             network as they are sent",
+        ));
     }
     if sent_digest != digest(body) {
-        return Err(invalid("the content digest does not fit the body"));
+        return Err(invalid(
+            "the content digest does not fit the body: sign the bytes that are sent",
+        ));
     }
     if sent_network != network.as_str() {
         return Err(Problem::new(
             Kind::WrongNetwork,
-            format!("the request is for '{sent_network}', this is '{network}'"),
+            format!(
+                "the request is for '{sent_network}', this is '{network}': ask the control endpoints \
+                 of the network that it is for"
+            ),
         ));
     }
     Ok(key)
@@ -125,14 +134,14 @@ fn check_params(params: &HttpSignatureParams, now: Timestamp) -> Result<Identity
     // `expires` would make the library read the system's clock; the window says the same.
     if params.expires.is_some() || params.alg.as_deref().is_some_and(|alg| alg != ALGORITHM) {
         return Err(invalid(
-            "only 'created', 'keyid' and alg=\"ed25519\" are taken",
+            "only 'created', 'keyid' and alg=\"ed25519\" are taken: leave the rest out",
         ));
     }
     let created = params
         .created
         .and_then(|created| i64::try_from(created).ok());
     let Some(created) = created else {
-        return Err(invalid("'created' is missing"));
+        return Err(invalid("'created' is missing: add the time of signing"));
     };
     let off = created.saturating_sub(now.as_second());
     if off.saturating_abs() > WINDOW_SECONDS {
@@ -145,8 +154,12 @@ fn check_params(params: &HttpSignatureParams, now: Timestamp) -> Result<Identity
         ));
     }
     let key = params.keyid.as_deref().unwrap_or_default();
-    key.parse()
-        .map_err(|error| Problem::new(Kind::SignatureInvalid, format!("keyid: {error}")))
+    key.parse().map_err(|error| {
+        Problem::new(
+            Kind::SignatureInvalid,
+            format!("'keyid' must be the public key that signs: {error}"),
+        )
+    })
 }
 
 /// The signature base (RFC 9421, section 2.5).
@@ -202,7 +215,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Prob
     };
     value
         .to_str()
-        .map_err(|_| invalid(&format!("the header '{name}' is not ASCII")))
+        .map_err(|_| invalid(&format!("the header '{name}' must be ASCII")))
 }
 
 fn header(value: &str) -> HeaderValue {
@@ -216,7 +229,7 @@ fn invalid(why: &str) -> Problem {
 fn unreadable(error: &HttpSigError) -> Problem {
     Problem::new(
         Kind::SignatureInvalid,
-        format!("the signature headers cannot be read: {error}"),
+        format!("the signature headers cannot be read: {error}. Sign the request anew (RFC 9421)"),
     )
 }
 

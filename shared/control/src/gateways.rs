@@ -201,7 +201,7 @@ fn check_bootstrap(
     if !gateway.state.can_become(GatewayState::Registered) {
         return Err(Error::refused(
             Kind::GatewayState,
-            format!("the gateway is {}", gateway.state),
+            format!("it is {}: make a new gateway", gateway.state),
         ));
     }
     Ok(())

@@ -41,7 +41,7 @@ impl Parts {
                 if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
                     Problem::new(
                         Kind::TooLarge,
-                        format!("at most {MOST_BODY} bytes are taken"),
+                        format!("at most {MOST_BODY} bytes are taken: send less at once"),
                     )
                 } else {
                     malformed(rejection.body_text())

@@ -84,7 +84,10 @@ pub async fn want(context: &Context<'_>, actor: &Actor, id: &GatewayId) -> Resul
             return Ok(gateway);
         }
         if gateway.keys.is_none() {
-            let detail = format!("it is {}: it has no keys to rotate", gateway.state);
+            let detail = format!(
+                "it is {} and has no keys to rotate: wait until it has registered",
+                gateway.state
+            );
             return Err(Error::refused(Kind::GatewayState, detail));
         }
         gateway.rotation_wanted_at = Some(context.moment.now);

@@ -85,7 +85,7 @@ pub async fn want(context: &Context<'_>, actor: &Actor, id: &GatewayId) -> Resul
         }
         if gateway.keys.is_none() {
             let detail = format!(
-                "it is {} and has no keys to rotate: wait until it has registered",
+                "it is {}: only one that has registered has keys to rotate",
                 gateway.state
             );
             return Err(Error::refused(Kind::GatewayState, detail));

@@ -84,8 +84,12 @@ impl Parts {
 
     /// The body as JSON of the type `T`.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| malformed(format!("the body cannot be read: {error}")).into())
+        let unreadable = |why: &dyn Display| malformed(format!("the body cannot be read: {why}"));
+        // serde would read a list as the fields in their order, and no field of it is unknown.
+        if self.body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(unreadable(&"a JSON object is expected").into());
+        }
+        serde_json::from_slice(&self.body).map_err(|error| unreadable(&error).into())
     }
 }
 

@@ -235,6 +235,8 @@ fn unreadable(error: &HttpSigError) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
@@ -329,5 +331,37 @@ mod tests {
                 .unwrap_err()
                 .is(Kind::SignatureMissing)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_in_the_headers_nobody_else_is_let_in_and_nothing_panics(
+            any_input in r#"(sig[0-9]?=)?[ -~]{0,80}"#,
+            any_signature in "(sig[0-9]?=:)?[ -~]{0,80}:?",
+            changed in prop::sample::select(vec![SIGNATURE_INPUT, SIGNATURE, DIGEST, NETWORK]),
+            at in any::<prop::sample::Index>(),
+            with in "[ -~]{0,3}",
+        ) {
+            let good = signed(b"{}");
+            let mut one_changed = good.clone();
+            let mut text = good[&changed].to_str().unwrap().to_owned();
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &with);
+            one_changed.insert(changed, header(&text));
+
+            let mut garbage = good;
+            garbage.insert(SIGNATURE_INPUT, header(&any_input));
+            let mut both = garbage.clone();
+            both.insert(SIGNATURE, header(&any_signature));
+
+            // Another spelling of the same input is as good as it.
+            if let Ok(key) = check(&one_changed, &uri(), b"{}", NOW) {
+                prop_assert_eq!(key, IdentitySecret::from_seed([1; 32]).public());
+            }
+            for headers in [garbage, both] {
+                let checked = check(&headers, &uri(), b"{}", NOW);
+                prop_assert!(checked.is_err());
+            }
+        }
     }
 }

@@ -190,7 +190,10 @@ impl Stage {
         assert!(problem.detail.contains(says), "{what}: {problem}");
         assert_eq!(answer.status.as_u16(), problem.status, "{what}");
         assert_eq!(
-            answer.headers.contains_key(RETRY_AFTER),
+            answer
+                .headers
+                .get(RETRY_AFTER)
+                .is_some_and(|wait| wait == "2"),
             problem.status == 503,
             "{what}"
         );

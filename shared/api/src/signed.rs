@@ -336,7 +336,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_stands_in_the_headers_nobody_else_is_let_in_and_nothing_panics(
-            any_input in r#"(sig[0-9]?=)?[ -~]{0,80}"#,
+            any_input in "(sig[0-9]?=)?[ -~]{0,80}",
             any_signature in "(sig[0-9]?=:)?[ -~]{0,80}:?",
             changed in prop::sample::select(vec![SIGNATURE_INPUT, SIGNATURE, DIGEST, NETWORK]),
             at in any::<prop::sample::Index>(),

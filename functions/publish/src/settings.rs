@@ -189,7 +189,7 @@ mod tests {
     fn offline() -> Offline {
         let limits = Limits {
             schema: Limits::SCHEMA.to_owned(),
-            network: "test".parse().unwrap(),
+            network: model::NetworkId::from_random([7; 5]),
             front_door_hosts: vec!["127.0.0.1".to_owned()],
             gateway_networks: Vec::new(),
             cohorts: vec!["default".parse().unwrap()],

@@ -192,7 +192,9 @@ async fn withdraw(admin: &mut Admin, rng: &mut Rng) {
     let Some(id) = rng.choice(admin.tale.invites.keys()).cloned() else {
         return;
     };
-    let told = admin.ask(&Ask::post(withdrawal(&id), &())).await;
+    let told = admin
+        .ask(&Ask::post(withdrawal(&id), &serde_json::json!({})))
+        .await;
     let at = told.must::<Invite>().withdrawn_at;
     let at = at.expect("a withdrawn invite tells since when");
     let before = admin.tale.withdrawn.insert(id, at);
@@ -201,7 +203,7 @@ async fn withdraw(admin: &mut Admin, rng: &mut Rng) {
 
 async fn revoke(admin: &mut Admin, id: &DeviceId, twice: bool) {
     let told = admin
-        .ask(&Ask::post(revocation(id), &()).twice(twice))
+        .ask(&Ask::post(revocation(id), &serde_json::json!({})).twice(twice))
         .await;
     match told.read::<Device>() {
         Ok(device) => {
@@ -220,7 +222,9 @@ async fn revoke(admin: &mut Admin, id: &DeviceId, twice: bool) {
 }
 
 async fn want_device(admin: &mut Admin, id: &DeviceId) {
-    let told = admin.ask(&Ask::post(device_rotation(id), &())).await;
+    let told = admin
+        .ask(&Ask::post(device_rotation(id), &serde_json::json!({})))
+        .await;
     let at = match told.read::<Device>() {
         Ok(device) => device.rotation_wanted_at,
         Err(problem) => {
@@ -232,7 +236,9 @@ async fn want_device(admin: &mut Admin, id: &DeviceId) {
 }
 
 async fn want_gateway(admin: &mut Admin, id: &GatewayId) {
-    let told = admin.ask(&Ask::post(gateway_rotation(id), &())).await;
+    let told = admin
+        .ask(&Ask::post(gateway_rotation(id), &serde_json::json!({})))
+        .await;
     let at = told.must::<Gateway>().rotation_wanted_at;
     assert!(at.is_some(), "{id} is to rotate, and does not show it");
     note_want(admin, id.to_string(), at, &told);

@@ -112,8 +112,8 @@ impl World {
         let hand = Arc::new(Hand::at(NOW));
         let edge = edge(hand.clone());
         let way = Way::default();
-        let routes = edge::finish(::enroll::routes(edge.clone()), edge.clone());
-        let router: Router = routes.layer(middleware::from_fn_with_state(way.clone(), self::way));
+        let function = edge::finish(::enroll::routes(edge.clone()), edge.clone());
+        let router: Router = function.layer(middleware::from_fn_with_state(way.clone(), self::way));
         let invite = Repository::default().invite(&[], &[serve(router).await]);
         let new = NewInvite {
             id: InviteId::of(&invite.secret),

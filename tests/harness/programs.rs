@@ -142,6 +142,8 @@ pub struct Up {
     child: Child,
     /// The invite that it printed; empty if it operates nothing.
     pub invite: String,
+    /// The base URL of its control plane.
+    pub control: String,
     /// The base URLs of its own front doors.
     pub doors: Vec<String>,
     /// Its data folder.
@@ -174,6 +176,7 @@ impl Up {
         Self {
             child,
             invite: ready["invite"].as_str().unwrap_or_default().to_owned(),
+            control: text(&ready["control"]),
             doors: ready["doors"]
                 .as_array()
                 .expect("a list")
@@ -182,6 +185,11 @@ impl Up {
                 .collect(),
             data: PathBuf::from(text(&ready["data"])),
         }
+    }
+
+    /// Kills it without a word (`SIGKILL`), and waits until it is gone.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("'up' was running");
     }
 
     /// Asks it to stop, as Ctrl-C does, and waits until it has.

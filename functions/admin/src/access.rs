@@ -30,6 +30,7 @@ pub(crate) async fn challenge(
     State(edge): State<Edge>,
     request: Signed,
 ) -> Result<Json<ChallengeAnswer>, Failure> {
+    request.nothing()?;
     let context = edge.context(request.moment);
     let answer = control::sessions::challenge(&context, request.signer).await?;
     Ok(Json(answer))
@@ -54,6 +55,7 @@ pub(crate) async fn show_session(by: ByAdmin) -> Json<SessionView> {
 }
 
 pub(crate) async fn end_session(by: ByAdmin) -> Result<Json<serde_json::Value>, Failure> {
+    by.request.nothing()?;
     control::sessions::end(&by.context(), &by.request.asking).await?;
     Ok(Json(serde_json::json!({})))
 }
@@ -80,6 +82,7 @@ pub(crate) async fn change_role(by: ByAdmin) -> Result<Json<Admin>, Failure> {
 
 pub(crate) async fn remove_admin(by: ByAdmin) -> Result<Json<Admin>, Failure> {
     let id: AdminId = by.request.id()?;
+    by.request.nothing()?;
     let asks = &by.request.asking.admin.id;
     let admin = control::admins::remove(&by.context(), asks, &id).await?;
     Ok(Json(admin))

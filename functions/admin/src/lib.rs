@@ -2,9 +2,9 @@
 //!
 //! Three routes let somebody in and are signed with their key: `POST /v1/admin/setup`
 //! ([`control::setup`]), `POST /v1/admin/challenges` and `POST /v1/admin/sessions`
-//! ([`control::sessions`]). All others are in the table of [`guarded_routes`], which is the one place that
-//! says which role a route needs; the check stands before the handler ([`edge::guarded`]). Either
-//! way path, query and body are read only then.
+//! ([`control::sessions`]). All others ask for a session, and [`table`] is the one place that says which
+//! role a route needs; the check stands before the handler ([`Route::guarded`]). Either way path, query
+//! and body are read only then.
 
 mod access;
 mod network;
@@ -19,11 +19,9 @@ use api::admins::{ADMINS, CHALLENGES, SESSION, SESSION_END, SESSIONS, SETUP};
 use api::policy::{EXPLANATION, POLICY};
 use axum::Router;
 use axum::extract::{FromRef, FromRequest, Request};
-use axum::handler::Handler;
-use axum::routing::{MethodFilter, MethodRouter, on, post};
 use control::Context;
 use edge::settings::{self, Reader, Setting};
-use edge::{BySession, Edge, Failure, MakeRoutes};
+use edge::{BySession, Edge, Failure, Listed, MakeRoutes, Route};
 use http::Method;
 use model::{Actor, AdminRole, Limits, SetupCode};
 
@@ -54,120 +52,102 @@ struct Admin {
     limits: Arc<Limits>,
 }
 
-/// A route and who may use it.
-struct Guarded {
-    method: Method,
-    path: &'static str,
-    role: AdminRole,
-    handler: MethodRouter<Admin>,
-}
-
-/// Every route that asks for a session, with the least role that it needs.
-fn guarded_routes() -> Vec<Guarded> {
-    use AdminRole::{Auditor, Operator, Owner};
-    vec![
-        route(Method::GET, Auditor, SESSION, access::show_session),
-        route(Method::POST, Auditor, SESSION_END, access::end_session),
-        route(Method::GET, Auditor, ADMINS, access::list_admins),
-        route(Method::POST, Owner, ADMINS, access::add_admin),
-        route(
-            Method::POST,
-            Owner,
-            "/v1/admin/admins/{id}/role",
-            access::change_role,
-        ),
-        route(
-            Method::POST,
-            Owner,
-            "/v1/admin/admins/{id}/removal",
-            access::remove_admin,
-        ),
-        route(Method::GET, Auditor, admin::INVITES, network::list_invites),
-        route(
-            Method::POST,
-            Operator,
-            admin::INVITES,
-            network::create_invite,
-        ),
-        route(
-            Method::POST,
-            Operator,
-            "/v1/admin/invites/{id}/withdrawal",
-            network::withdraw,
-        ),
-        route(Method::GET, Auditor, admin::DEVICES, network::list_devices),
-        route(
-            Method::POST,
-            Operator,
-            "/v1/admin/devices/{id}/revocation",
-            network::revoke,
-        ),
-        route(
-            Method::GET,
-            Auditor,
-            admin::GATEWAYS,
-            network::list_gateways,
-        ),
-        route(
-            Method::POST,
-            Operator,
-            admin::GATEWAYS,
-            network::create_gateway,
-        ),
-        route(
-            Method::POST,
-            Operator,
-            "/v1/admin/gateways/{id}/state",
-            network::change_state,
-        ),
-        route(Method::GET, Auditor, admin::CATALOG, network::show_catalog),
-        route(Method::GET, Auditor, admin::AUDIT, network::list_audit),
-        route(Method::GET, Auditor, POLICY, policy::show),
-        route(Method::PUT, Operator, POLICY, policy::apply),
-        // It changes nothing: its question is too long for a query.
-        route(Method::POST, Auditor, EXPLANATION, policy::explain),
-    ]
-}
-
-fn route<H, T>(method: Method, role: AdminRole, path: &'static str, handler: H) -> Guarded
-where
-    H: Handler<T, Admin>,
-    T: 'static,
-{
-    let filter = MethodFilter::try_from(method.clone()).expect("a standard method");
-    Guarded {
-        method,
-        path,
-        role,
-        handler: on(filter, handler),
-    }
-}
-
 /// The routes. `setup` is the code that makes the first owner; without one, nobody becomes one. What
 /// admins make must lie within the signed `limits`: anything else could never work.
 pub fn routes(edge: Edge, setup: Option<SetupCode>, limits: Arc<Limits>) -> Router {
-    let open = Router::new()
-        .route(SETUP, post(access::setup))
-        .route(CHALLENGES, post(access::challenge))
-        .route(SESSIONS, post(access::open_session));
-    let all = guarded_routes().into_iter().fold(open, |router, route| {
-        let handler = edge::guarded(route.handler, edge.clone(), route.role);
-        router.route(route.path, handler)
-    });
-    all.with_state(Admin {
+    edge::router(table(), &edge).with_state(Admin {
         edge,
         setup: Arc::new(setup),
         limits,
     })
 }
 
-/// Method, path and least role of every route that asks for a session: for documentation and
-/// tests.
-pub fn roles() -> Vec<(Method, &'static str, AdminRole)> {
-    let routes = guarded_routes().into_iter();
-    routes
-        .map(|route| (route.method, route.path, route.role))
-        .collect()
+/// Every route, for documentation and tests.
+pub fn listed() -> Vec<Listed> {
+    edge::listed(table())
+}
+
+/// Every route. Those that ask for a session state the least role that it needs, here and nowhere
+/// else.
+fn table() -> Vec<Route<Admin>> {
+    use AdminRole::{Auditor, Operator, Owner};
+    vec![
+        Route::signed(Method::POST, SETUP, access::setup),
+        Route::signed(Method::POST, CHALLENGES, access::challenge),
+        Route::signed(Method::POST, SESSIONS, access::open_session),
+        Route::guarded(Method::GET, Auditor, SESSION, access::show_session),
+        Route::guarded(Method::POST, Auditor, SESSION_END, access::end_session),
+        Route::guarded(Method::GET, Auditor, ADMINS, access::list_admins),
+        Route::guarded(Method::POST, Owner, ADMINS, access::add_admin),
+        Route::guarded(
+            Method::POST,
+            Owner,
+            "/v1/admin/admins/{id}/role",
+            access::change_role,
+        ),
+        Route::guarded(
+            Method::POST,
+            Owner,
+            "/v1/admin/admins/{id}/removal",
+            access::remove_admin,
+        ),
+        Route::guarded(Method::GET, Auditor, admin::INVITES, network::list_invites),
+        Route::guarded(
+            Method::POST,
+            Operator,
+            admin::INVITES,
+            network::create_invite,
+        ),
+        Route::guarded(
+            Method::POST,
+            Operator,
+            "/v1/admin/invites/{id}/withdrawal",
+            network::withdraw,
+        ),
+        Route::guarded(Method::GET, Auditor, admin::DEVICES, network::list_devices),
+        Route::guarded(
+            Method::POST,
+            Operator,
+            "/v1/admin/devices/{id}/revocation",
+            network::revoke,
+        ),
+        Route::guarded(
+            Method::POST,
+            Operator,
+            "/v1/admin/devices/{id}/rotation",
+            network::rotate_device,
+        ),
+        Route::guarded(
+            Method::GET,
+            Auditor,
+            admin::GATEWAYS,
+            network::list_gateways,
+        ),
+        Route::guarded(
+            Method::POST,
+            Operator,
+            admin::GATEWAYS,
+            network::create_gateway,
+        ),
+        Route::guarded(
+            Method::POST,
+            Operator,
+            "/v1/admin/gateways/{id}/state",
+            network::change_state,
+        ),
+        Route::guarded(
+            Method::POST,
+            Operator,
+            "/v1/admin/gateways/{id}/rotation",
+            network::rotate_gateway,
+        ),
+        Route::guarded(Method::GET, Auditor, admin::CATALOG, network::show_catalog),
+        Route::guarded(Method::GET, Auditor, admin::AUDIT, network::list_audit),
+        Route::guarded(Method::GET, Auditor, POLICY, policy::show),
+        Route::guarded(Method::PUT, Operator, POLICY, policy::apply),
+        // It changes nothing: its question is too long for a query.
+        Route::guarded(Method::POST, Auditor, EXPLANATION, policy::explain),
+    ]
 }
 
 /// A request of an admin whose role suffices.

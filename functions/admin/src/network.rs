@@ -15,26 +15,37 @@ pub(crate) async fn create_invite(by: ByAdmin) -> Result<Json<Invite>, Failure> 
 }
 
 pub(crate) async fn list_invites(by: ByAdmin) -> Result<Json<List<InviteView>>, Failure> {
-    let query: ListQuery = by.request.query()?;
-    let (items, next) = control::invites::list(&by.context(), query.after.as_deref()).await?;
+    let query: ListQuery<InviteId> = by.request.query()?;
+    let after = query.after.as_ref().map(InviteId::as_str);
+    let (items, next) = control::invites::list(&by.context(), after).await?;
     Ok(Json(List { items, next }))
 }
 
 pub(crate) async fn withdraw(by: ByAdmin) -> Result<Json<Invite>, Failure> {
     let id: InviteId = by.request.id()?;
+    by.request.nothing()?;
     let invite = control::invites::withdraw(&by.context(), &by.actor, &id).await?;
     Ok(Json(invite))
 }
 
 pub(crate) async fn list_devices(by: ByAdmin) -> Result<Json<List<Device>>, Failure> {
-    let query: ListQuery = by.request.query()?;
-    let (items, next) = control::devices::list(&by.context(), query.after.as_deref()).await?;
+    let query: ListQuery<DeviceId> = by.request.query()?;
+    let after = query.after.as_ref().map(DeviceId::as_str);
+    let (items, next) = control::devices::list(&by.context(), after).await?;
     Ok(Json(List { items, next }))
 }
 
 pub(crate) async fn revoke(by: ByAdmin) -> Result<Json<Device>, Failure> {
     let id: DeviceId = by.request.id()?;
+    by.request.nothing()?;
     let device = control::devices::revoke(&by.context(), &by.actor, &id).await?;
+    Ok(Json(device))
+}
+
+pub(crate) async fn rotate_device(by: ByAdmin) -> Result<Json<Device>, Failure> {
+    let id: DeviceId = by.request.id()?;
+    by.request.nothing()?;
+    let device = control::devices::rotation::want(&by.context(), &by.actor, &id).await?;
     Ok(Json(device))
 }
 
@@ -57,10 +68,18 @@ pub(crate) async fn change_state(by: ByAdmin) -> Result<Json<Gateway>, Failure> 
     Ok(Json(gateway))
 }
 
+pub(crate) async fn rotate_gateway(by: ByAdmin) -> Result<Json<Gateway>, Failure> {
+    let id: GatewayId = by.request.id()?;
+    by.request.nothing()?;
+    let gateway = control::gateways::rotation::want(&by.context(), &by.actor, &id).await?;
+    Ok(Json(gateway))
+}
+
 pub(crate) async fn show_catalog(by: ByAdmin) -> Result<Json<CatalogView>, Failure> {
     let Some((head, alarm)) = control::publish::show(&by.context()).await? else {
-        let detail = "nothing was published yet: the first run of 'publish' does";
-        return Err(Problem::new(Kind::UnknownRoute, detail).into());
+        let detail =
+            "the first run of 'publish' makes the catalog: wait for it, or see why it fails";
+        return Err(Problem::new(Kind::NothingPublished, detail).into());
     };
     let alarms = alarm.since.map(|since| {
         format!(
@@ -81,6 +100,7 @@ pub(crate) async fn list_audit(by: ByAdmin) -> Result<Json<List<AuditEvent>>, Fa
     let context = by.context();
     let today = control::audit::day_of(context.moment.now);
     let day = query.day.unwrap_or(today);
-    let (items, next) = control::audit::list(&context, day, query.after.as_deref()).await?;
+    let before = query.after.map(|id| id.to_string());
+    let (items, next) = control::audit::list(&context, day, before.as_deref()).await?;
     Ok(Json(List { items, next }))
 }

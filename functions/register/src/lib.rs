@@ -1,9 +1,10 @@
-//! The function `register`: gateways come into service, say that they live, and pull their
-//! signed configs and rosters. It alone holds the key that signs those.
+//! The function `register`: gateways come into service, take new keys, say that they live, and pull
+//! their signed configs and rosters. It alone holds the key that signs those.
 //!
 //! | route | who | what |
 //! |---|---|---|
 //! | `POST /v1/gateways/{id}/registration` | a node with its bootstrap token | [`control::gateways::register`] |
+//! | `POST /v1/gateways/{id}/keys` | that gateway, with its new key | [`control::gateways::rotation::rotate`] |
 //! | `POST /v1/gateways/{id}/heartbeat` | that gateway | [`control::gateways::heartbeat`] |
 //! | `GET /v1/gateways/{id}/config` | that gateway | [`control::gateways::config`] |
 //! | `POST /v1/gateways/{id}/roster` | that gateway | [`control::roster::pull`] |
@@ -15,13 +16,14 @@ use std::sync::Arc;
 
 use api::register::{HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest};
 use api::roster::RosterRequest;
+use api::rotation::{GatewayRotated, RotateGateway};
 use api::{Kind, Problem};
 use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use edge::settings::{Reader, Setting};
-use edge::{Edge, Failure, MakeRoutes, Signed};
+use edge::{Edge, Failure, Listed, MakeRoutes, Route, Signed};
+use http::Method;
 use http::header::CONTENT_TYPE;
 use model::GatewayId;
 use tuf::key::SigningKey;
@@ -49,12 +51,22 @@ struct Register {
 
 /// The routes; `config_key` signs gateways' configs and rosters.
 pub fn routes(edge: Edge, config_key: Arc<SigningKey>) -> Router {
-    Router::new()
-        .route("/v1/gateways/{id}/registration", post(register))
-        .route("/v1/gateways/{id}/heartbeat", post(heartbeat))
-        .route("/v1/gateways/{id}/config", get(config))
-        .route("/v1/gateways/{id}/roster", post(roster))
-        .with_state(Register { edge, config_key })
+    edge::router(table(), &edge).with_state(Register { edge, config_key })
+}
+
+/// Every route, for documentation and tests.
+pub fn listed() -> Vec<Listed> {
+    edge::listed(table())
+}
+
+fn table() -> Vec<Route<Register>> {
+    vec![
+        Route::signed(Method::POST, "/v1/gateways/{id}/registration", register),
+        Route::signed(Method::POST, "/v1/gateways/{id}/keys", rotate),
+        Route::signed(Method::POST, "/v1/gateways/{id}/heartbeat", heartbeat),
+        Route::signed(Method::GET, "/v1/gateways/{id}/config", config),
+        Route::signed(Method::POST, "/v1/gateways/{id}/roster", roster),
+    ]
 }
 
 async fn register(
@@ -65,6 +77,17 @@ async fn register(
     let body: RegisterRequest = request.json()?;
     let context = edge.context(request.moment);
     let answer = control::gateways::register(&context, request.signer, &id, &body).await?;
+    Ok(Json(answer))
+}
+
+async fn rotate(
+    State(edge): State<Edge>,
+    request: Signed,
+) -> Result<Json<GatewayRotated>, Failure> {
+    let id: GatewayId = request.id()?;
+    let body: RotateGateway = request.json()?;
+    let context = edge.context(request.moment);
+    let answer = control::gateways::rotation::rotate(&context, request.signer, &id, &body).await?;
     Ok(Json(answer))
 }
 

@@ -28,8 +28,14 @@ pub enum Command {
         /// The invite's text, a file that holds it, or - for standard input
         invite: String,
     },
-    /// Fetch and verify the newest catalog through any front door
-    Sync,
+    /// Fetch and verify the newest catalog through any front door; write configs anew that changed
+    Sync {
+        /// Ask the control plane too, as it does by itself every six hours
+        #[arg(long)]
+        contact: bool,
+    },
+    /// Take new keys; tunnels with the old ones work on through a grace
+    Rotate,
     /// Show what this device knows
     Status {
         /// Ask the control plane too

@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use api::InviteText;
 use client::device::RANDOM_BYTES;
 use client::doors::Options;
+use client::refresh::Asking;
 use client::select::Request;
-use client::status::{Online, Status};
-use client::text::plain;
+use client::text::{plain, plain_lines};
 use client::{Clock, Context, Error, Locked, Web, decisions, enroll, file, select, status, sync};
-use client::{tunnel, verify};
+use client::{refresh, reissue, rotate, tunnel, verify};
 use jiff::Timestamp;
 use model::{CatalogName, Invalid, Role};
 use serde_json::{Value, json};
 
 use crate::args::{Args, Command, Hop};
+use crate::texts;
 
 /// What a command has to say.
 pub struct Done {
@@ -45,14 +46,22 @@ pub async fn run(args: Args) -> Result<Done, Error> {
     let path = || file::locate(args.device);
     match args.command {
         Command::Enroll { invite } => run_enroll(&path()?, &invite).await,
-        Command::Sync => run_sync(&path()?).await,
+        Command::Sync { contact } => {
+            let asking = if contact {
+                Asking::Now
+            } else {
+                Asking::WhenDue
+            };
+            run_sync(&path()?, asking).await
+        }
+        Command::Rotate => run_rotate(&path()?).await,
         Command::Status { online } => run_status(&path()?, online).await,
         Command::Select {
             again,
             failed,
             regions,
         } => run_select(&path()?, select_request(again, &failed, regions)).await,
-        Command::Config { out, hop } => run_config(&path()?, out, hop),
+        Command::Config { out, hop } => run_config(&path()?, out, hop).await,
         Command::Explain => run_explain(&path()?),
         Command::Verify {
             path: what,
@@ -88,9 +97,7 @@ fn context(web: &Web) -> Context<'_> {
 
 async fn run_enroll(path: &Path, invite: &str) -> Result<Done, Error> {
     let invite = read_invite(invite)?;
-    let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random)
-        .map_err(|error| Error::Internal(format!("the system gives no randomness: {error}")))?;
+    let random = random()?;
     let web = Web::new()?;
     let context = context(&web);
     let file = Locked::open(path, file::PATIENCE).await?;
@@ -114,7 +121,7 @@ async fn run_enroll(path: &Path, invite: &str) -> Result<Done, Error> {
     // Enrollment stands, whatever the first sync came to.
     let sync = match &synced {
         Ok(report) => {
-            text += &sync_text(report);
+            text += &texts::sync(report);
             text += "Next: postern select, then postern config --out DIR\n";
             json!(report)
         }
@@ -136,15 +143,63 @@ async fn run_enroll(path: &Path, invite: &str) -> Result<Done, Error> {
     Done::new(text, &report)
 }
 
-async fn run_sync(path: &Path) -> Result<Done, Error> {
+async fn run_sync(path: &Path, asking: Asking) -> Result<Done, Error> {
     let web = Web::new()?;
     let file = Locked::open(path, file::PATIENCE).await?;
     let mut device = file.read()?;
-    let synced = sync::sync(&mut device, &context(&web)).await;
-    // What was learnt of the doors is kept in either case.
+    let random = random()?;
+    let refreshed = refresh::refresh(&file, &mut device, asking, &random, &context(&web)).await?;
+    let (mut text, mut report) = texts::beside(&refreshed);
+    match refreshed.sync {
+        Ok(synced) => {
+            text.insert_str(0, &texts::sync(&synced));
+            if let (Value::Object(report), Value::Object(synced)) = (&mut report, json!(synced)) {
+                report.extend(synced);
+            }
+            Done::new(text, &report)
+        }
+        Err(error) => {
+            // What else was done stands, and is said.
+            eprint!("{}", plain_lines(&text));
+            Err(error)
+        }
+    }
+}
+
+async fn run_rotate(path: &Path) -> Result<Done, Error> {
+    let web = Web::new()?;
+    let file = Locked::open(path, file::PATIENCE).await?;
+    let mut device = file.read()?;
+    let random = random()?;
+    let rotated = rotate::rotate(&file, &mut device, &random, &context(&web)).await?;
+    let reissued = reissue::reissue(&mut device, SystemClock.now());
     file.save(&device)?;
-    let report = synced?;
-    Done::new(sync_text(&report), &report)
+    let mut text = texts::rotated(&rotated);
+    let reissued = match reissued {
+        Ok(None) => Value::Null,
+        Ok(Some(reissued)) => {
+            text += &texts::reissued(&reissued);
+            json!(reissued)
+        }
+        // The keys are new all the same.
+        Err(error) => {
+            let _ = writeln!(text, "The tunnel configs are still the old ones: {error}");
+            crate::output::error_json(&error)
+        }
+    };
+    let report = json!({
+        "device": device.id(), "previous_until": rotated.previous_until,
+        "resumed": rotated.resumed, "reissued": reissued,
+    });
+    Done::new(text, &report)
+}
+
+/// Randomness for new keys.
+fn random() -> Result<[u8; RANDOM_BYTES], Error> {
+    let mut random = [0; RANDOM_BYTES];
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::Internal(format!("the system gives no randomness: {error}")))?;
+    Ok(random)
 }
 
 async fn run_status(path: &Path, online: bool) -> Result<Done, Error> {
@@ -154,17 +209,13 @@ async fn run_status(path: &Path, online: bool) -> Result<Done, Error> {
     } else {
         status::status(&device, SystemClock.now())?
     };
-    Done::new(status_text(&status), &status)
+    Done::new(texts::status(&status), &status)
 }
 
 fn select_request(again: bool, failed: &[Hop], regions: Vec<String>) -> Request {
-    let role = |hop: &Hop| match hop {
-        Hop::Outer => Role::Ingress,
-        Hop::Inner => Role::Egress,
-    };
     Request {
         again,
-        failed: failed.iter().map(role).collect(),
+        failed: failed.iter().copied().map(role).collect(),
         regions: match &regions[..] {
             [] => None,
             [any] if any == "any" => Some(Vec::new()),
@@ -200,43 +251,70 @@ async fn run_select(path: &Path, request: Request) -> Result<Done, Error> {
     Done::new(text, &report)
 }
 
-fn run_config(path: &Path, out: Option<PathBuf>, hop: Option<Hop>) -> Result<Done, Error> {
-    let device = file::read(path)?;
+async fn run_config(path: &Path, out: Option<PathBuf>, hop: Option<Hop>) -> Result<Done, Error> {
+    let file = Locked::open(path, file::PATIENCE).await?;
+    let mut device = file.read()?;
     let configs = tunnel::configs(&device, SystemClock.now())?;
-    for note in &configs.notes {
-        eprintln!("postern: {note}: bring the tunnels up anew");
-    }
     if configs.catalog.is_stale() {
         eprintln!("postern: the catalog {}", configs.catalog);
     }
-    let hops = [
-        (Hop::Outer, tunnel::OUTER, &configs.outer),
-        (Hop::Inner, tunnel::INNER, &configs.inner),
-    ];
-    let wanted = hops
-        .iter()
-        .filter(|(this, ..)| hop.is_none_or(|hop| hop == *this));
-    let Some(folder) = out else {
-        let texts: Vec<_> = wanted.map(|(.., text)| text.as_str()).collect();
-        return Done::new(texts.join("\n"), &configs);
-    };
+    if let Some(folder) = &out {
+        file::create_folder(folder).map_err(|source| unwritten(folder, source))?;
+    }
+    let (mut texts, mut files, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+    for (this, name) in [(Hop::Outer, tunnel::OUTER), (Hop::Inner, tunnel::INNER)] {
+        if hop.is_some_and(|hop| hop != this) {
+            continue;
+        }
+        let (config, _) = configs.of(role(this));
+        let at = match &out {
+            Some(folder) => Some(write_config(folder, name, config)?),
+            None => None,
+        };
+        texts.push(match &at {
+            Some(at) => format!("wrote {}", at.display()),
+            None => config.to_owned(),
+        });
+        files.extend(at.clone());
+        changes.extend(reissue::issued(&mut device, &configs, role(this), at));
+    }
+    file.save(&device)?;
+    for change in &changes {
+        eprintln!("postern: {change}: bring the tunnels up anew");
+    }
+    if out.is_none() {
+        let mut done = Done::new(texts.join("\n"), &configs)?;
+        done.json["changes"] = json!(changes);
+        return Ok(done);
+    }
+    let report = json!({"files": files, "changes": changes, "catalog": configs.catalog});
+    Done::new(texts.join("\n") + "\n", &report)
+}
 
-    let written = |at: &Path, source| Error::File {
+/// Writes one config, readable by its owner alone; where it is, for `sync`, which may run in another
+/// folder.
+fn write_config(folder: &Path, name: &str, config: &str) -> Result<PathBuf, Error> {
+    let folder = folder
+        .canonicalize()
+        .map_err(|source| unwritten(folder, source))?;
+    let at = folder.join(format!("{name}.conf"));
+    file::replace(&at, config.as_bytes()).map_err(|source| unwritten(&at, source))?;
+    Ok(at)
+}
+
+fn unwritten(at: &Path, source: std::io::Error) -> Error {
+    Error::File {
         path: at.to_owned(),
         doing: "write",
         source,
-    };
-    file::create_folder(&folder).map_err(|source| written(&folder, source))?;
-    let mut text = String::new();
-    let mut files = Vec::new();
-    for (_, name, config) in wanted {
-        let at = folder.join(format!("{name}.conf"));
-        file::replace(&at, config.as_bytes()).map_err(|source| written(&at, source))?;
-        let _ = writeln!(text, "wrote {}", at.display());
-        files.push(at);
     }
-    let report = json!({"files": files, "notes": configs.notes, "catalog": configs.catalog});
-    Done::new(text, &report)
+}
+
+fn role(hop: Hop) -> Role {
+    match hop {
+        Hop::Outer => Role::Ingress,
+        Hop::Inner => Role::Egress,
+    }
 }
 
 fn run_explain(path: &Path) -> Result<Done, Error> {
@@ -277,7 +355,7 @@ fn run_verify(
     if report.catalogs.is_empty() {
         text += "It holds no catalog: it is for gateways.\n";
     }
-    push_skipped(&mut text, &report.skipped);
+    texts::push_skipped(&mut text, &report.skipped);
     Done::new(text, &report)
 }
 
@@ -300,136 +378,5 @@ fn read_invite(given: &str) -> Result<InviteText, Error> {
             );
             Err(Error::Invite(Invalid::new("invite", why)))
         }
-    }
-}
-
-fn sync_text(report: &sync::Report) -> String {
-    let news = if report.changed { "New" } else { "Nothing new" };
-    let mut text = format!(
-        "{news}: version {} lists {} gateways, valid until {:.0}, from {}.\n",
-        report.version, report.gateways, report.expires, report.door
-    );
-    for outcome in &report.outcomes {
-        if outcome.door != report.door {
-            let _ = writeln!(text, "  {}", plain(&outcome.text()));
-        }
-    }
-    if report.stale {
-        let _ = writeln!(text, "The catalog {}.", report.standing);
-    }
-    push_skipped(&mut text, &report.skipped);
-    text
-}
-
-fn push_skipped(text: &mut String, skipped: &[String]) {
-    for line in skipped {
-        let _ = writeln!(text, "  left out: {}", plain(line));
-    }
-}
-
-fn status_text(status: &Status) -> String {
-    let mut text = format!("device   {} in {}\n", status.device, status.network);
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<8} {}", plain(&value));
-    };
-    match (&status.cohort, &status.addresses) {
-        (Some(cohort), Some(addresses)) => {
-            line("cohort", cohort.to_string());
-            line(
-                "outer",
-                format!("{}, {}", addresses.outer, addresses.outer6),
-            );
-            line(
-                "inner",
-                format!("{}, {}", addresses.inner, addresses.inner6),
-            );
-        }
-        _ => line("enrolled", "not yet: run postern enroll again".to_owned()),
-    }
-    match (&status.catalog, &status.damaged) {
-        (Some(catalog), _) => line(
-            "catalog",
-            format!(
-                "version {}, {} gateways, {}",
-                catalog.version, catalog.gateways, catalog.standing
-            ),
-        ),
-        (None, Some(why)) => line(
-            "catalog",
-            format!("damaged ({why}): run postern sync, which fetches it anew"),
-        ),
-        (None, None) => line("catalog", "none yet: run postern sync".to_owned()),
-    }
-    match &status.selection {
-        Some(selection) => {
-            for gateway in [&selection.ingress, &selection.egress] {
-                let role = gateway.role.to_string();
-                line(&role, format!("{} in {}", gateway.id, gateway.region));
-            }
-        }
-        None => line("gateways", "none selected: run postern select".to_owned()),
-    }
-    for (door, history) in &status.doors {
-        let time = match history.rtt_ms {
-            None => "never measured".to_owned(),
-            Some(0) => "under 1 ms".to_owned(),
-            Some(ms) => format!("{ms} ms"),
-        };
-        let failures = match history.failures {
-            0 => String::new(),
-            failures => format!(", failed {failures} times in a row"),
-        };
-        line("door", format!("{door} ({time}{failures})"));
-    }
-    match &status.online {
-        None => {}
-        Some(Online::Answer(answer)) => {
-            line(
-                "online",
-                format!("the control plane says: {:?}", answer.state).to_lowercase(),
-            );
-        }
-        Some(Online::Error { message, .. }) => line("online", message.clone()),
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use client::Device;
-    use model::{FirstContact, FrontDoor, RootPin};
-
-    use super::*;
-
-    #[test]
-    fn a_status_says_under_1_ms_and_what_is_damaged_and_obeys_nobody() {
-        let door = "http://127.0.0.1:1/\u{1b}[2J".to_owned();
-        let contact = FirstContact {
-            network: "n-abcdefgh".parse().unwrap(),
-            root: RootPin {
-                version: 1,
-                sha256: "0".repeat(64),
-            },
-            front_doors: vec![FrontDoor {
-                url: door.clone(),
-                fallback: Vec::new(),
-            }],
-            control: Vec::new(),
-        };
-        let invite = InviteText {
-            contact,
-            secret: [1; 16],
-        };
-        let mut device = Device::new(&invite, &[7; RANDOM_BYTES]);
-        let memory = device.doors.entry(door).or_default();
-        memory.history.rtt_ms = Some(0);
-        let mut status = status::status(&device, Timestamp::UNIX_EPOCH).unwrap();
-        status.damaged = Some("altered".to_owned());
-
-        let text = status_text(&status);
-
-        assert!(text.contains("1/\u{fffd}[2J (under 1 ms)"), "{text}");
-        assert!(text.contains("catalog  damaged (altered)"), "{text}");
-        assert!(!text.contains('\u{1b}'));
     }
 }

@@ -73,12 +73,12 @@ enum Command {
     Contact,
     /// Make an invite, list them, or withdraw one.
     Invite(show::InviteOptions),
-    /// List devices, or shut one out.
+    /// List devices, shut one out, or ask it for new keys.
     Devices {
         #[command(subcommand)]
         action: Option<show::DeviceAction>,
     },
-    /// List gateways, or make the record and the bootstrap token of a new one.
+    /// List gateways, make the record and the bootstrap token of a new one, or change one.
     Gateways {
         #[command(subcommand)]
         action: Option<show::GatewayAction>,

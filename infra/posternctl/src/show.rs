@@ -56,6 +56,11 @@ pub enum DeviceAction {
         /// Its id.
         id: DeviceId,
     },
+    /// Ask a device for new keys: it takes them with its next contact.
+    Rotate {
+        /// Its id.
+        id: DeviceId,
+    },
 }
 
 /// What to do with gateways.
@@ -70,6 +75,11 @@ pub enum GatewayAction {
     },
     /// Put a draining gateway back.
     Undrain {
+        /// Its id.
+        id: GatewayId,
+    },
+    /// Ask a gateway for new keys: it takes them when it has pulled its next config.
+    Rotate {
         /// Its id.
         id: GatewayId,
     },
@@ -225,20 +235,27 @@ pub async fn devices(
     json: bool,
 ) -> anyhow::Result<()> {
     let remote = Remote::open(place)?;
-    if let Some(DeviceAction::Revoke { id }) = action {
-        let device: Device = remote
-            .post(&admin::revocation(&id), &serde_json::json!({}))
-            .await?;
-        if json {
-            say!("{}", serde_json::to_string(&device)?);
-        } else {
-            say!(
-                "{} is shut out: its requests are refused from now on.",
-                device.id
-            );
-        }
-        return Ok(());
+    let (path, done) = match action {
+        None => return list_devices(&remote, json).await,
+        Some(DeviceAction::Revoke { id }) => (
+            admin::revocation(&id),
+            "is shut out: its requests are refused from now on.",
+        ),
+        Some(DeviceAction::Rotate { id }) => (
+            admin::device_rotation(&id),
+            "will take new keys with its next contact; the old ones work through the grace.",
+        ),
+    };
+    let device: Device = remote.post(&path, &serde_json::json!({})).await?;
+    if json {
+        say!("{}", serde_json::to_string(&device)?);
+    } else {
+        say!("{} {done}", device.id);
     }
+    Ok(())
+}
+
+async fn list_devices(remote: &Remote, json: bool) -> anyhow::Result<()> {
     let devices: Vec<Device> = remote.list(DEVICES).await?;
     print(
         json,
@@ -267,6 +284,7 @@ pub async fn gateways(
     let (id, state) = match action {
         None => return list_gateways(&remote, json).await,
         Some(GatewayAction::Add(options)) => return add_gateway(&remote, &options, json).await,
+        Some(GatewayAction::Rotate { id }) => return rotate_gateway(&remote, &id, json).await,
         Some(GatewayAction::Drain { id }) => (id, WantedState::Draining),
         Some(GatewayAction::Undrain { id }) => (id, WantedState::Active),
         Some(GatewayAction::Retire { id }) => (id, WantedState::Retired),
@@ -297,6 +315,20 @@ async fn add_gateway(remote: &Remote, options: &GatewayOptions, json: bool) -> a
         say!("{token}\n");
         say!("On the node, within {} hours:", options.hours);
         say!("postern-gateway --token '<the text above>' --data <folder>");
+    }
+    Ok(())
+}
+
+async fn rotate_gateway(remote: &Remote, id: &GatewayId, json: bool) -> anyhow::Result<()> {
+    let path = admin::gateway_rotation(id);
+    let gateway: Gateway = remote.post(&path, &serde_json::json!({})).await?;
+    if json {
+        say!("{}", serde_json::to_string(&gateway)?);
+    } else {
+        say!(
+            "{} will take new keys when it has pulled its next config; the next catalog says so.",
+            gateway.id
+        );
     }
     Ok(())
 }

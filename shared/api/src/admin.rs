@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use model::{CohortName, Gateway, GatewayId, Invite, InviteId, PoolName, Role, Tag};
+use model::{AuditId, CohortName, Gateway, GatewayId, Invite, InviteId, PoolName, Role, Tag};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -24,6 +24,16 @@ pub const AUDIT: &str = "/v1/admin/audit";
 /// `POST`: shuts a device out, for good.
 pub fn revocation(device: &model::DeviceId) -> String {
     format!("{DEVICES}/{device}/revocation")
+}
+
+/// `POST`: asks a device for new keys; it takes them with its next contact.
+pub fn device_rotation(device: &model::DeviceId) -> String {
+    format!("{DEVICES}/{device}/rotation")
+}
+
+/// `POST`: asks a gateway for new keys; it takes them when it has pulled its next config.
+pub fn gateway_rotation(gateway: &GatewayId) -> String {
+    format!("{GATEWAYS}/{gateway}/rotation")
 }
 
 /// `POST`: takes a gateway out of service, puts it back, or ends it.
@@ -140,13 +150,17 @@ pub struct List<T> {
     pub next: Option<String>,
 }
 
-/// The query of a list.
+/// The query of a list of things with ids `I`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ListQuery {
+pub struct ListQuery<I> {
     /// Where to go on, from the last part's `next`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub after: Option<I>,
+}
+
+fn none<I>() -> Option<I> {
+    None
 }
 
 /// The query of the audit.
@@ -158,5 +172,5 @@ pub struct AuditQuery {
     pub day: Option<jiff::civil::Date>,
     /// Where to go on, from the last part's `next`: events from before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
+    pub after: Option<AuditId>,
 }

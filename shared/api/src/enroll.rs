@@ -2,7 +2,9 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
-use model::{Addresses, CatalogName, CohortName, DeviceId, DeviceState, ExitKey, TunnelKey};
+use model::{
+    Addresses, CatalogName, CohortName, DeviceId, DeviceState, ExitKey, IdentityKey, TunnelKey,
+};
 use serde::{Deserialize, Serialize};
 
 /// `POST`: enrolls the device whose identity key signs. Idempotent.
@@ -63,4 +65,16 @@ pub struct DeviceAnswer {
     pub addresses: Addresses,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
+    /// The key that it signs with now.
+    pub identity_key: IdentityKey,
+    /// The key that ingress gateways let in now.
+    pub tunnel_key: TunnelKey,
+    /// The key that egress gateways let in now.
+    pub exit_key: ExitKey,
+    /// Until when its keys from before the last rotation are let in, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_until: Option<Timestamp>,
+    /// Since when an operator wants its keys rotated: it shall do so now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_wanted_at: Option<Timestamp>,
 }

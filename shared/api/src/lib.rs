@@ -16,6 +16,7 @@ pub mod policy;
 pub mod problem;
 pub mod register;
 pub mod roster;
+pub mod rotation;
 pub mod secret;
 pub mod signed;
 

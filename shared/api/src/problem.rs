@@ -88,8 +88,10 @@ impl Kind {
 kinds! {
     /// The path, the query, a header or the body cannot be read.
     MalformedRequest = "malformed-request", 400, "The request cannot be read";
-    /// No route has this path and method.
+    /// No route has this path.
     UnknownRoute = "unknown-route", 404, "There is no such route";
+    /// The path has routes, but none for this method.
+    MethodNotAllowed = "method-not-allowed", 405, "The route does not take this method";
     /// The body is larger than the route takes.
     TooLarge = "too-large", 413, "The body is too large";
     /// The request carries no signature, or not the one asked for.
@@ -150,6 +152,8 @@ kinds! {
     AdminConflict = "admin-conflict", 409, "The key is an admin's with other terms";
     /// Without this owner nobody could change the admins any more.
     LastOwner = "last-owner", 409, "The last owner must stay";
+    /// There is no catalog yet.
+    NothingPublished = "nothing-published", 404, "Nothing was published yet";
     /// Others changed the same thing again and again.
     Contended = "contended", 503, "Too many changed the same thing at once";
     /// The database cannot be reached.

@@ -1,7 +1,7 @@
 //! The routes of the function `register`, for gateways.
 
 use jiff::Timestamp;
-use model::{GatewayId, GatewayState, NetworkId, Role, TunnelKey};
+use model::{GatewayId, GatewayState, IdentityKey, NetworkId, Role, TunnelKey};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -82,6 +82,12 @@ pub struct GatewayConfig {
     /// or drain, since those that drain still serve the devices that they have. Empty for an
     /// egress gateway.
     pub forward_to: Vec<SocketAddr>,
+    /// The key that the gateway signs with, as the control plane knows it: what is wanted of another
+    /// one was done.
+    pub identity_key: IdentityKey,
+    /// Since when an operator wants its keys rotated: it shall do so now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_wanted_at: Option<Timestamp>,
 }
 
 impl GatewayConfig {

@@ -91,17 +91,26 @@ pub fn verify(
     let key = check_params(params, now)?;
 
     let base = base(params, method, uri, headers).map_err(|error| unreadable(&error))?;
-    let bytes = signature_bytes(signature).ok_or_else(|| invalid("it is not base64"))?;
+    let bytes = signature_bytes(signature)
+        .ok_or_else(|| invalid("it is not base64: sign the request anew"))?;
     if !secret::verify(&key, &base, &bytes) {
-        return Err(invalid("it was not made by this key over this request"));
+        return Err(invalid(
+            "it was not made by this key over this request: sign method, path, query, digest and \
+             network as they are sent",
+        ));
     }
     if sent_digest != digest(body) {
-        return Err(invalid("the content digest does not fit the body"));
+        return Err(invalid(
+            "the content digest does not fit the body: sign the bytes that are sent",
+        ));
     }
     if sent_network != network.as_str() {
         return Err(Problem::new(
             Kind::WrongNetwork,
-            format!("the request is for '{sent_network}', this is '{network}'"),
+            format!(
+                "the request is for '{sent_network}', this is '{network}': ask the control endpoints \
+                 of the network that it is for"
+            ),
         ));
     }
     Ok(key)
@@ -125,14 +134,14 @@ fn check_params(params: &HttpSignatureParams, now: Timestamp) -> Result<Identity
     // `expires` would make the library read the system's clock; the window says the same.
     if params.expires.is_some() || params.alg.as_deref().is_some_and(|alg| alg != ALGORITHM) {
         return Err(invalid(
-            "only 'created', 'keyid' and alg=\"ed25519\" are taken",
+            "only 'created', 'keyid' and alg=\"ed25519\" are taken: leave the rest out",
         ));
     }
     let created = params
         .created
         .and_then(|created| i64::try_from(created).ok());
     let Some(created) = created else {
-        return Err(invalid("'created' is missing"));
+        return Err(invalid("'created' is missing: add the time of signing"));
     };
     let off = created.saturating_sub(now.as_second());
     if off.saturating_abs() > WINDOW_SECONDS {
@@ -145,8 +154,12 @@ fn check_params(params: &HttpSignatureParams, now: Timestamp) -> Result<Identity
         ));
     }
     let key = params.keyid.as_deref().unwrap_or_default();
-    key.parse()
-        .map_err(|error| Problem::new(Kind::SignatureInvalid, format!("keyid: {error}")))
+    key.parse().map_err(|error| {
+        Problem::new(
+            Kind::SignatureInvalid,
+            format!("'keyid' must be the public key that signs: {error}"),
+        )
+    })
 }
 
 /// The signature base (RFC 9421, section 2.5).
@@ -202,7 +215,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Prob
     };
     value
         .to_str()
-        .map_err(|_| invalid(&format!("the header '{name}' is not ASCII")))
+        .map_err(|_| invalid(&format!("the header '{name}' must be ASCII")))
 }
 
 fn header(value: &str) -> HeaderValue {
@@ -216,12 +229,14 @@ fn invalid(why: &str) -> Problem {
 fn unreadable(error: &HttpSigError) -> Problem {
     Problem::new(
         Kind::SignatureInvalid,
-        format!("the signature headers cannot be read: {error}"),
+        format!("the signature headers cannot be read: {error}. Sign the request anew (RFC 9421)"),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
@@ -316,5 +331,37 @@ mod tests {
                 .unwrap_err()
                 .is(Kind::SignatureMissing)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_in_the_headers_nobody_else_is_let_in_and_nothing_panics(
+            any_input in "(sig[0-9]?=)?[ -~]{0,80}",
+            any_signature in "(sig[0-9]?=:)?[ -~]{0,80}:?",
+            changed in prop::sample::select(vec![SIGNATURE_INPUT, SIGNATURE, DIGEST, NETWORK]),
+            at in any::<prop::sample::Index>(),
+            with in "[ -~]{0,3}",
+        ) {
+            let good = signed(b"{}");
+            let mut one_changed = good.clone();
+            let mut text = good[&changed].to_str().unwrap().to_owned();
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &with);
+            one_changed.insert(changed, header(&text));
+
+            let mut garbage = good;
+            garbage.insert(SIGNATURE_INPUT, header(&any_input));
+            let mut both = garbage.clone();
+            both.insert(SIGNATURE, header(&any_signature));
+
+            // Another spelling of the same input is as good as it.
+            if let Ok(key) = check(&one_changed, &uri(), b"{}", NOW) {
+                prop_assert_eq!(key, IdentitySecret::from_seed([1; 32]).public());
+            }
+            for headers in [garbage, both] {
+                let checked = check(&headers, &uri(), b"{}", NOW);
+                prop_assert!(checked.is_err());
+            }
+        }
     }
 }

@@ -1,15 +1,17 @@
 //! What a device remembers: one JSON document of the schema [`SCHEMA`].
 //!
-//! It holds secrets (three private keys, the invite's while enrolling), so it is written by
+//! It holds secrets (private keys, the invite's while enrolling), so it is written by
 //! [`crate::file`] alone, readable by its owner alone. Whatever a sync or a selection learns is
 //! kept here, so that the next start begins where the last one ended.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use api::enroll::{DeviceAnswer, InviteSecret};
 use api::{IdentitySecret, InviteText, WireGuardSecret};
 use jiff::Timestamp;
-use model::{CatalogGateway, DeviceId, FirstContact, InviteId, NetworkId};
+use model::{CatalogGateway, DeviceId, FirstContact, GatewayId, InviteId, NetworkId, TunnelKey};
 use rules::ranking::History;
 use serde::{Deserialize, Serialize};
 use tuf::TrustedState;
@@ -21,7 +23,7 @@ use crate::error::Error;
 pub const SCHEMA: &str = "postern-device/1";
 /// What the schemas of all device files start with.
 pub const SCHEMA_FAMILY: &str = "postern-device/";
-/// How many random bytes a new device needs: three secrets.
+/// How many random bytes new keys need: three secrets.
 pub const RANDOM_BYTES: usize = 96;
 
 /// A device and all that it remembers.
@@ -42,9 +44,16 @@ pub struct Device {
     pub tunnel: WireGuardSecret,
     /// The inner tunnel's secret.
     pub exit: WireGuardSecret,
+    /// The keys that it is about to take, from before they are first asked for until an answer tells
+    /// that they stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_keys: Option<Keys>,
     /// What the control plane last said of it; None until it is enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<DeviceAnswer>,
+    /// How contact with the control plane went.
+    #[serde(default)]
+    pub contacts: Contacts,
     /// What was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted: Option<TrustedState>,
@@ -57,6 +66,9 @@ pub struct Device {
     /// The gateways in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<Selection>,
+    /// The tunnel configs as they were last written.
+    #[serde(default)]
+    pub issued: Issued,
     /// What its person prefers.
     #[serde(default)]
     pub preferences: Preferences,
@@ -98,6 +110,70 @@ pub struct Selection {
     pub at: Timestamp,
 }
 
+/// The three secrets of a device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Keys {
+    /// Signs its requests.
+    pub identity: IdentitySecret,
+    /// The outer tunnel's secret.
+    pub tunnel: WireGuardSecret,
+    /// The inner tunnel's secret.
+    pub exit: WireGuardSecret,
+}
+
+/// How contact with the control plane went, and when it is due.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Contacts {
+    /// When it last answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Timestamp>,
+    /// How often in a row it did not.
+    #[serde(default)]
+    pub failures: u32,
+    /// When to try next; at once, if it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+}
+
+/// The tunnel configs as they were last written: what must be written anew when it differs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Issued {
+    /// The outer tunnel's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outer: Option<IssuedHop>,
+    /// The inner tunnel's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<IssuedHop>,
+}
+
+/// One tunnel's config as it was last written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IssuedHop {
+    /// The file; None if it was printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// What stands in it.
+    pub terms: Terms,
+}
+
+/// What a tunnel's config depends on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Terms {
+    /// This device's public key, base64.
+    pub own_key: String,
+    /// This device's addresses in the tunnel.
+    pub addresses: (Ipv4Addr, Ipv6Addr),
+    /// Where the tunnel ends.
+    pub gateway: GatewayId,
+    /// That gateway's key.
+    pub gateway_key: TunnelKey,
+    /// Where it is reached.
+    pub endpoint: SocketAddr,
+    /// At the outer tunnel, the one address that goes through it: the egress gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carries: Option<IpAddr>,
+}
+
 /// What the person at the device prefers.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Preferences {
@@ -106,27 +182,42 @@ pub struct Preferences {
     pub regions: Vec<String>,
 }
 
-impl Device {
-    /// A device that is about to enroll with `invite`, with keys made of `random`.
-    pub fn new(invite: &InviteText, random: &[u8; RANDOM_BYTES]) -> Self {
+impl Keys {
+    /// Keys made of random bytes.
+    pub fn from_random(random: &[u8; RANDOM_BYTES]) -> Self {
         let part = |number: usize| {
             let mut bytes = [0; 32];
             bytes.copy_from_slice(&random[number * 32..][..32]);
             bytes
         };
         Self {
+            identity: IdentitySecret::from_seed(part(0)),
+            tunnel: WireGuardSecret::from_random(part(1)),
+            exit: WireGuardSecret::from_random(part(2)),
+        }
+    }
+}
+
+impl Device {
+    /// A device that is about to enroll with `invite`, with keys made of `random`.
+    pub fn new(invite: &InviteText, random: &[u8; RANDOM_BYTES]) -> Self {
+        let keys = Keys::from_random(random);
+        Self {
             schema: SCHEMA.to_owned(),
             contact: invite.contact.clone(),
             invite: invite.id(),
             invite_secret: Some(InviteSecret::new(&invite.secret)),
-            identity: IdentitySecret::from_seed(part(0)),
-            tunnel: WireGuardSecret::from_random(part(1)),
-            exit: WireGuardSecret::from_random(part(2)),
+            identity: keys.identity,
+            tunnel: keys.tunnel,
+            exit: keys.exit,
+            next_keys: None,
             answer: None,
+            contacts: Contacts::default(),
             trusted: None,
             doors: BTreeMap::new(),
             gateways: BTreeMap::new(),
             selection: None,
+            issued: Issued::default(),
             preferences: Preferences::default(),
             decisions: Log::default(),
         }

@@ -1,18 +1,18 @@
-//! Enrollment, and contact with the control plane afterwards.
+//! Enrollment: from an invite to a place in the network.
 //!
 //! The keys are on disk before the first request is sent. The control plane derives the device's
 //! id from them, so a request that is sent again (after a lost answer, a crash, a second
 //! `postern enroll`) finds the same device and gets the same answer: no device is ever lost
 //! between the two sides, and none is made twice.
 
+use api::InviteText;
 use api::contact::is_private;
-use api::enroll::{DeviceAnswer, ENROLL, EnrollRequest};
-use api::{InviteText, Problem, signed};
-use http::{HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE};
-use model::{DeviceId, Invalid};
+use api::enroll::{ENROLL, EnrollRequest};
+use http::Method;
+use model::Invalid;
 
+use crate::contact::{Ask, ask};
 use crate::device::RANDOM_BYTES;
-use crate::standing;
 use crate::{Context, Device, Error, Locked};
 
 /// What [`enroll`] came to.
@@ -55,9 +55,9 @@ pub async fn enroll(
         tunnel_key: device.tunnel.tunnel_key(),
         exit_key: device.exit.exit_key(),
     };
-    let body = serde_json::to_vec(&request)
-        .map_err(|error| Error::Internal(format!("the request is not JSON: {error}")))?;
-    let answer = ask(&device, &Method::POST, ENROLL, &body, context).await?;
+    let asked = Ask::json(Method::POST, ENROLL, &request)?;
+    let answer = ask(&device, &device.identity, &asked, context).await?;
+    device.contacts.answered(context.clock.now());
     device.answer = Some(answer);
     device.invite_secret = None;
     file.save(&device)?;
@@ -65,12 +65,6 @@ pub async fn enroll(
         device,
         already: false,
     })
-}
-
-/// Asks the control plane what it knows of this device.
-pub async fn contact(device: &Device, context: &Context<'_>) -> Result<DeviceAnswer, Error> {
-    let path = api::enroll::device(&device.enrolled()?.device);
-    ask(device, &Method::GET, &path, b"", context).await
 }
 
 /// The device to go on with, if `invite` may be used on it.
@@ -113,97 +107,6 @@ fn check_control(invite: &InviteText) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Sends a signed request to each control endpoint in turn, until one answers for this device. A
-/// refusal is not believed while another endpoint may say yes; if none does, the first one counts.
-async fn ask(
-    device: &Device,
-    method: &Method,
-    path: &str,
-    body: &[u8],
-    context: &Context<'_>,
-) -> Result<DeviceAnswer, Error> {
-    let ours = DeviceId::of(&device.identity.public());
-    let mut refused = None;
-    let mut tried = Vec::new();
-    for base in endpoints(device, context)? {
-        if !is_private(&base) {
-            tried.push(format!("{base}: not https, not asked"));
-            continue;
-        }
-        match ask_one(device, method, &base, path, body, context).await {
-            Ok(Ok(answer)) if answer.device == ours => return Ok(answer),
-            Ok(Ok(answer)) => tried.push(format!(
-                "{base}: it answered for {}, this device is {ours}",
-                answer.device
-            )),
-            Ok(Err(problem)) if problem.status < 500 && problem.status != 429 => {
-                refused.get_or_insert(problem);
-            }
-            Ok(Err(problem)) => tried.push(format!("{base}: {problem}")),
-            Err(why) => tried.push(format!("{base}: {why}")),
-        }
-    }
-    match refused {
-        Some(problem) => Err(Error::Problem(problem)),
-        None => Err(Error::Unreachable { tried }),
-    }
-}
-
-/// The control endpoints of the first contact, then those that only the recovery kit names.
-fn endpoints(device: &Device, context: &Context<'_>) -> Result<Vec<String>, Error> {
-    let known = standing::known_if_sound(device, context.clock.now())?;
-    let kit = known
-        .and_then(|known| known.kit)
-        .map_or(Vec::new(), |kit| kit.control);
-    let mut all: Vec<String> = Vec::new();
-    for base in device.contact.control.iter().chain(&kit) {
-        let base = base.trim_end_matches('/').to_owned();
-        if !all.contains(&base) {
-            all.push(base);
-        }
-    }
-    Ok(all)
-}
-
-/// One endpoint: an answer, a problem, or why there was neither.
-async fn ask_one(
-    device: &Device,
-    method: &Method,
-    base: &str,
-    path: &str,
-    body: &[u8],
-    context: &Context<'_>,
-) -> Result<Result<DeviceAnswer, Problem>, String> {
-    let url = format!("{base}{path}");
-    let uri: Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
-    let mut headers = signed::sign(
-        &device.identity,
-        device.network(),
-        method,
-        &uri,
-        body,
-        context.clock.now(),
-    );
-    if !body.is_empty() {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    let (status, answer) = context
-        .web
-        .send(method.clone(), &url, headers, body.to_vec())
-        .await
-        .map_err(|failure| failure.why)?;
-    if status == StatusCode::OK || status == StatusCode::CREATED {
-        return match serde_json::from_slice(&answer) {
-            Ok(answer) => Ok(Ok(answer)),
-            Err(error) => Err(format!("its answer cannot be read: {error}")),
-        };
-    }
-    match serde_json::from_slice::<Problem>(&answer) {
-        Ok(problem) => Ok(Err(problem)),
-        Err(_) => Err(format!("HTTP status {status}")),
-    }
 }
 
 #[cfg(test)]

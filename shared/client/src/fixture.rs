@@ -246,6 +246,11 @@ pub fn answer(device: &Device) -> DeviceAnswer {
             inner6: "fd00::8001".parse().unwrap(),
         },
         enrolled_at: NOW,
+        identity_key: device.identity.public(),
+        tunnel_key: device.tunnel.tunnel_key(),
+        exit_key: device.exit.exit_key(),
+        previous_until: None,
+        rotation_wanted_at: None,
     }
 }
 

@@ -6,8 +6,11 @@
 //!
 //! - [`file`], [`device`]: what a device remembers, and how that survives crashes and company;
 //! - [`race`], [`doors`], [`sync`]: the hedged fetch of the signed catalog;
-//! - [`enroll`]: a place in the network from an invite, and contact afterwards;
-//! - [`select`], [`tunnel`]: which gateways, and the WireGuard configs of the two hops;
+//! - [`enroll`], [`contact`], [`rotate`]: a place in the network from an invite, what is new of it
+//!   afterwards, and new keys;
+//! - [`select`], [`tunnel`], [`reissue`]: which gateways, the WireGuard configs of the two hops, and
+//!   those anew when something in them changed;
+//! - [`refresh`]: all of that in one go;
 //! - [`standing`]: how long an old catalog serves; [`decisions`]: why what was done was done;
 //! - [`verify`]: a repository or a bundle checked offline; [`text`]: remote words on a screen.
 //!
@@ -15,6 +18,7 @@
 //! [`Clock`], randomness as bytes, waiting from tokio's clock, which tests can pause.
 
 pub mod clock;
+pub mod contact;
 pub mod decisions;
 pub mod device;
 pub mod doors;
@@ -22,6 +26,9 @@ pub mod enroll;
 pub mod error;
 pub mod file;
 pub mod race;
+pub mod refresh;
+pub mod reissue;
+pub mod rotate;
 pub mod select;
 pub mod standing;
 pub mod status;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::device::Selection;
 use crate::standing::{self, Standing};
-use crate::{Context, Device, Error, doors, enroll};
+use crate::{Context, Device, Error, contact, doors};
 
 /// A device's status.
 #[derive(Clone, Debug, Serialize)]
@@ -65,7 +65,7 @@ pub struct CatalogStatus {
 #[serde(rename_all = "lowercase")]
 pub enum Online {
     /// It knows the device.
-    Answer(DeviceAnswer),
+    Answer(Box<DeviceAnswer>),
     /// It did not say so.
     Error {
         /// [`Error::kind`].
@@ -126,8 +126,8 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
 /// The status with the control plane's word: a problem is part of the answer, not an error.
 pub async fn online(device: &Device, context: &Context<'_>) -> Result<Status, Error> {
     let mut status = status(device, context.clock.now())?;
-    status.online = Some(match enroll::contact(device, context).await {
-        Ok(answer) => Online::Answer(answer),
+    status.online = Some(match contact::contact(device, context).await {
+        Ok(answer) => Online::Answer(Box::new(answer)),
         Err(error) => Online::Error {
             kind: error.kind().to_owned(),
             message: error.to_string(),

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use model::{Catalog, CatalogGateway, Role};
 use serde::Serialize;
 
+use crate::device::Terms;
 use crate::standing::{self, Standing};
 use crate::text::plain;
 use crate::{Device, Error};
@@ -44,10 +45,24 @@ pub struct Configs {
     pub outer: String,
     /// The inner tunnel's.
     pub inner: String,
-    /// What changed since the gateways were selected: tunnels made before must be made anew.
-    pub notes: Vec<String>,
+    /// What the outer one depends on.
+    #[serde(skip)]
+    pub outer_terms: Terms,
+    /// What the inner one depends on.
+    #[serde(skip)]
+    pub inner_terms: Terms,
     /// How the catalog stands.
     pub catalog: Standing,
+}
+
+impl Configs {
+    /// The config of the tunnel that ends at a gateway of `role`, and what it depends on.
+    pub fn of(&self, role: Role) -> (&str, &Terms) {
+        match role {
+            Role::Ingress => (&self.outer, &self.outer_terms),
+            Role::Egress => (&self.inner, &self.inner_terms),
+        }
+    }
 }
 
 /// The configs of the selected gateways, as the last verified catalog describes them now.
@@ -55,87 +70,92 @@ pub fn configs(device: &Device, now: Timestamp) -> Result<Configs, Error> {
     let addresses = device.enrolled()?.addresses;
     let known = standing::usable(device, now)?;
     let selection = device.selection.as_ref().ok_or(Error::NotSelected)?;
-    let mut notes = Vec::new();
-    let ingress = current(&known.catalog, &selection.ingress, &mut notes)?;
-    let egress = current(&known.catalog, &selection.egress, &mut notes)?;
+    let ingress = current(&known.catalog, &selection.ingress)?;
+    let egress = current(&known.catalog, &selection.egress)?;
 
     let exit = egress.endpoint.ip();
     let outer = Hop {
         title: "outer tunnel",
         secret: device.tunnel.reveal(),
-        addresses: format!("{}/32, {}/128", addresses.outer, addresses.outer6),
         mtu: OUTER_MTU,
         gateway: ingress,
-        allowed: format!("{exit}/{}", if exit.is_ipv4() { 32 } else { 128 }),
+        terms: Terms {
+            own_key: device.tunnel.tunnel_key().to_string(),
+            addresses: (addresses.outer, addresses.outer6),
+            gateway: ingress.id.clone(),
+            gateway_key: ingress.tunnel_key,
+            endpoint: ingress.endpoint,
+            carries: Some(exit),
+        },
         keepalive: Some(KEEPALIVE),
     };
     let inner = Hop {
         title: "inner tunnel",
         secret: device.exit.reveal(),
-        addresses: format!("{}/32, {}/128", addresses.inner, addresses.inner6),
         mtu: INNER_MTU,
         gateway: egress,
-        allowed: "0.0.0.0/0, ::/0".to_owned(),
+        terms: Terms {
+            own_key: device.exit.exit_key().to_string(),
+            addresses: (addresses.inner, addresses.inner6),
+            gateway: egress.id.clone(),
+            gateway_key: egress.tunnel_key,
+            endpoint: egress.endpoint,
+            carries: None,
+        },
         keepalive: None,
     };
     Ok(Configs {
         outer: outer.text(device),
         inner: inner.text(device),
-        notes,
+        outer_terms: outer.terms,
+        inner_terms: inner.terms,
         catalog: known.standing,
     })
 }
 
-/// A selected gateway as the catalog lists it now; what differs is noted.
+/// A selected gateway as the catalog lists it now.
 fn current<'a>(
     catalog: &'a Catalog,
     selected: &CatalogGateway,
-    notes: &mut Vec<String>,
 ) -> Result<&'a CatalogGateway, Error> {
     let (role, id) = (selected.role, &selected.id);
-    let gateway = catalog
+    catalog
         .gateways()
         .find(|gateway| gateway.id == *id && gateway.role == role)
         .ok_or_else(|| Error::NotListed {
             role,
             gateway: id.clone(),
-        })?;
-    if gateway.tunnel_key != selected.tunnel_key {
-        notes.push(format!("the {role} gateway {id} has a new key"));
-    }
-    if gateway.endpoint != selected.endpoint {
-        notes.push(format!(
-            "the {role} gateway {id} moved to {}",
-            gateway.endpoint
-        ));
-    }
-    Ok(gateway)
+        })
 }
 
 struct Hop<'a> {
     title: &'static str,
     secret: String,
-    addresses: String,
     mtu: u16,
     gateway: &'a CatalogGateway,
-    allowed: String,
+    terms: Terms,
     keepalive: Option<u16>,
 }
 
 impl Hop<'_> {
     fn text(&self, device: &Device) -> String {
-        let gateway = self.gateway;
+        let (gateway, terms) = (self.gateway, &self.terms);
         let to = match gateway.role {
             Role::Ingress => "enters at",
             Role::Egress => "leaves at",
         };
+        let allowed = match terms.carries {
+            Some(only) => format!("{only}/{}", if only.is_ipv4() { 32 } else { 128 }),
+            None => "0.0.0.0/0, ::/0".to_owned(),
+        };
+        let (v4, v6) = terms.addresses;
         // A line break in the region would start a line of config, and `wg-quick` runs some of
         // those (`PostUp`) as root.
         let mut text = format!(
             "# Postern, {title}: {device} {to} {id} ({region}).\n\
              [Interface]\n\
              PrivateKey = {secret}\n\
-             Address = {addresses}\n\
+             Address = {v4}/32, {v6}/128\n\
              MTU = {mtu}\n\
              FwMark = {MARK}\n\
              \n\
@@ -148,11 +168,9 @@ impl Hop<'_> {
             id = gateway.id,
             region = plain(&gateway.region),
             secret = self.secret,
-            addresses = self.addresses,
             mtu = self.mtu,
-            key = gateway.tunnel_key,
-            endpoint = gateway.endpoint,
-            allowed = self.allowed,
+            key = terms.gateway_key,
+            endpoint = terms.endpoint,
         );
         if let Some(seconds) = self.keepalive {
             // Writing to a string cannot fail.

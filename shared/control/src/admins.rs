@@ -141,7 +141,7 @@ async fn change(
     for _ in 0..TRIES {
         let admins = Admins::read(context).await?;
         if !admins.find(by).is_some_and(|(admin, _)| admin.is_owner()) {
-            let detail = "only an owner changes the admins";
+            let detail = "only an owner changes the admins: ask one";
             return Err(Error::refused(Kind::NotAllowed, detail));
         }
         let (admin, expect, action, detail) = match step(&admins)? {

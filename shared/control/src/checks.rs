@@ -1,9 +1,10 @@
 //! What operators may ask for: refused when it is asked, rather than never working.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use api::Kind;
-use model::{CohortName, Limits};
+use api::rotation::EndorsementError;
+use model::{CohortName, ExitKey, Limits, TunnelKey, id};
 
 use crate::Error;
 
@@ -23,8 +24,13 @@ pub(crate) fn cohort(limits: &Limits, cohort: &CohortName) -> Result<(), Error> 
     )))
 }
 
-/// An address at which a gateway may be listed: at any other, no client would take it.
-pub(crate) fn gateway_address(limits: &Limits, address: IpAddr) -> Result<(), Error> {
+/// Where a gateway may be listed: at any other address, no client would take it, and on port 0 none
+/// would reach it.
+pub(crate) fn endpoint(limits: &Limits, endpoint: SocketAddr) -> Result<(), Error> {
+    if endpoint.port() == 0 {
+        return Err(malformed("'endpoint' must have a port from 1 to 65535"));
+    }
+    let address = endpoint.ip();
     if limits.allow_gateway_at(address) {
         return Ok(());
     }
@@ -45,6 +51,16 @@ pub(crate) fn region(region: &str) -> Result<(), Error> {
     )))
 }
 
+/// The hash of a bootstrap secret: no secret fits any other text.
+pub(crate) fn bootstrap_hash(hash: &str) -> Result<(), Error> {
+    if id::is_hash(hash) {
+        return Ok(());
+    }
+    Err(malformed(
+        "'bootstrap_hash' must be the hash of the secret that you made, 26 characters of base32",
+    ))
+}
+
 /// A note: at most 500 bytes that cannot move a terminal's cursor.
 pub(crate) fn note(note: &str) -> Result<(), Error> {
     if note.len() > MOST_NOTE {
@@ -54,6 +70,27 @@ pub(crate) fn note(note: &str) -> Result<(), Error> {
         return Err(malformed("'note' must have no control characters"));
     }
     Ok(())
+}
+
+/// Keys of a device's two tunnels.
+pub(crate) fn two_keys(tunnel: &TunnelKey, exit: &ExitKey) -> Result<(), Error> {
+    if tunnel.as_bytes() == exit.as_bytes() {
+        return Err(malformed(
+            "'tunnel_key' and 'exit_key' must differ, or both hops could name the device",
+        ));
+    }
+    Ok(())
+}
+
+/// What a bad endorsement means to who sent it.
+pub(crate) fn endorsement(checked: Result<(), EndorsementError>) -> Result<(), Error> {
+    checked.map_err(|error| {
+        let kind = match error {
+            EndorsementError::SameKey => Kind::MalformedRequest,
+            EndorsementError::NotMade => Kind::SignatureInvalid,
+        };
+        Error::refused(kind, error.to_string())
+    })
 }
 
 fn listed(all: &[impl ToString]) -> String {

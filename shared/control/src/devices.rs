@@ -1,4 +1,6 @@
-//! Devices after enrollment: what they are told, and revocation.
+//! Devices after enrollment: what they are told, rotation, and revocation.
+
+pub mod rotation;
 
 use api::Kind;
 use api::enroll::DeviceAnswer;
@@ -22,7 +24,8 @@ pub async fn show(
     let found = context.store.get_many(context.moment.now, &keys).await?;
     // Whoever does not hold the key learns nothing, not even whether the device exists.
     let device: Option<Device> = items::read(found[0].as_ref())?;
-    let Some(device) = device.filter(|device| device.identity_key == signer) else {
+    let Some(device) = device.filter(|device| device.is_signed_by(&signer, context.moment.now))
+    else {
         let detail = format!("{id} is not enrolled here under this key: enroll with an invite");
         return Err(Error::refused(Kind::DeviceUnknown, detail));
     };
@@ -40,14 +43,14 @@ pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Resu
     let rest = SignedDuration::from_secs(i64::from(context.network.timing.lease_rest));
     for _ in 0..MOST_TRIES {
         let Some((mut device, version)) = find(context, id).await? else {
-            let detail = format!("there is no device {id}: see 'posternctl devices'");
-            return Err(Error::refused(Kind::DeviceUnknown, detail));
+            return Err(missing(id));
         };
         if device.state == DeviceState::Revoked {
             return Ok(device);
         }
         device.state = DeviceState::Revoked;
         device.revoked_at = Some(now);
+        device.rotation_wanted_at = None;
         let lease = Write::put_until(
             items::lease(device.lease),
             Expect::Present,
@@ -105,6 +108,12 @@ async fn find(context: &Context<'_>, id: &DeviceId) -> Result<Option<(Device, u6
         return Ok(None);
     };
     Ok(Some((item.read()?, item.version)))
+}
+
+/// The refusal of an admin who names no device.
+fn missing(id: &DeviceId) -> Error {
+    let detail = format!("there is no device {id}: see 'posternctl devices'");
+    Error::refused(Kind::DeviceUnknown, detail)
 }
 
 /// The refusal that a revoked device gets.

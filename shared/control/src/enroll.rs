@@ -17,7 +17,7 @@ use rules::probing;
 use store::{CommitError, Expect, Write};
 
 use crate::items::Taken;
-use crate::{Context, Error, audit, items, roster};
+use crate::{Context, Error, audit, checks, items, roster};
 
 /// Positions of the writes in the commit.
 mod at {
@@ -41,10 +41,7 @@ pub async fn enroll(
             "'invite' must be base64url without padding",
         )
     })?;
-    if request.tunnel_key.as_bytes() == request.exit_key.as_bytes() {
-        let detail = "'tunnel_key' and 'exit_key' must differ, or both hops could name the device";
-        return Err(Error::refused(Kind::MalformedRequest, detail));
-    }
+    checks::two_keys(&request.tunnel_key, &request.exit_key)?;
     let id = DeviceId::of(&identity);
     let invite_id = InviteId::of(&secret);
     let found = context
@@ -60,7 +57,7 @@ pub async fn enroll(
         .await?;
     let policy = crate::policy::in_force(found[2].as_ref())?.policy;
     if let Some(device) = items::read::<Device>(found[0].as_ref())? {
-        return answer_again(context, &policy, &device, &request);
+        return answer_again(context, &policy, &device, (identity, &request));
     }
     let invite = usable(context, items::read(found[1].as_ref())?)?;
 
@@ -93,7 +90,7 @@ pub async fn enroll(
     };
     let found = context.store.get_many(now, &[items::device(&id)]).await?;
     match items::read::<Device>(found[0].as_ref())? {
-        Some(device) => answer_again(context, &policy, &device, &request),
+        Some(device) => answer_again(context, &policy, &device, (identity, &request)),
         None => Err(refusal),
     }
 }
@@ -142,6 +139,13 @@ pub fn answer(context: &Context<'_>, policy: &Policy, device: &Device) -> Device
         catalog: rules::policy::catalog_of(policy, device.into()),
         addresses: context.network.pools.addresses(&device.id, device.lease),
         enrolled_at: device.enrolled_at,
+        identity_key: device.identity_key,
+        tunnel_key: device.tunnel_key,
+        exit_key: device.exit_key,
+        previous_until: device
+            .previous_at(context.moment.now)
+            .map(|keys| keys.until),
+        rotation_wanted_at: device.rotation_wanted_at,
     }
 }
 
@@ -188,13 +192,14 @@ fn answer_again(
     context: &Context<'_>,
     policy: &Policy,
     device: &Device,
-    request: &EnrollRequest,
+    (identity, request): (IdentityKey, &EnrollRequest),
 ) -> Result<DeviceAnswer, Error> {
     if device.state == DeviceState::Revoked {
         return Err(crate::devices::revoked(device));
     }
-    if (device.tunnel_key, device.exit_key) != (request.tunnel_key, request.exit_key) {
-        let detail = "this identity is enrolled with other WireGuard keys: \
+    let ours = (device.identity_key, device.tunnel_key, device.exit_key);
+    if ours != (identity, request.tunnel_key, request.exit_key) {
+        let detail = "this identity is enrolled with other WireGuard keys, or its keys were rotated: \
                       use its device file, or enroll with a new identity";
         return Err(Error::refused(Kind::DeviceConflict, detail));
     }

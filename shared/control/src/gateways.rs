@@ -1,10 +1,13 @@
-//! Gateways: the record, registration, heartbeats and the signed config.
+//! Gateways: the record, registration, rotation, heartbeats and the signed config.
 //!
 //! A heartbeat is one conditional put and no read: the item's key holds the hash of the key that
 //! signed, its version the place in the row of heartbeats. A replayed one finds another version.
 //! Whether a gateway is in service is judged by `publish`, not here.
 
+pub mod rotation;
 pub mod states;
+
+use std::collections::BTreeMap;
 
 use api::Kind;
 use api::admin::{GatewayView, NewGateway};
@@ -44,7 +47,8 @@ pub async fn create(
         return Err(checks::malformed(detail));
     }
     checks::region(&new.region)?;
-    checks::gateway_address(limits, new.endpoint.ip())?;
+    checks::endpoint(limits, new.endpoint)?;
+    checks::bootstrap_hash(&new.bootstrap_hash)?;
     for cohort in &new.cohorts {
         checks::cohort(limits, cohort)?;
     }
@@ -197,7 +201,7 @@ fn check_bootstrap(
     if !gateway.state.can_become(GatewayState::Registered) {
         return Err(Error::refused(
             Kind::GatewayState,
-            format!("the gateway is {}", gateway.state),
+            format!("it is {}: make a new gateway", gateway.state),
         ));
     }
     Ok(())
@@ -258,7 +262,8 @@ pub async fn config(
         .map(store::Item::read)
         .collect::<Result<_, _>>()?;
     let own = gateways.iter().find(|gateway| gateway.id == *id);
-    let Some(own) = own.filter(|own| own.keys.is_some_and(|keys| keys.identity == identity)) else {
+    let own = own.filter(|own| own.is_signed_by(&identity, now));
+    let Some((own, keys)) = own.and_then(|own| Some((own, own.keys?))) else {
         return Err(unknown(id));
     };
     let forward_to = gateways
@@ -277,6 +282,8 @@ pub async fn config(
         endpoint: own.endpoint,
         heartbeat_seconds: context.network.timing.heartbeat,
         forward_to,
+        identity_key: keys.identity,
+        rotation_wanted_at: own.rotation_wanted_at,
     })
 }
 
@@ -286,30 +293,28 @@ pub async fn observe(context: &Context<'_>) -> Result<Vec<(Observed, u64)>, Erro
     // The gateways first: one that came into service meanwhile must not seem to be without a beat.
     let items = store::query_all(context.store, now, &Range::all(items::GATEWAYS)).await?;
     let beats = store::query_all(context.store, now, &Range::all(items::HEARTBEATS)).await?;
-    let beats: std::collections::BTreeMap<String, &store::Item> = beats
-        .iter()
-        .map(|item| (item.key.sk.clone(), item))
-        .collect();
+    // By the gateway and not by its key: a rotation that came between the two queries moved the beat.
+    let mut last: BTreeMap<GatewayId, Heartbeat> = BTreeMap::new();
+    for item in &beats {
+        let beat: Heartbeat = item.read()?;
+        if last
+            .get(&beat.gateway)
+            .is_none_or(|other| other.seen_at < beat.seen_at)
+        {
+            last.insert(beat.gateway.clone(), beat);
+        }
+    }
     items
         .iter()
         .map(|item| {
             let gateway: Gateway = item.read()?;
-            let beat = gateway.keys.and_then(|keys| {
-                beats
-                    .get(&items::heartbeat(&gateway.id, &keys.identity).sk)
-                    .copied()
-            });
-            let beat: Option<Heartbeat> = items::read(beat)?;
-            let load = beat.as_ref().map_or(0, |beat| beat.load);
-            let seen_at = beat.and_then(|beat| beat.seen_at);
-            Ok((
-                Observed {
-                    gateway,
-                    seen_at,
-                    load,
-                },
-                item.version,
-            ))
+            let beat = last.get(&gateway.id);
+            let observed = Observed {
+                seen_at: beat.and_then(|beat| beat.seen_at),
+                load: beat.map_or(0, |beat| beat.load),
+                gateway,
+            };
+            Ok((observed, item.version))
         })
         .collect()
 }
@@ -329,8 +334,14 @@ async fn find(context: &Context<'_>, id: &GatewayId) -> Result<(Gateway, u64), E
         .store
         .get_many(context.moment.now, &[items::gateway(id)])
         .await?;
-    let item = found[0].as_ref().ok_or_else(|| unknown(id))?;
+    let item = found[0].as_ref().ok_or_else(|| missing(id))?;
     Ok((item.read()?, item.version))
+}
+
+/// The refusal of an admin who names no gateway.
+fn missing(id: &GatewayId) -> Error {
+    let detail = format!("there is no gateway {id}: see 'posternctl gateways'");
+    Error::refused(Kind::GatewayUnknown, detail)
 }
 
 /// The refusal of whoever does not hold the gateway's key.

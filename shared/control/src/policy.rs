@@ -170,8 +170,17 @@ async fn asked_about(
         _ => store::query_all(context.store, now, &Range::all(items::GATEWAYS)).await?,
     };
     let mut gateways: Vec<Gateway> = items.iter().map(Item::read).collect::<Result<_, _>>()?;
-    if let Some(Through::Pool(pool)) = &request.through {
-        gateways.retain(|gateway| gateway.pool == *pool);
+    match &request.through {
+        Some(Through::Gateway(id)) => {
+            if let Some(over) = gateways.iter().find(|gateway| gateway.state.is_over()) {
+                let detail = format!("{id} is {}: it lets nobody in", over.state);
+                return Err(Error::refused(Kind::GatewayState, detail));
+            }
+        }
+        Some(Through::Pool(pool)) => {
+            gateways.retain(|gateway| gateway.pool == *pool && !gateway.state.is_over());
+        }
+        None => gateways.retain(|gateway| !gateway.state.is_over()),
     }
     Ok(gateways)
 }

@@ -17,8 +17,8 @@ use api::roster::{
     EgressPeer, IngressPeer, Peers, Previous, RosterPart, RosterRequest, RosterShard,
 };
 use model::{
-    CatalogName, CohortName, Device, DeviceId, ExitKey, Gateway, GatewayId, GatewayState,
-    IdentityKey, LeaseIndex, Policy, Role, Shard, Tag, TunnelKey,
+    CatalogName, CohortName, Device, DeviceId, ExitKey, Gateway, GatewayId, IdentityKey,
+    LeaseIndex, Policy, Role, Shard, Tag, TunnelKey,
 };
 use rules::policy::{self as rule, Subject};
 use serde::{Deserialize, Serialize};
@@ -73,8 +73,7 @@ pub struct ShardVersion {
 /// The writes that let `device` in with its keys as they are now: for the commit that changes them.
 /// They expect nothing and never fail; the device's own write is the guard.
 pub fn put(context: &Context<'_>, device: &Device) -> Vec<Write> {
-    let now = context.moment.now;
-    let previous = device.previous.filter(|previous| now < previous.until);
+    let previous = device.previous_at(context.moment.now);
     let entry = Entry {
         device: device.id.clone(),
         tunnel_key: device.tunnel_key,
@@ -122,7 +121,7 @@ pub async fn pull(
     let keys = [items::gateway(id), items::policy()];
     let found = context.store.get_many(now, &keys).await?;
     let gateway: Option<Gateway> = items::read(found[0].as_ref())?;
-    let Some(gateway) = gateway.filter(|gateway| is_signed_by(gateway, &identity, now)) else {
+    let Some(gateway) = gateway.filter(|gateway| gateway.is_signed_by(&identity, now)) else {
         return Err(crate::gateways::unknown(id));
     };
     let in_force = crate::policy::in_force(found[1].as_ref())?;
@@ -165,18 +164,12 @@ pub async fn pull(
     })
 }
 
-fn is_signed_by(gateway: &Gateway, identity: &IdentityKey, now: jiff::Timestamp) -> bool {
-    let previous = gateway.previous.filter(|previous| now < previous.until);
-    let keys = gateway.keys.iter().chain(previous.iter().map(|p| &p.keys));
-    keys.into_iter().any(|keys| keys.identity == *identity)
-}
-
 /// The cohorts whose devices a gateway lets in. One that is out of service for good serves none.
 fn served(gateway: &Gateway) -> BTreeSet<CohortName> {
-    match gateway.state {
-        GatewayState::Retired | GatewayState::Failed => BTreeSet::new(),
-        _ => gateway.cohorts.iter().cloned().collect(),
+    if gateway.state.is_over() {
+        return BTreeSet::new();
     }
+    gateway.cohorts.iter().cloned().collect()
 }
 
 /// The shards of `cohort` whose versions are not those that are `held`, with their versions.

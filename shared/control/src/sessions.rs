@@ -148,7 +148,7 @@ pub async fn read(context: &Context<'_>, token: &Token) -> Result<Asking, Error>
     let admin: Admin = admin.read()?;
     if let Some(removed_at) = admin.removed_at {
         return Err(ended(&format!(
-            "{} was removed at {removed_at:.0}",
+            "{} was removed at {removed_at:.0}: ask an owner to be added with a new key",
             admin.id
         )));
     }

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::Kind;
+use api::admin::WantedState;
 use api::policy::{ApplyPolicy, Asker, ExplainPolicy, Explanation, PolicyView, Through};
 use common::nodes::{gateway_id, new_gateway};
 use common::rosters::{Holder, policy};
 use common::world::World;
 use common::{START, Stage, after, device_id, exit_key, identity, kind, operator, tunnel_key};
+use control::gateways::states;
 use control::{Error, devices, gateways, items, publish};
 use model::policy::Transport;
 use model::{Catalog, CatalogName, Policy, Role};
@@ -281,6 +283,27 @@ async fn an_explanation_names_the_rule_that_decides() {
         elsewhere.decisions[0].usable.why,
         "the gateway is for other cohorts"
     );
+}
+
+#[tokio::test]
+async fn an_explanation_leaves_out_gateways_that_are_over() {
+    let stage = Stage::memory();
+    stage.invite(1, 5).await;
+    stage.enroll(START, 1, 7).await.unwrap();
+    stage.create_gateway(1, Role::Ingress).await;
+    stage.create_gateway(2, Role::Ingress).await;
+    let (context, id) = (stage.context(after(1)), gateway_id(1));
+    states::change(&context, &operator(), &id, WantedState::Retired)
+        .await
+        .unwrap();
+    let who = json!({"device": device_id(7)});
+
+    let all = explain(&stage, json!({"who": who})).await.unwrap();
+    let gone = json!({"who": who, "through": {"gateway": "g-0001"}});
+    let gone = explain(&stage, gone).await.unwrap_err();
+
+    assert_eq!(all.decisions[0].gateways, [gateway_id(2)]);
+    assert_eq!(kind(gone), Kind::GatewayState);
 }
 
 #[tokio::test]

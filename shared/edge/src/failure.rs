@@ -60,3 +60,22 @@ impl IntoResponse for Failure {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(error: StoreError) -> Problem {
+        Failure::from(control::Error::Store(error)).0
+    }
+
+    #[test]
+    fn only_what_passes_asks_to_try_again() {
+        let passing = problem(StoreError::Unavailable("down".to_owned()));
+        let lasting = problem(StoreError::Misconfigured("no table".to_owned()));
+
+        assert!(passing.is(Kind::StoreUnavailable) && passing.retry_after().is_some());
+        assert!(lasting.is(Kind::StoreMisconfigured) && lasting.retry_after().is_none());
+        assert!(!lasting.detail.contains("table"), "that is for the log");
+    }
+}

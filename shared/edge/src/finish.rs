@@ -19,14 +19,26 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn finish(router: Router, edge: Edge) -> Router {
     router
         .fallback(no_route)
-        .method_not_allowed_fallback(no_route)
+        .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(middleware::from_fn_with_state(edge, around))
 }
 
-async fn no_route(method: Method, uri: Uri) -> Failure {
-    let detail = format!("{method} {} is not a route of this function", uri.path());
+async fn no_route(uri: Uri) -> Failure {
+    let detail = format!(
+        "{} is not a path of this function: check it, and which function was asked",
+        uri.path()
+    );
     Problem::new(Kind::UnknownRoute, detail).into()
+}
+
+/// RFC 9110, section 15.5.6; axum adds the header `Allow`.
+async fn no_method(method: Method, uri: Uri) -> Failure {
+    let detail = format!(
+        "{method} is not for {}: the header 'allow' says what is",
+        uri.path()
+    );
+    Problem::new(Kind::MethodNotAllowed, detail).into()
 }
 
 async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Response {

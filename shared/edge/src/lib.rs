@@ -1,8 +1,8 @@
 //! What every function shares at the HTTP edge: who is asking, what the time is, and how an error
 //! becomes an answer.
 //!
-//! A function is an [`axum::Router`] over an [`Edge`], finished by [`finish`]. The same router runs
-//! in one process, on Lambda and on Workers.
+//! A function is an [`axum::Router`] over an [`Edge`], made of a table of [`Route`]s by [`router`] and
+//! finished by [`finish`]. The same router runs in one process, on Lambda and on Workers.
 
 mod clock;
 mod deployed;
@@ -11,6 +11,7 @@ mod finish;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 mod parts;
+mod route;
 mod session;
 pub mod settings;
 mod signed;
@@ -27,7 +28,8 @@ pub use clock::{Clock, SystemClock};
 pub use deployed::{FromSettings, MakeRoutes};
 pub use failure::Failure;
 pub use finish::finish;
-pub use session::{BySession, guarded};
+pub use route::{Listed, Route, listed, router};
+pub use session::BySession;
 pub use signed::Signed;
 
 /// The most bytes of a request's body. The largest is a policy, which has some 40,000 with 200 rules;

@@ -41,7 +41,7 @@ impl Parts {
                 if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
                     Problem::new(
                         Kind::TooLarge,
-                        format!("at most {MOST_BODY} bytes are taken"),
+                        format!("at most {MOST_BODY} bytes are taken: send less at once"),
                     )
                 } else {
                     malformed(rejection.body_text())
@@ -61,14 +61,35 @@ impl Parts {
     /// The query as the type `T`.
     pub(crate) fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let query = Query::<T>::try_from_uri(&self.uri);
-        let Query(query) = query.map_err(|rejection| malformed(rejection.body_text()))?;
+        let Query(query) = query.map_err(|rejection| {
+            malformed(format!(
+                "the query cannot be read: {}",
+                rejection.body_text()
+            ))
+        })?;
         Ok(query)
+    }
+
+    /// Refuses a body that says anything: one that is not read must not seem to count.
+    pub(crate) fn nothing(&self) -> Result<(), Failure> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+
+        if self.body.is_empty() {
+            return Ok(());
+        }
+        self.json().map(|Nothing {}| ())
     }
 
     /// The body as JSON of the type `T`.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| malformed(format!("the body cannot be read: {error}")).into())
+        let unreadable = |why: &dyn Display| malformed(format!("the body cannot be read: {why}"));
+        // serde would read a list as the fields in their order, and no field of it is unknown.
+        if self.body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(unreadable(&"a JSON object is expected").into());
+        }
+        serde_json::from_slice(&self.body).map_err(|error| unreadable(&error).into())
     }
 }
 

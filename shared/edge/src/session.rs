@@ -1,6 +1,6 @@
 //! Routes that ask for an admin's session.
 //!
-//! [`guarded`] puts a check before a route: the token (`Authorization: Bearer …`, RFC 6750) is read,
+//! [`crate::Route::guarded`] puts a check before a route: the token (`Authorization: Bearer …`, RFC 6750) is read,
 //! its session and its admin are looked up, and the admin's role is compared with the one that the
 //! route needs. Whoever is refused learns nothing of the route: neither its path, its query nor its
 //! body is looked at before. [`BySession`] then hands the handler who asks, and is its only
@@ -27,7 +27,7 @@ use crate::parts::Parts;
 use crate::{Edge, Failure};
 
 /// `route`, for admins of `role` and above only.
-pub fn guarded<S>(route: MethodRouter<S>, edge: Edge, role: AdminRole) -> MethodRouter<S>
+pub(crate) fn guarded<S>(route: MethodRouter<S>, edge: Edge, role: AdminRole) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -52,6 +52,11 @@ impl BySession {
     /// The query as the type `T`.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.parts.query()
+    }
+
+    /// Refuses a body other than none or `{}`.
+    pub fn nothing(&self) -> Result<(), Failure> {
+        self.parts.nothing()
     }
 
     /// The body as JSON of the type `T`.

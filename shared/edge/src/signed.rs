@@ -35,6 +35,11 @@ impl Signed {
         self.parts.query()
     }
 
+    /// Refuses a body other than none or `{}`.
+    pub fn nothing(&self) -> Result<(), Failure> {
+        self.parts.nothing()
+    }
+
     /// The body as JSON of the type `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.parts.json()

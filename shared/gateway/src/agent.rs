@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::BootstrapText;
 use api::register::{
     self, GatewayConfig, HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest,
 };
 use api::roster::RosterPart;
+use api::{BootstrapText, IdentitySecret};
 use http::Method;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -22,7 +22,7 @@ use crate::pull::roster::{RosterPull, RosterPulled};
 use crate::pull::{Pull, Pulled, heartbeat_seconds};
 use crate::remote::{Ask, Http, Remote, Transport};
 use crate::retry::Retry;
-use crate::{Error, Roster, State, Trouble};
+use crate::{Error, Keys, Roster, State, Trouble};
 
 /// After how many heartbeats the config is asked for again.
 const HEARTBEATS_PER_CONFIG: u32 = 10;
@@ -45,11 +45,11 @@ pub enum Event {
 
 /// A gateway's agent.
 pub struct Agent {
-    folder: PathBuf,
-    state: State,
+    pub(crate) folder: PathBuf,
+    pub(crate) state: State,
     roster: Roster,
     remote: Remote,
-    clock: Clock,
+    pub(crate) clock: Clock,
     events: watch::Sender<Event>,
     /// The pull that is under way, if one is: a slow front door must hold up no heartbeat.
     pulls: JoinSet<Pulled>,
@@ -116,6 +116,7 @@ impl Agent {
                 Some(pulled) = self.pulls.join_next() => self.take(pulled)?,
                 Some(pulled) = self.roster_pulls.join_next() => self.take_roster(pulled)?,
                 () = tokio::time::sleep_until(next) => {
+                    self.rotate().await?;
                     let wait = match self.heartbeat().await {
                         Ok(()) => {
                             retry.done();
@@ -130,7 +131,7 @@ impl Agent {
         }
     }
 
-    fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         match heartbeat_seconds(self.state.heartbeat_seconds) {
             Ok(seconds) => Duration::from_secs(seconds.into()),
             Err(_) => UNTOLD_INTERVAL,
@@ -146,7 +147,7 @@ impl Agent {
             tunnel_key: self.state.tunnel.tunnel_key(),
         };
         let path = register::registration(&self.state.gateway);
-        let answer: RegisterAnswer = self.post(path, &request).await?;
+        let answer: RegisterAnswer = self.post(&self.state.identity, path, &request).await?;
         let interval = heartbeat_seconds(answer.heartbeat_seconds)
             .map_err(|why| Trouble::Later(format!("the answer is refused: {why}")))?;
         self.state.version = answer.version;
@@ -157,14 +158,15 @@ impl Agent {
         Ok(())
     }
 
-    async fn heartbeat(&mut self) -> Result<(), Trouble> {
+    pub(crate) async fn heartbeat(&mut self) -> Result<(), Trouble> {
         // No tunnels yet, so that there is no load to tell.
         let request = HeartbeatRequest {
             version: self.state.version,
             load: 0,
         };
         let path = register::heartbeat(&self.state.gateway);
-        let answer = self.post::<HeartbeatAnswer>(path, &request).await;
+        let identity = &self.state.identity;
+        let answer = self.post::<HeartbeatAnswer>(identity, path, &request).await;
         // Not saved with every heartbeat: after a restart the control plane tells it again.
         match answer {
             Ok(answer) => self.state.version = answer.version,
@@ -276,14 +278,22 @@ impl Agent {
     fn follow(&mut self, config: GatewayConfig) -> Result<(), Error> {
         self.pull_in = HEARTBEATS_PER_CONFIG - 1;
         self.state.heartbeat_seconds = config.heartbeat_seconds;
+        if config.rotation_wanted_at.is_some()
+            && config.identity_key == self.state.identity.public()
+        {
+            self.state
+                .next_keys
+                .get_or_insert_with(|| Keys::from_random(random));
+        }
         self.state.config = Some(config);
         self.state.save(&self.folder)?;
         self.events.send_replace(Event::Configured);
         Ok(())
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
+        identity: &IdentitySecret,
         path: String,
         body: &impl Serialize,
     ) -> Result<T, Trouble> {
@@ -293,17 +303,16 @@ impl Agent {
             path,
             body,
         };
-        let (contact, identity) = (&self.state.contact, &self.state.identity);
         let bytes = self
             .remote
-            .control(contact, identity, &ask, (self.clock)())
+            .control(&self.state.contact, identity, &ask, (self.clock)())
             .await?;
         serde_json::from_slice(&bytes)
             .map_err(|error| Trouble::Later(format!("the answer cannot be read: {error}")))
     }
 }
 
-fn random() -> [u8; 32] {
+pub(crate) fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
     // A key that is not random would be worse than no gateway.
     getrandom::fill(&mut bytes).expect("the system's random source works");
@@ -311,4 +320,4 @@ fn random() -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

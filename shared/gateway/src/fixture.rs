@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
-use api::admin::NewGateway;
+use api::admin::{GatewayView, NewGateway};
 use api::{BootstrapText, Kind, Problem};
 use async_trait::async_trait;
 use axum::Router;
@@ -136,11 +136,15 @@ impl Transport for Net {
 }
 
 /// The time on the control plane, which is right.
-struct Right(Instant);
+struct Right {
+    began: Instant,
+    moments: AtomicU8,
+}
 
 impl edge::Clock for Right {
     fn moment(&self) -> Moment {
-        Moment::new(time_since(self.0), [3; 32])
+        let number = self.moments.fetch_add(1, Ordering::Relaxed);
+        Moment::new(time_since(self.began), [number; 32])
     }
 }
 
@@ -153,6 +157,7 @@ pub struct World {
     pub net: Arc<Net>,
     pub folder: tempfile::TempDir,
     pub token: BootstrapText,
+    edge: Edge,
     skew: Arc<AtomicI64>,
     began: Instant,
 }
@@ -166,16 +171,18 @@ impl World {
         let edge = Edge {
             store: Arc::new(MemoryStore::new()),
             network: Arc::new(network.clone()),
-            clock: Arc::new(Right(began)),
+            clock: Arc::new(Right {
+                began,
+                moments: AtomicU8::new(0),
+            }),
         };
         let context = edge.context(Moment::new(START, [4; 32]));
-        let operator = Actor::Admin(AdminId::of(&IdentityKey::from_bytes([9; 32])));
-        control::gateways::create(&context, &limits(), &operator, record())
+        control::gateways::create(&context, &limits(), &operator(), record())
             .await
             .unwrap();
         let routes = register::routes(edge.clone(), Arc::new(config_key()));
         let net = Net {
-            router: edge::finish(routes, edge),
+            router: edge::finish(routes, edge.clone()),
             bundle: Mutex::new(bundle(&network)),
             rules: Mutex::default(),
             sent: Mutex::default(),
@@ -184,9 +191,25 @@ impl World {
             net: Arc::new(net),
             folder: tempfile::tempdir().unwrap(),
             token: token("g-aaaa"),
+            edge,
             skew: Arc::default(),
             began,
         }
+    }
+
+    /// An operator asks the gateway for new keys.
+    pub async fn want_rotation(&self) {
+        let context = self.edge.context(self.edge.clock.moment());
+        control::gateways::rotation::want(&context, &operator(), &self.token.gateway)
+            .await
+            .unwrap();
+    }
+
+    /// The gateway as the control plane knows it, and when it was heard last.
+    pub async fn known(&self) -> GatewayView {
+        let context = self.edge.context(self.edge.clock.moment());
+        let mut all = control::gateways::list(&context).await.unwrap();
+        all.remove(0)
     }
 
     /// So many seconds the node's clock is ahead from now on.
@@ -261,6 +284,10 @@ fn network() -> Network {
         pools: AddressPools::new(pool("10.0.0.0/24"), pool("10.0.1.0/24"), ula).unwrap(),
         timing: Timing::default(),
     }
+}
+
+fn operator() -> Actor {
+    Actor::Admin(AdminId::of(&IdentityKey::from_bytes([9; 32])))
 }
 
 fn record() -> NewGateway {

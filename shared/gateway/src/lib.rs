@@ -15,6 +15,10 @@
 //! a node: the agent asks again, more and more slowly, and says why in its log. Only a state file
 //! that cannot be used, or a folder that cannot be written, ends it.
 //!
+//! Where its config says that an operator wants it to, it takes new keys (`api::rotation`): they are in
+//! its state before it asks for them, and before each heartbeat it asks again until it is told that they
+//! stand. A lost answer, or a restart at any point, leaves it with a key that is taken.
+//!
 //! Its state is one file, and beside it the roster. The state is written before each request that
 //! the control plane must not see twice with other keys: a lost answer or a restart goes on where it was.
 
@@ -25,11 +29,12 @@ mod pull;
 mod remote;
 mod retry;
 mod roster;
+mod rotation;
 mod state;
 
 pub use agent::{Agent, Clock, Event};
 pub use roster::Roster;
-pub use state::{State, StateError};
+pub use state::{Keys, PreviousTunnel, State, StateError};
 
 use api::{NoClient, Problem};
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use api::{BootstrapText, IdentitySecret, WireGuardSecret};
+use jiff::Timestamp;
 use model::{FirstContact, GatewayId};
 use serde::{Deserialize, Serialize};
 use tuf::client::TrustedState;
@@ -58,6 +59,13 @@ pub struct State {
     pub identity: IdentitySecret,
     /// The secret of its WireGuard interface.
     pub tunnel: WireGuardSecret,
+    /// The keys that it is about to take, from before they are first asked for until an answer tells
+    /// that they stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_keys: Option<Keys>,
+    /// The tunnel's secret from before the last rotation, which devices with an older catalog use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_tunnel: Option<PreviousTunnel>,
     /// The version that the next heartbeat must expect; 0 before registration.
     #[serde(default)]
     pub version: u64,
@@ -72,6 +80,34 @@ pub struct State {
     pub config: Option<api::register::GatewayConfig>,
 }
 
+/// A gateway's secrets.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Keys {
+    /// Signs its requests.
+    pub identity: IdentitySecret,
+    /// The secret of its WireGuard interface.
+    pub tunnel: WireGuardSecret,
+}
+
+impl Keys {
+    /// New ones, from `random`.
+    pub fn from_random(random: impl Fn() -> [u8; 32]) -> Self {
+        Self {
+            identity: IdentitySecret::from_seed(random()),
+            tunnel: WireGuardSecret::from_random(random()),
+        }
+    }
+}
+
+/// A tunnel's secret from before a rotation.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PreviousTunnel {
+    /// The secret.
+    pub secret: WireGuardSecret,
+    /// From when on it is of no use: the end of the grace.
+    pub until: Timestamp,
+}
+
 impl State {
     /// Reads the state in `folder`, or makes it from `token` with keys from `random`.
     pub fn open(
@@ -84,13 +120,16 @@ impl State {
             Ok(bytes) => Self::parse(path, &bytes, token),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let token = token.ok_or(StateError::Missing(path))?;
+                let keys = Keys::from_random(random);
                 let state = Self {
                     schema: SCHEMA.to_owned(),
                     gateway: token.gateway.clone(),
                     contact: token.contact.clone(),
                     bootstrap: Some(api::enroll::InviteSecret::new(&token.secret)),
-                    identity: IdentitySecret::from_seed(random()),
-                    tunnel: WireGuardSecret::from_random(random()),
+                    identity: keys.identity,
+                    tunnel: keys.tunnel,
+                    next_keys: None,
+                    previous_tunnel: None,
                     version: 0,
                     heartbeat_seconds: 0,
                     trusted: None,

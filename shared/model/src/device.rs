@@ -42,6 +42,19 @@ pub struct Device {
     pub revoked_at: Option<Timestamp>,
 }
 
+impl Device {
+    /// Its keys from before the last rotation, if they still work at `now`.
+    pub fn previous_at(&self, now: Timestamp) -> Option<PreviousDeviceKeys> {
+        self.previous.filter(|previous| now < previous.until)
+    }
+
+    /// Whether requests that `key` signs are its own at `now`.
+    pub fn is_signed_by(&self, key: &IdentityKey, now: Timestamp) -> bool {
+        let previous = self.previous_at(now).map(|previous| previous.identity_key);
+        self.identity_key == *key || previous == Some(*key)
+    }
+}
+
 /// A device's keys from before a rotation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PreviousDeviceKeys {

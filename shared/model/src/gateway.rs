@@ -58,6 +58,11 @@ impl GatewayState {
                 | (Drained | Failed, Retired)
         )
     }
+
+    /// Whether it serves nobody and never will again.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Retired | Self::Failed)
+    }
 }
 
 impl fmt::Display for GatewayState {
@@ -117,6 +122,15 @@ pub struct Gateway {
     pub created_at: Timestamp,
     /// When its state last changed.
     pub changed_at: Timestamp,
+}
+
+impl Gateway {
+    /// Whether requests that `key` signs are its own at `now`.
+    pub fn is_signed_by(&self, key: &IdentityKey, now: Timestamp) -> bool {
+        let previous = self.previous.filter(|previous| now < previous.until);
+        let keys = self.keys.iter().chain(previous.iter().map(|p| &p.keys));
+        keys.into_iter().any(|keys| keys.identity == *key)
+    }
 }
 
 /// A one-time bootstrap token, as stored: the secret itself is never kept.

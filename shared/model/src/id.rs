@@ -176,6 +176,12 @@ pub fn bootstrap_hash(secret: &[u8]) -> String {
     hashed("postern bootstrap", secret)
 }
 
+/// Whether `text` has the form of the hashes of this module.
+pub fn is_hash(text: &str) -> bool {
+    let bytes = base32().decode(text.as_bytes());
+    bytes.is_ok_and(|bytes| bytes.len() == 16)
+}
+
 /// The hash by which the function `admin` knows the setup code, 26 base32 characters.
 pub fn setup_hash(secret: &[u8]) -> String {
     hashed("postern setup", secret)
@@ -217,6 +223,21 @@ mod tests {
         assert_eq!(id, DeviceId::of(&IdentityKey::from_bytes([7; 32])));
         assert_ne!(id, DeviceId::of(&IdentityKey::from_bytes([8; 32])));
         assert_eq!(id.as_str().parse::<DeviceId>(), Ok(id));
+    }
+
+    #[test]
+    fn a_hash_is_told_from_other_text() {
+        let hash = bootstrap_hash(b"secret");
+        assert!(is_hash(&hash));
+        for other in [
+            "",
+            "x",
+            &hash[1..],
+            &hash.to_uppercase(),
+            &format!("{hash}a"),
+        ] {
+            assert!(!is_hash(other), "{other}");
+        }
     }
 
     #[test]

@@ -156,6 +156,11 @@ fn device(world: &World, doors: &[Door]) -> Device {
             .pools
             .addresses(&device.id(), model::LeaseIndex(20)),
         enrolled_at: moment().now,
+        identity_key: device.identity.public(),
+        tunnel_key: device.tunnel.tunnel_key(),
+        exit_key: device.exit.exit_key(),
+        previous_until: None,
+        rotation_wanted_at: None,
     });
     device
 }

@@ -47,8 +47,8 @@ struct Inner {
 type Answer = Option<(StatusCode, Bytes)>;
 
 impl Proxy {
-    /// A proxy before the emulator at `upstream`. Which request meets which fault follows from a
-    /// seed that is printed.
+    /// A proxy before the emulator at `upstream`. The faults that it draws follow from a seed that is
+    /// printed; which request meets which also depends on who comes first.
     pub async fn start(upstream: &str, faults: Faults) -> Self {
         let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| fastrand::u64(..));

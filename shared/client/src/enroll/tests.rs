@@ -1,14 +1,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::Kind;
+use api::enroll::DeviceAnswer;
+use api::{Kind, Problem, signed};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use http::header;
+use http::{StatusCode, header};
 
 use super::*;
+use crate::contact::contact;
 use crate::doors::Options;
 use crate::fixture::{self, Hand, NOW, Repository, random, refused, serve};
 use crate::{Web, file};

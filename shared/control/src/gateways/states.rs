@@ -18,16 +18,7 @@ pub async fn change(
     wanted: WantedState,
 ) -> Result<Gateway, Error> {
     for _ in 0..MOST_TRIES {
-        let key = items::gateway(id);
-        let found = context
-            .store
-            .get_many(context.moment.now, std::slice::from_ref(&key))
-            .await?;
-        let Some(item) = &found[0] else {
-            let detail = format!("there is no gateway {id}: see 'posternctl gateways'");
-            return Err(Error::refused(Kind::GatewayUnknown, detail));
-        };
-        let before: Gateway = item.read()?;
+        let (before, version) = super::find(context, id).await?;
         let next = target(wanted);
         if before.state == next {
             return Ok(before);
@@ -50,9 +41,14 @@ pub async fn change(
                 change: Change::Delete,
             }));
             (after.keys, after.previous, after.bootstrap) = (None, None, None);
+            after.rotation_wanted_at = None;
         }
         let detail = format!("was {}", before.state);
-        writes.push(Write::put(key, Expect::Version(item.version), &after));
+        writes.push(Write::put(
+            items::gateway(id),
+            Expect::Version(version),
+            &after,
+        ));
         writes.push(audit::write(
             context,
             0,

@@ -11,7 +11,7 @@ use super::*;
 use crate::fixture::{Do, World, config_key, key};
 
 /// Starts the agent. Its task ends with an error or not at all.
-fn start(world: &World) -> (watch::Receiver<Event>, JoinHandle<Error>) {
+pub(crate) fn start(world: &World) -> (watch::Receiver<Event>, JoinHandle<Error>) {
     let agent = world.agent();
     let events = agent.events();
     let task = tokio::spawn(async move {
@@ -22,7 +22,7 @@ fn start(world: &World) -> (watch::Receiver<Event>, JoinHandle<Error>) {
 }
 
 /// Waits for an event, or a later one, for at most an hour, which passes at once.
-async fn reaches(events: &mut watch::Receiver<Event>, wanted: Event) {
+pub(crate) async fn reaches(events: &mut watch::Receiver<Event>, wanted: Event) {
     let reached = events.wait_for(|event| [wanted, Event::Configured].contains(event));
     let reached = tokio::time::timeout(Duration::from_hours(1), reached).await;
     reached.expect("it gets there").expect("the agent runs");

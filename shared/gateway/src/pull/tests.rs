@@ -22,6 +22,8 @@ fn right() -> GatewayConfig {
         endpoint: "192.0.2.1:51820".parse().unwrap(),
         heartbeat_seconds: 30,
         forward_to: Vec::new(),
+        identity_key: model::IdentityKey::from_bytes([1; 32]),
+        rotation_wanted_at: None,
     }
 }
 

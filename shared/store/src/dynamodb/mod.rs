@@ -1,13 +1,13 @@
 //! A store on one DynamoDB table, for a control plane of functions.
 //!
-//! - [`plan`] says what a write asks of DynamoDB, so that expiry and versions are as everywhere;
-//!   [`item`] how an item is kept.
-//! - [`commit`] and [`send`] make a commit one request and have it applied exactly once, whatever is lost on
-//!   the way; [`read`] does the two reads.
-//! - [`retry`] bounds the attempts, [`failure`] says what an error means.
-//! - [`table`] makes the table, which functions never do.
+//! - `plan` says what a write asks of DynamoDB, so that expiry and versions are as everywhere; `item`
+//!   how an item is kept.
+//! - `commit` and `send` make a commit one request, and have it applied exactly once whatever is lost
+//!   on the way; `read` does the two reads.
+//! - `retry` bounds the attempts, `failure` says what an error means.
+//! - `table` makes the table, which functions never do.
 //!
-//! A call is one request, but for retries and for commits that guessed wrong (see [`plan`]). A
+//! A call is one request, but for retries and for commits that guessed wrong (see `plan`). A
 //! function's role needs six rights on the table: `dynamodb:BatchGetItem`, `Query`, `PutItem`,
 //! `UpdateItem`, `DeleteItem` and `ConditionCheckItem`.
 //!

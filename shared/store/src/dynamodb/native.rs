@@ -13,7 +13,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 /// How long a connection may take to be made: three handshakes, half around the world.
 const MOST_CONNECT_TIME: Duration = Duration::from_millis(1500);
 
-/// Where DynamoDB is, and who calls it.
+/// Where DynamoDB is, and who calls it. It has no `Debug`, so that no key is printed.
 pub struct Settings {
     /// The region, as `eu-central-1`.
     pub region: String,

@@ -1,0 +1,177 @@
+//! Everything that a store holds, and the marks of what has been accounted for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use model::AuditEvent;
+use serde::de::DeserializeOwned;
+use store::{Item, Key, MOST_KEYS, Store, StoreError};
+
+/// Everything that a store holds.
+#[derive(Clone)]
+pub struct Books {
+    /// The items that have not expired.
+    pub items: BTreeMap<Key, Item>,
+}
+
+impl Books {
+    /// Reads all items of `store` at `now`. `census` has the keys of all items, which every kind of
+    /// database tells in a way of its own: the interface of the control plane has no use for it.
+    pub async fn read(
+        store: &dyn Store,
+        now: Timestamp,
+        census: &[Key],
+    ) -> Result<Self, StoreError> {
+        let mut items = BTreeMap::new();
+        for keys in census.chunks(MOST_KEYS) {
+            let found = store.get_many(now, keys).await?;
+            let found = found.into_iter().flatten();
+            items.extend(found.map(|item| (item.key.clone(), item)));
+        }
+        Ok(Self { items })
+    }
+
+    /// All items of a partition.
+    pub fn partition<'a>(&'a self, pk: &str) -> impl Iterator<Item = &'a Item> + use<'a> {
+        let pk = pk.to_owned();
+        let from = Key::new(pk.clone(), "");
+        let items = self.items.range(from..);
+        items
+            .map(|(_, item)| item)
+            .take_while(move |item| item.key.pk == pk)
+    }
+
+    /// All items whose partition's key begins so.
+    pub fn partitions(&self, prefix: &'static str) -> impl Iterator<Item = &Item> {
+        let items = self.items.values();
+        items.filter(move |item| item.key.pk.starts_with(prefix))
+    }
+}
+
+/// What is being checked: each item is to be claimed by what it belongs to, and so is each event of
+/// the audit. What nobody claims should not be there.
+pub struct Audit<'a> {
+    /// What the store holds.
+    pub books: &'a Books,
+    claimed: BTreeSet<&'a Key>,
+    /// The events that nobody has claimed yet, by subject.
+    events: BTreeMap<String, Vec<AuditEvent>>,
+    breaches: Vec<String>,
+}
+
+impl<'a> Audit<'a> {
+    /// Nothing is claimed yet.
+    pub fn open(books: &'a Books) -> Self {
+        let mut audit = Self {
+            books,
+            claimed: BTreeSet::new(),
+            events: BTreeMap::new(),
+            breaches: Vec::new(),
+        };
+        for item in books.partitions("audit#") {
+            if let Some(event) = audit.claim_item::<AuditEvent>(item) {
+                let place = control::items::audit(
+                    &control::audit::day_of(event.at).to_string(),
+                    event.id.as_bytes()[15] % control::items::AUDIT_SPREAD,
+                );
+                audit.equal(
+                    "the place of an event",
+                    &item.key,
+                    &Key::new(place, event.id),
+                );
+                audit.equal("the version of an event", &item.version, &1);
+                let subject = audit.events.entry(event.subject.clone()).or_default();
+                subject.push(event);
+            }
+        }
+        audit
+    }
+
+    /// Something is not as it must be.
+    pub fn breach(&mut self, what: impl Into<String>) {
+        self.breaches.push(what.into());
+    }
+
+    /// What is found must be what is expected.
+    pub fn equal<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, found: &T, expected: &T) {
+        if found != expected {
+            self.breach(format!("{what}: {found:?} where {expected:?} is expected"));
+        }
+    }
+
+    /// The item at `key`, which must be there and belong to `whose` alone.
+    pub fn claim<T: DeserializeOwned>(&mut self, whose: &str, key: &Key) -> Option<(T, &'a Item)> {
+        let Some(item) = self.books.items.get(key) else {
+            self.breach(format!("{whose}: {} / {} is missing", key.pk, key.sk));
+            return None;
+        };
+        self.claim_item(item).map(|body| (body, item))
+    }
+
+    /// The body of `item`, which must not have been claimed before.
+    pub fn claim_item<T: DeserializeOwned>(&mut self, item: &'a Item) -> Option<T> {
+        if !self.claimed.insert(&item.key) {
+            self.breach(format!("{} / {} belongs to two", item.key.pk, item.key.sk));
+        }
+        match item.read() {
+            Ok(body) => Some(body),
+            Err(error) => {
+                self.breach(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// How many events there are on `subject`, claimed or not: to be asked before they are claimed.
+    pub fn count(&self, subject: &str) -> u64 {
+        let events = self.events.get(subject).map_or(0, Vec::len);
+        events.try_into().expect("a count")
+    }
+
+    /// The subjects of unclaimed events that `fits`.
+    pub fn subjects(&self, fits: impl Fn(&AuditEvent) -> bool) -> BTreeSet<String> {
+        let events = self.events.values().flatten();
+        let fitting = events.filter(|event| fits(event));
+        fitting.map(|event| event.subject.clone()).collect()
+    }
+
+    /// Takes the events on `subject` that `fits`.
+    pub fn take(&mut self, subject: &str, fits: impl Fn(&AuditEvent) -> bool) -> Vec<AuditEvent> {
+        let Some(events) = self.events.get_mut(subject) else {
+            return Vec::new();
+        };
+        events.extract_if(.., |event| fits(event)).collect()
+    }
+
+    /// The one event on `subject` of this `action` that `fits`.
+    pub fn one(
+        &mut self,
+        subject: &str,
+        action: &str,
+        fits: impl Fn(&AuditEvent) -> bool,
+    ) -> Option<AuditEvent> {
+        let mut events = self.take(subject, |event| event.action == action && fits(event));
+        if events.len() != 1 {
+            let count = events.len();
+            self.breach(format!(
+                "{subject}: {count} events '{action}' for one change"
+            ));
+        }
+        events.pop()
+    }
+
+    /// Everything that is not as it must be, with what nobody has claimed.
+    pub fn close(mut self) -> Vec<String> {
+        for key in self.books.items.keys() {
+            if !self.claimed.contains(key) {
+                let orphan = format!("{} / {} belongs to nothing", key.pk, key.sk);
+                self.breaches.push(orphan);
+            }
+        }
+        for event in self.events.into_values().flatten() {
+            self.breaches
+                .push(format!("an event without a change: {event:?}"));
+        }
+        self.breaches
+    }
+}

@@ -1,0 +1,73 @@
+//! `docs/problems.md` has every kind of problem as the code has it, and every kind was seen.
+
+use std::collections::BTreeMap;
+
+use api::{Kind, Problem};
+
+use crate::refusals::refusals;
+use crate::world::World;
+
+/// Kinds that the tests of any route, of unavailability and of access look for; all others are among the
+/// [`refusals`].
+const ELSEWHERE: [Kind; 14] = [
+    Kind::UnknownRoute,
+    Kind::MethodNotAllowed,
+    Kind::TooLarge,
+    Kind::SignatureMissing,
+    Kind::SignatureInvalid,
+    Kind::SignatureStale,
+    Kind::WrongNetwork,
+    Kind::SessionMissing,
+    Kind::SessionEnded,
+    Kind::NothingPublished,
+    Kind::PoolCrowded,
+    Kind::Contended,
+    Kind::StoreUnavailable,
+    Kind::Internal,
+];
+
+#[test]
+fn the_page_of_problems_has_every_kind_as_it_is() {
+    let page = include_str!("../../docs/problems.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<Vec<&str>> = rows
+        .map(|row| row.split('|').map(str::trim).collect())
+        .collect();
+
+    let documented: Vec<_> = rows.iter().map(|row| (row[0], row[1], row[2])).collect();
+    let facts: Vec<_> = Kind::ALL
+        .iter()
+        .map(|kind| {
+            let problem = Problem::new(*kind, "");
+            (
+                format!("{}`", kind.name()),
+                problem.status.to_string(),
+                problem.title,
+            )
+        })
+        .collect();
+    let facts: Vec<_> = facts
+        .iter()
+        .map(|(name, status, title)| (name.as_str(), status.as_str(), title.as_str()))
+        .collect();
+    assert_eq!(
+        documented, facts,
+        "docs/problems.md, in the order of api::Kind"
+    );
+    for row in rows {
+        assert!(row[3].len() > 10, "say what to do: {row:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_kind_is_expected_of_some_request() {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let world = World::new().await;
+    let refused = refusals(&world).into_iter().map(|refusal| refusal.kind);
+    for kind in refused.chain(ELSEWHERE) {
+        *seen.entry(kind.name()).or_default() += 1;
+    }
+    for kind in Kind::ALL {
+        assert!(seen.contains_key(kind.name()), "no test expects {kind:?}");
+    }
+}

@@ -1,0 +1,328 @@
+//! The functions under test, on one store in memory at a time that the test sets.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use api::{IdentitySecret, Kind, Problem, signed};
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use control::Moment;
+use edge::{Clock, Edge};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use jiff::Timestamp;
+use model::{AddressPools, Limits, Network, NetworkId, SetupCode, Timing, id};
+use serde::de::DeserializeOwned;
+use store::{CommitError, Item, Key, MemoryStore, Page, Range, Store, StoreError, Write};
+use tower::ServiceExt;
+use tuf::key::SigningKey;
+
+/// When every test begins, in seconds.
+pub const START: i64 = 1_800_000_000;
+/// The secret of the setup code.
+pub const SETUP_SECRET: [u8; 16] = [5; 16];
+
+/// A function, as it is deployed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Function {
+    Enroll,
+    Register,
+    Admin,
+}
+
+pub const FUNCTIONS: [Function; 3] = [Function::Enroll, Function::Register, Function::Admin];
+
+pub struct Stage {
+    enroll: Router,
+    register: Router,
+    admin: Router,
+    pub edge: Edge,
+    store: Arc<Breakable>,
+    clock: Arc<TestClock>,
+}
+
+/// What is asked, before it is signed and sent.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub function: Function,
+    pub method: Method,
+    pub uri: String,
+    pub by: By,
+    pub body: Vec<u8>,
+}
+
+/// How a request says who asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum By {
+    Nobody,
+    /// Signed with the key of this number.
+    Key(u8),
+    /// With the token of a session.
+    Token(String),
+}
+
+/// A request as it is sent, once or more often.
+pub type Sent = Request<Vec<u8>>;
+
+impl Stage {
+    pub fn new() -> Self {
+        let clock = Arc::new(TestClock::default());
+        let store = Arc::new(Breakable::default());
+        let pool = |third: u8| format!("10.0.{third}.0/26").parse().unwrap();
+        let ula = "fd00:1:2::/48".parse().unwrap();
+        let network = Network {
+            id: NetworkId::from_random([7; 5]),
+            pools: AddressPools::new(pool(0), pool(1), ula).unwrap(),
+            timing: Timing::default(),
+        };
+        let limits = Limits {
+            schema: Limits::SCHEMA.to_owned(),
+            network: network.id.clone(),
+            front_door_hosts: Vec::new(),
+            gateway_networks: vec!["127.0.0.0/8".parse().unwrap()],
+            cohorts: vec!["default".parse().unwrap()],
+        };
+        let code = SetupCode {
+            hash: id::setup_hash(&SETUP_SECRET),
+            expires_at: Timestamp::from_second(START + 24 * 3600).unwrap(),
+        };
+        let edge = Edge {
+            store: store.clone(),
+            network: Arc::new(network),
+            clock: clock.clone(),
+        };
+        let config_key = Arc::new(SigningKey::ed25519_from_seed([9; 32]));
+        let finish = |routes| edge::finish(routes, edge.clone());
+        Self {
+            enroll: finish(enroll::routes(edge.clone())),
+            register: finish(register::routes(edge.clone(), config_key)),
+            admin: finish(admin::routes(edge.clone(), Some(code), Arc::new(limits))),
+            edge,
+            store,
+            clock,
+        }
+    }
+
+    pub fn network(&self) -> &NetworkId {
+        &self.edge.network.id
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn wait(&self, seconds: i64) {
+        self.clock.second.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// From now on every call of the store fails, in this way.
+    pub fn break_store(&self, fault: Fault) {
+        *self.store.fault.lock().unwrap() = Some(fault);
+    }
+
+    /// All that is stored, with versions.
+    pub fn dump(&self) -> String {
+        format!("{:#?}", self.store.memory)
+    }
+
+    /// The request that `ask` describes, signed now for this network if it is signed.
+    pub fn request(&self, ask: &Ask) -> Sent {
+        Self::request_of(ask, self.network(), self.now())
+    }
+
+    /// The same, as a caller of another network or with another clock would sign it.
+    pub fn request_of(ask: &Ask, network: &NetworkId, now: Timestamp) -> Sent {
+        let mut request = Request::builder()
+            .method(&ask.method)
+            .uri(&ask.uri)
+            .body(ask.body.clone())
+            .unwrap();
+        match &ask.by {
+            By::Nobody => {}
+            By::Key(number) => {
+                let (uri, secret) = (request.uri(), key(*number));
+                let headers = signed::sign(&secret, network, &ask.method, uri, &ask.body, now);
+                request.headers_mut().extend(headers);
+            }
+            By::Token(token) => {
+                let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+                request.headers_mut().insert(AUTHORIZATION, value);
+            }
+        }
+        request
+    }
+
+    pub async fn ask(&self, ask: &Ask) -> Answer {
+        self.send(ask.function, self.request(ask)).await
+    }
+
+    pub async fn send(&self, function: Function, request: Sent) -> Answer {
+        let router = match function {
+            Function::Enroll => &self.enroll,
+            Function::Register => &self.register,
+            Function::Admin => &self.admin,
+        };
+        let response = router.clone().oneshot(request.map(Body::from)).await;
+        let (parts, body) = response.unwrap().into_parts();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: to_bytes(body, usize::MAX).await.unwrap().to_vec(),
+        }
+    }
+
+    /// Sends `request` and asserts all that is promised of a refusal: a problem of `kind` that
+    /// `says` what to do, and nothing written. `what` is told where it is not so.
+    pub async fn refuses(
+        &self,
+        what: &str,
+        (function, request): (Function, Sent),
+        (kind, says): (Kind, &str),
+    ) -> Answer {
+        let what = format!("{what}: {} {}", request.method(), request.uri());
+        let before = self.dump();
+
+        let answer = self.send(function, request).await;
+
+        let problem = answer.problem(&what);
+        assert!(problem.is(kind), "{what}: {problem:?} is not {kind:?}");
+        assert!(problem.detail.contains(says), "{what}: {problem}");
+        assert_eq!(answer.status.as_u16(), problem.status, "{what}");
+        assert_eq!(
+            answer
+                .headers
+                .get(RETRY_AFTER)
+                .is_some_and(|wait| wait == "2"),
+            problem.status == 503,
+            "{what}"
+        );
+        assert_eq!(
+            answer.headers.contains_key(ALLOW),
+            problem.status == 405,
+            "{what}"
+        );
+        assert_eq!(self.dump(), before, "{what}: something was written");
+        answer
+    }
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// What was answered; a problem panics.
+    pub fn read<T: DeserializeOwned>(&self) -> T {
+        let text = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status, StatusCode::OK, "{text}");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The problem that was answered, whole as it is promised.
+    pub fn problem(&self, what: &str) -> Problem {
+        let text = String::from_utf8_lossy(&self.body);
+        assert!(!self.status.is_success(), "{what} was taken: {text}");
+        let media = &self.headers[CONTENT_TYPE];
+        assert_eq!(media, api::problem::MEDIA_TYPE, "{what}: {text}");
+        assert_eq!(self.headers[CACHE_CONTROL], "no-store", "{what}");
+        let problem: Problem = serde_json::from_slice(&self.body).unwrap();
+        let id = problem.request_id.as_deref().unwrap_or_default();
+        assert_eq!(self.headers["x-request-id"], id, "{what}");
+        assert!(!problem.detail.is_empty(), "{what}");
+        problem
+    }
+}
+
+pub fn key(number: u8) -> IdentitySecret {
+    IdentitySecret::from_seed([number; 32])
+}
+
+struct TestClock {
+    second: AtomicI64,
+    drawn: AtomicU64,
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self {
+            second: AtomicI64::new(START),
+            drawn: AtomicU64::new(0),
+        }
+    }
+}
+
+impl TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.second.load(Ordering::Relaxed)).unwrap()
+    }
+}
+
+impl Clock for TestClock {
+    fn moment(&self) -> Moment {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.drawn.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        Moment::new(self.now(), seed)
+    }
+}
+
+/// What a database does at its worst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It cannot be reached.
+    Away,
+    /// What it holds cannot be read.
+    Corrupt,
+    /// Others are always faster: reads work, no commit does.
+    Contended,
+}
+
+/// A store in memory that can be broken.
+#[derive(Default)]
+struct Breakable {
+    memory: MemoryStore,
+    fault: Mutex<Option<Fault>>,
+}
+
+impl Breakable {
+    fn check(&self) -> Result<(), StoreError> {
+        match *self.fault.lock().unwrap() {
+            Some(Fault::Away) => Err(StoreError::Unavailable("by 10.0.0.1: timed out".to_owned())),
+            Some(Fault::Corrupt) => Err(StoreError::Corrupt("device#x/y: secret".to_owned())),
+            Some(Fault::Contended) | None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Breakable {
+    async fn get_many(
+        &self,
+        now: Timestamp,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        self.check()?;
+        self.memory.get_many(now, keys).await
+    }
+
+    async fn query(
+        &self,
+        now: Timestamp,
+        range: &Range,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.check()?;
+        self.memory.query(now, range, after, limit).await
+    }
+
+    async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
+        self.check()?;
+        if *self.fault.lock().unwrap() == Some(Fault::Contended) {
+            return Err(CommitError::Failed(0));
+        }
+        self.memory.commit(now, writes).await
+    }
+}

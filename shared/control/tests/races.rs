@@ -27,7 +27,7 @@ async fn assert_no_harm(rounds: u8) {
         .await
         .unwrap();
     let points = board.calls();
-    assert!(points.len() > 50);
+    assert!(points.len() > 40);
 
     for (number, name) in points.iter().enumerate() {
         let world = changed().await;

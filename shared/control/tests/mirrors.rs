@@ -69,13 +69,13 @@ async fn what_no_mirror_has_and_nobody_can_make_again_is_replaced_by_a_new_versi
 
     // The catalog of version 1 listed one gateway.
     world.mirrors[0].lose_everything();
-    let report = world.publish(after(60)).await;
-    let calm = world.publish(after(70)).await;
+    let report = world.publish(after(20)).await;
+    let calm = world.publish(after(30)).await;
 
     assert!(report.published && !calm.published);
     let expected = ["g-0001", "g-0002"].map(str::to_owned).to_vec();
-    assert_eq!(world.served(after(70)), (2, expected));
-    world.assert_history(after(70));
+    assert_eq!(world.served(after(30)), (2, expected));
+    world.assert_history(after(30));
 }
 
 #[tokio::test]

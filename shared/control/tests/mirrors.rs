@@ -6,6 +6,7 @@ mod common;
 use common::world::World;
 use common::{START, Stage, after};
 use control::items;
+use control::publish::Budget;
 use store::{Change, Expect, Item, Key, Range, Write};
 use tuf::repository;
 
@@ -189,24 +190,31 @@ async fn a_file_in_the_place_of_the_timestamp_that_cannot_be_read_is_replaced() 
 
 #[tokio::test]
 async fn a_store_restored_from_a_backup_goes_on_behind_what_is_served() {
-    let world = World::published(2, &[1]).await;
-    let backup = copy_of(&world.stage).await;
-    for number in 2..6 {
-        world.stage.bring_up(after(10), &[number]).await;
-        world.publish(after(10)).await;
+    for budget in [Budget::UNLIMITED, Budget::of(16)] {
+        let mut world = World::published(2, &[1]).await;
+        let backup = copy_of(&world.stage).await;
+        for number in 2..6 {
+            world.stage.bring_up(after(10), &[number]).await;
+            world.publish(after(10)).await;
+        }
+        assert_eq!(world.served(after(10)).0, 5);
+
+        restore(&world.stage, &backup).await;
+        world.budget = budget;
+        let kept = world.served(after(20));
+        world.stage.bring_up(after(20), &[9]).await;
+        let mut published = Vec::new();
+        for seconds in 20..50 {
+            let report = world.publish(after(seconds)).await;
+            published.extend(report.published.then_some(report.version));
+        }
+
+        assert_eq!(kept.0, 5);
+        assert_eq!(published, [6]);
+        let expected = ["g-0001", "g-0009"].map(str::to_owned).to_vec();
+        assert_eq!(world.served(after(50)), (6, expected));
+        world.assert_history(after(50));
     }
-    assert_eq!(world.served(after(10)).0, 5);
-
-    restore(&world.stage, &backup).await;
-    let kept = world.served(after(20));
-    world.stage.bring_up(after(20), &[9]).await;
-    let report = world.publish(after(20)).await;
-
-    assert_eq!(kept.0, 5);
-    assert_eq!((report.published, report.version), (true, 6));
-    let expected = ["g-0001", "g-0009"].map(str::to_owned).to_vec();
-    assert_eq!(world.served(after(20)), (6, expected));
-    world.assert_history(after(20));
 }
 
 /// The partitions that publishing works on.

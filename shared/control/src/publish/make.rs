@@ -22,8 +22,9 @@ use crate::{Error, audit, items};
 
 /// How often a publisher tries to reserve a version before it leaves the field to the others.
 const MOST_RESERVATIONS: u32 = 8;
-/// A draft that was begun longer ago, in seconds, says too little of what is true now.
-const DRAFT_LIFE: i64 = 30 * 60;
+/// A draft that was begun longer ago, in seconds, says too little of what is true now: the schedule
+/// was away meanwhile. A run in which nothing is due removes it at once.
+const DRAFT_LIFE: i64 = 6 * 3600;
 /// A reservation and a catalog that must be looked at: with less nothing is begun.
 const LEAST_CALLS: u32 = 3;
 

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use model::{CatalogName, GatewayId, GatewayState, Limits};
-use store::{Change, Expect, Item, Write};
+use store::{Change, CommitError, Expect, Item, Write};
 use tuf::key::SigningKey;
 
 pub use budget::Budget;
@@ -259,8 +259,8 @@ impl Publisher<'_> {
             unfinished: judged.unfinished,
             calls: 0,
         };
-        let whole = slots.iter().map(|slot| slot.state.whole.version).collect();
-        let stock = Stock::new(self, targets, whole, &lists);
+        let standings = slots.iter().map(Slot::standing).collect();
+        let stock = Stock::new(self, targets, standings, &lists);
         let work = Work {
             publisher: self,
             context,
@@ -292,6 +292,10 @@ impl Publisher<'_> {
         let mut due = loaded.head().is_none_or(|head| self.is_due(head, lists));
         match loaded.head() {
             Some(head) => {
+                let mut work = work;
+                if due || slots.iter().any(|slot| slot.holds_up(head)) {
+                    work.checks = 0;
+                }
                 // Where there is news, those that fail wait for it.
                 let some = slots.iter_mut().filter(|slot| !due || !slot.is_failing());
                 bring(work, head, some, !due).await?;
@@ -299,7 +303,7 @@ impl Publisher<'_> {
                     .iter()
                     .any(|slot| slot.lost.is_some() || slot.overtaken);
                 if !due {
-                    return Ok(());
+                    return drop_draft(work, loaded).await;
                 }
                 if slots.iter().any(|slot| slot.holds_up(head)) {
                     report.unfinished = true;
@@ -310,6 +314,7 @@ impl Publisher<'_> {
             }
             None => self.learn(work, lists, [].into_iter(), slots, None).await,
         }
+        slots.sort_by_key(Slot::is_failing);
         match make::next(work, &loaded.start(), slots, lists).await? {
             Made::Unfinished => report.unfinished = true,
             Made::Overtaken => {}
@@ -375,6 +380,24 @@ impl Publisher<'_> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Removes a draft whose news are none any more: what it holds would be old when there are others.
+async fn drop_draft(work: Work<'_>, loaded: &Loaded) -> Result<(), Error> {
+    let Some((_, version)) = &loaded.draft else {
+        return Ok(());
+    };
+    let write = Write {
+        key: items::draft(),
+        expect: Expect::Version(*version),
+        change: Change::Delete,
+    };
+    let now = work.context.moment.now;
+    match work.context.store.commit(now, vec![write]).await {
+        // Another run has changed it.
+        Ok(()) | Err(CommitError::Failed(_)) => Ok(()),
+        Err(CommitError::Store(error)) => Err(error.into()),
     }
 }
 

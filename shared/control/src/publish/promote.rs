@@ -7,7 +7,7 @@ use store::{CommitError, Expect, Item, Key, Write};
 
 use super::budget::{Meter, Stop, Target};
 use super::files::{self, File, What};
-use super::stock::{Lack, Stock};
+use super::stock::{Lack, Standing, Stock};
 use super::{Etag, Failing, Head, MirrorState, Publisher, Replaced, UnderWay, Whole, served};
 use crate::{Context, Error, items};
 
@@ -39,6 +39,8 @@ pub(super) struct Slot<'a> {
     pub overtaken: bool,
     /// Whether this run has counted a failure.
     counted: bool,
+    /// Whether another run has kept its place instead.
+    given_up: bool,
 }
 
 /// Why a mirror's work ended early.
@@ -92,12 +94,21 @@ impl<'a> Slot<'a> {
             lost: None,
             overtaken: false,
             counted: false,
+            given_up: false,
         })
     }
 
     /// Whether it failed in this run or in its last one.
     pub fn is_failing(&self) -> bool {
         self.state.failing.is_some() || self.target.failure().is_some()
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            whole: self.state.whole.version,
+            is_failing: self.is_failing(),
+        }
     }
 
     /// Whether it does not hold all of `head`.
@@ -193,7 +204,7 @@ impl<'a> Slot<'a> {
     pub async fn save(&mut self, work: Work<'_>) -> Result<(), Error> {
         work.meter.release();
         let (version, stored) = &self.stored;
-        if *stored == self.state {
+        if *stored == self.state || self.given_up {
             return Ok(());
         }
         let expect = version.map_or(Expect::Absent, Expect::Version);
@@ -206,7 +217,10 @@ impl<'a> Slot<'a> {
                 Ok(())
             }
             // Another run works on it and keeps its own place, which is as good.
-            Err(CommitError::Failed(_)) => Ok(()),
+            Err(CommitError::Failed(_)) => {
+                self.given_up = true;
+                Ok(())
+            }
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }
@@ -303,16 +317,16 @@ impl<'a> Slot<'a> {
             at.immutable += 1;
             self.state.under_way = Some(*at);
         }
-        for file in files::changing(head.catalogs.keys())
-            .iter()
-            .skip(at.changing)
-        {
+        let changing = files::changing(head.catalogs.keys());
+        for file in changing.iter().skip(at.changing) {
             self.raise(work, head, file).await?;
             at.changing += 1;
             self.state.under_way = Some(*at);
         }
         self.state.under_way = None;
         self.state.was_filled = true;
+        let is_there = |path: &String| changing.iter().any(|file| file.path == *path);
+        self.state.etags.retain(|path, _| is_there(path));
         self.state.whole = Whole {
             version: head.version,
             root_version: head.root_version,

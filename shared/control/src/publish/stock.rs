@@ -34,12 +34,20 @@ impl From<Error> for Lack {
     }
 }
 
+/// How a mirror stood when the run began.
+pub(super) struct Standing {
+    /// The version that it held whole.
+    pub whole: u64,
+    /// Whether it had failed in its last run.
+    pub is_failing: bool,
+}
+
 /// The bytes of a run.
 pub(super) struct Stock<'a> {
     publisher: &'a Publisher<'a>,
     targets: &'a [Target<'a>],
-    /// The version that each of the targets held whole when the run began.
-    whole: Vec<u64>,
+    /// How each of the targets stood when the run began.
+    standings: Vec<Standing>,
     lists: &'a Lists,
     /// By SHA-256; `None` for what no mirror had.
     catalogs: Mutex<BTreeMap<String, Option<Bytes>>>,
@@ -51,13 +59,13 @@ impl<'a> Stock<'a> {
     pub fn new(
         publisher: &'a Publisher<'a>,
         targets: &'a [Target<'a>],
-        whole: Vec<u64>,
+        standings: Vec<Standing>,
         lists: &'a Lists,
     ) -> Self {
         Self {
             publisher,
             targets,
-            whole,
+            standings,
             lists,
             catalogs: Mutex::default(),
             metadata: Mutex::default(),
@@ -135,13 +143,13 @@ impl<'a> Stock<'a> {
         found.ok_or_else(lost)
     }
 
-    /// The catalog from whichever mirror has it: those first that should.
+    /// The catalog from whichever mirror has it: those first that should, and those that failed last.
     async fn find(&self, name: &CatalogName, pin: &CatalogPin) -> Result<Option<Bytes>, Lack> {
         let path = repository::target_paths(&name.path(), &pin.sha256).swap_remove(0);
-        let mut order: Vec<_> = self.targets.iter().zip(&self.whole).collect();
-        order.sort_by_key(|(target, whole)| {
-            let should = target.name() == pin.at || **whole >= pin.version;
-            !should
+        let mut order: Vec<_> = self.targets.iter().zip(&self.standings).collect();
+        order.sort_by_key(|(target, standing)| {
+            let should = target.name() == pin.at || standing.whole >= pin.version;
+            (standing.is_failing, !should)
         });
         for (target, _) in order {
             match target.get(&path).await {

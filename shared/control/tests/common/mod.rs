@@ -6,6 +6,7 @@ pub mod client;
 pub mod mirror;
 pub mod nodes;
 pub mod rosters;
+pub mod scheduled;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

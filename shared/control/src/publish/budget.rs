@@ -17,8 +17,8 @@ use super::{Etag, Mirror, MirrorError, Object, Replaced};
 
 /// How many calls a run may make.
 ///
-/// The least that gets anywhere is 10 and 2 a mirror, and a page of gateways and one of heartbeats
-/// for each thousand of them; what is left beyond that is work.
+/// The least with which every repair gets to its end is 10 and 4 a mirror, and two more for each
+/// thousand gateways (a page of them and one of their heartbeats); what is left is work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
     calls: u32,

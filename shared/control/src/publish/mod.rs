@@ -267,6 +267,7 @@ impl Publisher<'_> {
             meter,
             stock: &stock,
             checks: self.budget.checks(targets.len()),
+            sweep: self.budget.checks(targets.len()),
         };
         let published = self
             .publish(work, &loaded, &lists, &mut slots, &mut report)
@@ -388,6 +389,10 @@ async fn drop_draft(work: Work<'_>, loaded: &Loaded) -> Result<(), Error> {
     let Some((_, version)) = &loaded.draft else {
         return Ok(());
     };
+    if work.meter.spare() == 0 {
+        // A later run that has nothing to publish has a call for this.
+        return Ok(());
+    }
     let write = Write {
         key: items::draft(),
         expect: Expect::Version(*version),

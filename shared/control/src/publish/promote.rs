@@ -79,6 +79,8 @@ pub(super) struct Work<'a> {
     pub stock: &'a Stock<'a>,
     /// How many files of a mirror that holds all are looked at.
     pub checks: usize,
+    /// How many are where its timestamp does not tell what it serves.
+    pub sweep: usize,
 }
 
 impl<'a> Slot<'a> {
@@ -436,15 +438,16 @@ impl<'a> Slot<'a> {
     }
 
     /// Learns which version of ours it serves. Where the timestamp tells and is ours, no bundle is
-    /// newer; where it was removed or replaced, the bundles of `names` are asked as far as the
-    /// budget goes.
+    /// newer; where it was removed or replaced, bundles of `names` are asked too, as many as a check
+    /// may look at: the calls that the next version needs are not spent on this.
     pub async fn learn<'n>(
         &mut self,
         work: Work<'_>,
         names: impl Iterator<Item = &'n CatalogName>,
     ) {
         let once_served = self.state.whole.version > 0 || self.state.was_filled;
-        for (number, file) in files::changing(names).iter().enumerate() {
+        let most = work.sweep.max(1);
+        for (number, file) in files::changing(names).iter().take(most).enumerate() {
             let Ok(there) = self.target.get(&file.path).await else {
                 break;
             };

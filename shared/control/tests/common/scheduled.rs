@@ -8,7 +8,7 @@ use control::{Error, gateways};
 use jiff::Timestamp;
 use model::{CohortName, GatewayState, Role};
 use tuf::client::{Start, Wanted, verify_bundle};
-use tuf::repository;
+use tuf::repository::{self, Pin};
 
 use super::board::Board;
 use super::nodes::new_gateway;
@@ -172,8 +172,9 @@ impl Scheduled {
                 let mut expected: Vec<_> = expected.map(|gateway| gateway.id.clone()).collect();
                 expected.sort();
                 assert_eq!(listed, expected, "{cohort}");
-                for path in repository::target_paths(&name.path(), &head.catalogs[&name].sha256) {
-                    assert!(files.contains_key(&path), "{path}");
+                let sha256 = &head.catalogs[&name].sha256;
+                for path in repository::target_paths(&name.path(), sha256) {
+                    assert_eq!(Pin::of(1, &files[&path]).sha256, *sha256, "{path}");
                 }
             }
         }

@@ -126,12 +126,12 @@ async fn a_mirror_that_was_wiped_is_filled_in_two_runs() {
     network.world.mirrors[1].lose_everything();
     let calls = network.until_done().await;
 
-    assert_eq!(calls, [49, 39]);
+    assert_eq!(calls, [49, 49]);
     network.assert_served_by(&ALL).await;
 }
 
 #[tokio::test]
-async fn a_mirror_that_was_wiped_is_filled_from_the_others_though_the_network_has_changed() {
+async fn a_mirror_that_was_wiped_gets_the_news_at_once() {
     let mut network = published().await;
     let cohorts = network.cohorts.clone();
 
@@ -139,10 +139,42 @@ async fn a_mirror_that_was_wiped_is_filled_from_the_others_though_the_network_ha
     network.change(&cohorts).await;
     let calls = network.until_done().await;
 
-    // The head that stands is finished before the next: its catalogs are read from another mirror.
-    assert_eq!(calls, [48, 48, 48, 50, 49, 49, 50, 31]);
+    // One more run than for the news alone.
+    assert_eq!(calls, [50, 50, 49, 50, 50, 14]);
     assert_eq!(network.head().await.version, 2);
     network.assert_served_by(&ALL).await;
+}
+
+#[tokio::test]
+async fn whoever_wipes_or_forges_a_mirror_before_each_run_keeps_news_from_no_other() {
+    for wipes in [true, false] {
+        let mut network = published().await;
+        let cohort = network.cohorts[5].clone();
+        for _ in 0..4 {
+            network.change(&[cohort.clone()]).await;
+            let before = network.head().await.version;
+            let mut runs = 0;
+            let is_served = |network: &Scheduled| {
+                [0, 2].iter().all(|mirror| {
+                    let put = network.world.mirrors[*mirror].offered();
+                    let last = network.cohorts.last().unwrap().clone().into();
+                    let bundle = repository::bundle_path(Some(&last));
+                    put.contains_key(&format!("{bundle} of {}", before + 1))
+                })
+            };
+            while !is_served(&network) {
+                let mirror = &network.world.mirrors[1];
+                if wipes {
+                    mirror.lose_everything();
+                } else if mirror.files().contains_key(repository::TIMESTAMP_PATH) {
+                    mirror.alter(repository::TIMESTAMP_PATH, b"forged");
+                }
+                network.run().await;
+                runs += 1;
+                assert!(runs <= 4, "{before}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

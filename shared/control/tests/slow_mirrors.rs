@@ -97,7 +97,7 @@ async fn changed() -> Scheduled {
 }
 
 const QUICK: Duration = Duration::from_millis(10);
-const NEVER: Duration = Duration::from_secs(3600);
+const NEVER: Duration = Duration::from_hours(1);
 
 #[tokio::test(start_paused = true)]
 async fn a_mirror_that_never_answers_is_waited_for_once_and_the_others_are_served() {

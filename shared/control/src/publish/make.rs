@@ -16,7 +16,7 @@ use tuf::repository::{self, Pin};
 
 use super::assemble::{self, Lists};
 use super::budget::{Stop, Target};
-use super::promote::{Slot, Work};
+use super::slot::{Slot, Work};
 use super::{ACTOR, CatalogPin, Draft, Head, Reserved, event};
 use crate::{Error, audit, items};
 
@@ -104,13 +104,16 @@ async fn reserve(
     least: u64,
 ) -> Result<u64, Error> {
     let now = work.context.moment.now;
-    let mut known = known.cloned();
+    let mut known: Option<(Reserved, u64)> = known.cloned();
     for _ in 0..MOST_RESERVATIONS {
-        let (last, item) = known.map_or((0, None), |(last, item)| (last.version, Some(item)));
-        let version = last
-            .max(least)
+        let (taken, item) = match known {
+            Some((reserved, item)) => (reserved.version, Some(item)),
+            None => (0, None),
+        };
+        let highest = taken.max(least);
+        let version = highest
             .checked_add(1)
-            .ok_or_else(|| Error::Defect(format!("no version follows {}", last.max(least))))?;
+            .ok_or_else(|| Error::Defect(format!("no version follows {highest}")))?;
         let next = Reserved { version };
         let write = Write::put(items::reserved(), expect(item), &next);
         match work.context.store.commit(now, vec![write]).await {
@@ -194,7 +197,7 @@ async fn store_one(
     for slot in slots.iter_mut() {
         match take(slot.target, path, bytes).await {
             Ok(true) => {
-                slot.has(path.to_owned());
+                slot.put(path.to_owned());
                 return Ok(Some(slot.target.name().to_owned()));
             }
             Ok(false) => reasons.push(format!("{}: '{path}' is altered", slot.target.name())),

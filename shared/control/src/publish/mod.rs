@@ -30,6 +30,7 @@ mod mirror;
 mod promote;
 mod served;
 mod service;
+mod slot;
 mod state;
 mod stock;
 
@@ -51,7 +52,7 @@ use crate::{Context, Error, items, policy};
 use assemble::Lists;
 use budget::{Counted, Meter, Target};
 use make::{Made, Start};
-use promote::{Slot, Work};
+use slot::{Besides, CameTo, Slot, Work};
 use stock::Stock;
 
 /// How many mirrors are worked on at once. Workers allow six connections at once.
@@ -267,7 +268,7 @@ impl Publisher<'_> {
             meter,
             stock: &stock,
             checks: self.budget.checks(targets.len()),
-            sweep: self.budget.checks(targets.len()),
+            besides: Besides::Nothing,
         };
         let published = self
             .publish(work, &loaded, &lists, &mut slots, &mut report)
@@ -275,7 +276,7 @@ impl Publisher<'_> {
         let saved = save(work, &mut slots).await;
         published?;
         saved?;
-        report.unfinished |= slots.iter().any(|slot| slot.unfinished);
+        report.unfinished |= slots.iter().any(|slot| slot.came_to == CameTo::Unfinished);
         report.lagging = slots.iter().filter_map(Slot::lag).collect();
         report.lagging.sort();
         Ok(report)
@@ -294,15 +295,17 @@ impl Publisher<'_> {
         match loaded.head() {
             Some(head) => {
                 let mut work = work;
-                if due || slots.iter().any(|slot| slot.holds_up(head)) {
-                    work.checks = 0;
+                if due {
+                    work.besides = Besides::News;
+                } else if slots.iter().any(|slot| slot.holds_up(head)) {
+                    work.besides = Besides::Others;
                 }
                 // Where there is news, those that fail wait for it.
                 let some = slots.iter_mut().filter(|slot| !due || !slot.is_failing());
                 bring(work, head, some, !due).await?;
                 due |= slots
                     .iter()
-                    .any(|slot| slot.lost.is_some() || slot.overtaken);
+                    .any(|slot| matches!(slot.came_to, CameTo::Lost(_) | CameTo::Overtaken));
                 if !due {
                     return drop_draft(work, loaded).await;
                 }
@@ -346,7 +349,8 @@ impl Publisher<'_> {
         let mut names: BTreeSet<CatalogName> = cohorts.map(|name| name.clone().into()).collect();
         names.extend(lists.keys().chain(last).cloned());
         for slot in slots {
-            if head.is_none() || slot.lost.is_some() {
+            let is_told = matches!(slot.came_to, CameTo::End | CameTo::Unfinished);
+            if head.is_none() || !is_told {
                 slot.learn(work, names.iter()).await;
             }
         }
@@ -425,7 +429,7 @@ async fn bring<'s, 'a: 's>(
 }
 
 /// Keeps the places that have not been kept.
-async fn save<'a>(work: Work<'_>, slots: &mut [Slot<'a>]) -> Result<(), Error> {
+async fn save(work: Work<'_>, slots: &mut [Slot<'_>]) -> Result<(), Error> {
     at_once(slots.iter_mut().map(|slot| slot.save(work))).await
 }
 

@@ -3,45 +3,16 @@
 //! a mirror that holds all. The mirror's state keeps the place to go on from.
 
 use model::CatalogName;
-use store::{CommitError, Expect, Item, Key, Write};
 
-use super::budget::{Meter, Stop, Target};
+use super::budget::Stop;
 use super::files::{self, File, What};
-use super::stock::{Lack, Standing, Stock};
-use super::{Etag, Failing, Head, MirrorState, Publisher, Replaced, UnderWay, Whole, served};
-use crate::{Context, Error, items};
+use super::slot::{Besides, CameTo, Slot, Work};
+use super::stock::Lack;
+use super::{Etag, Head, Replaced, UnderWay, Whole, served};
+use crate::Error;
 
 /// How often a replacement is tried while others replace the same file.
 const MOST_REPLACEMENTS: u32 = 8;
-/// So many runs in a row in which a mirror fails, each asks it again.
-const PATIENT_RUNS: u32 = 2;
-/// For how long a mirror rests after the next failure, in seconds; twice as long after each further
-/// one. Schedules run once a minute or oftener.
-const FIRST_REST: u32 = 10;
-/// The longest rest, in seconds: a mirror that is back is served within it.
-const LONGEST_REST: u32 = 640;
-
-/// A mirror and its state in this run.
-pub(super) struct Slot<'a> {
-    pub target: &'a Target<'a>,
-    pub state: MirrorState,
-    key: Key,
-    /// What the store has: the state and the version of its item.
-    stored: (Option<u64>, MirrorState),
-    /// Immutable files that this run has put there already.
-    put: Vec<String>,
-    /// Whether the budget ended before the work.
-    pub unfinished: bool,
-    /// A file of the head that nobody has any more.
-    pub lost: Option<String>,
-    /// Whether a newer version of ours than the head is served there: another publisher is at work,
-    /// or the store was restored from a backup.
-    pub overtaken: bool,
-    /// Whether this run has counted a failure.
-    counted: bool,
-    /// Whether another run has kept its place instead.
-    given_up: bool,
-}
 
 /// Why a mirror's work ended early.
 enum Ended {
@@ -70,90 +41,20 @@ impl From<Lack> for Ended {
     }
 }
 
-/// What all mirrors of a run work with.
-#[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
-    pub publisher: &'a Publisher<'a>,
-    pub context: Context<'a>,
-    pub meter: &'a Meter,
-    pub stock: &'a Stock<'a>,
-    /// How many files of a mirror that holds all are looked at.
-    pub checks: usize,
-    /// How many are where its timestamp does not tell what it serves.
-    pub sweep: usize,
+/// What stands at a path.
+enum There {
+    /// What should, or a newer version of ours that another publisher has put there.
+    Right,
+    /// This, or nothing.
+    Else(Option<Etag>),
+    /// That must be looked up.
+    Unknown,
 }
 
-impl<'a> Slot<'a> {
-    pub fn new(target: &'a Target<'a>, item: Option<&Item>) -> Result<Self, Error> {
-        let state: MirrorState = items::read(item)?.unwrap_or_default();
-        Ok(Self {
-            target,
-            key: items::mirror(target.name()),
-            stored: (item.map(|item| item.version), state.clone()),
-            state,
-            put: Vec::new(),
-            unfinished: false,
-            lost: None,
-            overtaken: false,
-            counted: false,
-            given_up: false,
-        })
-    }
-
-    /// Whether it failed in this run or in its last one.
-    pub fn is_failing(&self) -> bool {
-        self.state.failing.is_some() || self.target.failure().is_some()
-    }
-
-    /// How it stands.
-    pub fn standing(&self) -> Standing {
-        Standing {
-            whole: self.state.whole.version,
-            is_failing: self.is_failing(),
-        }
-    }
-
-    /// Whether it does not hold all of `head`.
-    pub fn is_behind(&self, head: &Head) -> bool {
-        self.state.whole.version < head.version || self.state.under_way.is_some()
-    }
-
-    /// Whether the next version waits for it: it is on its way to `head`, and gets there. It does not
-    /// where a file is lost that only the next version replaces.
-    pub fn holds_up(&self, head: &Head) -> bool {
-        let ends_here = self.is_failing() || self.lost.is_some() || self.overtaken;
-        self.is_behind(head) && !ends_here
-    }
-
-    /// Its name and why it lags, if it does.
-    pub fn lag(&self) -> Option<(String, String)> {
-        let failing = self
-            .state
-            .failing
-            .as_ref()
-            .map(|failing| failing.why.clone());
-        let lost = self
-            .lost
-            .as_ref()
-            .map(|path| format!("no mirror has '{path}'"));
-        let why = failing.or(lost)?;
-        Some((self.target.name().to_owned(), why))
-    }
-
-    /// Whether it failed so often that this run leaves it alone.
-    fn is_resting(&self, work: Work<'_>) -> bool {
-        let rest = self.state.failing.as_ref().map(|failing| failing.retry_at);
-        rest.is_some_and(|until| until > work.context.moment.now)
-    }
-
-    /// Takes note that this run has put an immutable file there.
-    pub fn has(&mut self, path: String) {
-        self.put.push(path);
-    }
-
+impl Slot<'_> {
     /// Brings it to `head`, or looks after it if it is there.
     pub async fn bring(&mut self, work: Work<'_>, head: &Head) -> Result<(), Error> {
-        (self.unfinished, self.lost, self.overtaken) = (false, None, false);
+        self.came_to = CameTo::End;
         if self.is_resting(work) {
             return Ok(());
         }
@@ -162,69 +63,19 @@ impl<'a> Slot<'a> {
             Ok(()) if self.is_behind(head) => {}
             Ok(()) => self.state.failing = None,
             Err(Ended::Spent) => {
-                self.unfinished = true;
+                if self.came_to == CameTo::End {
+                    self.came_to = CameTo::Unfinished;
+                }
                 // It works again: the next version waits for it as for any other.
-                if self.state.under_way != before {
+                if self.state.under_way != before && !self.has_failed() {
                     self.state.failing = None;
                 }
             }
             Err(Ended::Failed(why)) => self.fail(work, why),
-            Err(Ended::Lost(path)) => self.lost = Some(path),
+            Err(Ended::Lost(path)) => self.came_to = CameTo::Lost(path),
             Err(Ended::Defect(error)) => return Err(error),
         }
         Ok(())
-    }
-
-    /// Takes note of a failure, once in a run.
-    pub fn fail(&mut self, work: Work<'_>, why: String) {
-        if self.counted {
-            return;
-        }
-        self.counted = true;
-        let before = self
-            .state
-            .failing
-            .as_ref()
-            .map_or(0, |failing| failing.runs);
-        let runs = before.saturating_add(1);
-        let now = work.context.moment.now;
-        let rest = if runs <= PATIENT_RUNS {
-            0
-        } else {
-            let doublings = (runs - PATIENT_RUNS - 1).min(16);
-            (FIRST_REST << doublings).min(LONGEST_REST)
-        };
-        let rest = jiff::SignedDuration::from_secs(i64::from(rest));
-        self.state.failing = Some(Failing {
-            runs,
-            retry_at: now.checked_add(rest).unwrap_or(now),
-            why,
-        });
-    }
-
-    /// Commits the state if it is another than before.
-    pub async fn save(&mut self, work: Work<'_>) -> Result<(), Error> {
-        work.meter.release();
-        let (version, stored) = &self.stored;
-        if *stored == self.state || self.given_up {
-            return Ok(());
-        }
-        let expect = version.map_or(Expect::Absent, Expect::Version);
-        let write = Write::put(self.key.clone(), expect, &self.state);
-        let now = work.context.moment.now;
-        match work.context.store.commit(now, vec![write]).await {
-            Ok(()) => {
-                let next = version.map_or(1, |version| version + 1);
-                self.stored = (Some(next), self.state.clone());
-                Ok(())
-            }
-            // Another run works on it and keeps its own place, which is as good.
-            Err(CommitError::Failed(_)) => {
-                self.given_up = true;
-                Ok(())
-            }
-            Err(CommitError::Store(error)) => Err(error.into()),
-        }
     }
 
     async fn advance(&mut self, work: Work<'_>, head: &Head) -> Result<(), Ended> {
@@ -235,7 +86,7 @@ impl<'a> Slot<'a> {
         if self.state.whole.version == head.version && self.state.under_way.is_none() {
             self.look_at_timestamp(work, head).await?;
         }
-        if self.overtaken {
+        if self.came_to != CameTo::End {
             return Ok(());
         }
         if self.state.whole.version == head.version && self.state.under_way.is_none() {
@@ -249,11 +100,8 @@ impl<'a> Slot<'a> {
     async fn look_at_timestamp(&mut self, work: Work<'_>, head: &Head) -> Result<(), Ended> {
         let timestamp = &files::changing([].into_iter())[0];
         let Some(there) = self.target.get(&timestamp.path).await? else {
-            tracing::warn!(
-                mirror = self.target.name(),
-                "it lost its timestamp: it is filled anew"
-            );
             self.forget();
+            self.distrust(work, "it lost its timestamp");
             return Ok(());
         };
         if served::fits(work.publisher, head, timestamp, &there.bytes) {
@@ -263,7 +111,7 @@ impl<'a> Slot<'a> {
         let version = served::version_of(work.publisher, timestamp, &there.bytes);
         self.state.seen = self.state.seen.max(version.unwrap_or(0));
         if version.is_some_and(|version| version > head.version) {
-            self.overtaken = true;
+            self.came_to = CameTo::Overtaken;
             return Ok(());
         }
         // The immutable files are there as before; those that change are looked at one by one.
@@ -273,7 +121,22 @@ impl<'a> Slot<'a> {
             immutable: 0,
             changing: 0,
         });
+        self.distrust(work, "its timestamp was replaced");
         Ok(())
+    }
+
+    /// It does not hold what was put there. No version waits for it any more, or whoever can write
+    /// to one mirror could keep news from all.
+    fn distrust(&mut self, work: Work<'_>, why: &str) {
+        tracing::error!(
+            mirror = self.target.name(),
+            why,
+            "what was put there is gone"
+        );
+        self.fail(work, why.to_owned());
+        if work.besides == Besides::News {
+            self.came_to = CameTo::Tampered;
+        }
     }
 
     /// Counts it as empty.
@@ -286,6 +149,9 @@ impl<'a> Slot<'a> {
 
     /// Looks at some files in turn, and mends what is missing or not what it should be.
     async fn look_around(&mut self, work: Work<'_>, head: &Head) -> Result<(), Ended> {
+        if work.besides != Besides::Nothing {
+            return Ok(());
+        }
         let mut all = files::changing(head.catalogs.keys());
         all.remove(0);
         let nothing = Whole::default();
@@ -313,8 +179,8 @@ impl<'a> Slot<'a> {
         self.state.under_way = Some(*at);
         let lacking = files::immutable(work.publisher.offline, head, &self.state.whole);
         for file in lacking.iter().skip(at.immutable) {
-            if !self.put.contains(&file.path) {
-                self.put(work, head, file).await?;
+            if !self.has_put(&file.path) {
+                self.create(work, head, file).await?;
             }
             at.immutable += 1;
             self.state.under_way = Some(*at);
@@ -339,7 +205,7 @@ impl<'a> Slot<'a> {
 
     /// Writes an immutable file. What stands in its place with other bytes is not ours: its name holds
     /// its version or its hash, and the head holds its hash.
-    async fn put(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<(), Ended> {
+    async fn create(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<(), Ended> {
         let bytes = work.stock.bytes(head, file).await?;
         if self.target.create(&file.path, &bytes).await? {
             return Ok(());
@@ -350,35 +216,34 @@ impl<'a> Slot<'a> {
     /// Looks at a file, and puts the right bytes there unless they or newer ones of ours are.
     async fn mend(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<(), Ended> {
         self.state.note(&file.path, None);
-        self.replace(work, head, file, None).await
+        self.replace(work, head, file, There::Unknown).await
     }
 
     /// Puts a file that changes in the place of what is known to stand there.
     async fn raise(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<(), Ended> {
         let known = match self.state.etag(&file.path) {
-            Some(etag) => Some(Some(etag)),
-            None if self.state.was_filled => None,
-            None => Some(None),
+            Some(etag) => There::Else(Some(etag)),
+            None if self.state.was_filled => There::Unknown,
+            None => There::Else(None),
         };
         self.replace(work, head, file, known).await
     }
 
-    /// Puts a file over `known`, or over what is found there if that is not known.
+    /// Puts a file over what stands there.
     async fn replace(
         &mut self,
         work: Work<'_>,
         head: &Head,
         file: &File,
-        known: Option<Option<Etag>>,
+        mut there: There,
     ) -> Result<(), Ended> {
-        let mut known = known;
         for _ in 0..MOST_REPLACEMENTS {
-            let over = match known.take() {
-                Some(over) => over,
-                None => match self.look(work, head, file).await? {
-                    Found::Right => return Ok(()),
-                    Found::Over(over) => over,
-                },
+            if matches!(there, There::Unknown) {
+                there = self.look(work, head, file).await?;
+            }
+            let over = match std::mem::replace(&mut there, There::Unknown) {
+                There::Else(over) => over,
+                There::Right | There::Unknown => return Ok(()),
             };
             let bytes = work.stock.bytes(head, file).await?;
             if over.is_none() && !file.what.changes() {
@@ -404,7 +269,7 @@ impl<'a> Slot<'a> {
         )))
     }
 
-    async fn look(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<Found, Ended> {
+    async fn look(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<There, Ended> {
         // Until it is known better.
         self.state.note(&file.path, None);
         let Some(there) = self.target.get(&file.path).await? else {
@@ -412,19 +277,19 @@ impl<'a> Slot<'a> {
                 self.forget();
                 return Err(Ended::Failed("it lost what it held".to_owned()));
             }
-            return Ok(Found::Over(None));
+            return Ok(There::Else(None));
         };
         if served::fits(work.publisher, head, file, &there.bytes) {
             if file.what.changes() {
                 self.state.note(&file.path, Some(there.etag));
             }
-            return Ok(Found::Right);
+            return Ok(There::Right);
         }
         if let Some(version) = served::version_of(work.publisher, file, &there.bytes) {
             self.state.seen = self.state.seen.max(version);
             if version > head.version {
-                self.overtaken = true;
-                return Ok(Found::Right);
+                self.came_to = CameTo::Overtaken;
+                return Ok(There::Right);
             }
         }
         if !file.what.changes() {
@@ -434,7 +299,7 @@ impl<'a> Slot<'a> {
                 "a file was altered"
             );
         }
-        Ok(Found::Over(Some(there.etag)))
+        Ok(There::Else(Some(there.etag)))
     }
 
     /// Learns which version of ours it serves. Where the timestamp tells and is ours, no bundle is
@@ -446,7 +311,7 @@ impl<'a> Slot<'a> {
         names: impl Iterator<Item = &'n CatalogName>,
     ) {
         let once_served = self.state.whole.version > 0 || self.state.was_filled;
-        let most = work.sweep.max(1);
+        let most = work.checks.max(1);
         for (number, file) in files::changing(names).iter().take(most).enumerate() {
             let Ok(there) = self.target.get(&file.path).await else {
                 break;
@@ -463,12 +328,4 @@ impl<'a> Slot<'a> {
             self.fail(work, why);
         }
     }
-}
-
-/// What stands at a path.
-enum Found {
-    /// What should, or a newer version of ours that another publisher has put there.
-    Right,
-    /// Nothing, or something else.
-    Over(Option<Etag>),
 }

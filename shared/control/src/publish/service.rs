@@ -94,7 +94,7 @@ async fn change(
             return Ok(false);
         }
         *commits -= 1;
-        let mut changed = Vec::new();
+        let mut after = Vec::new();
         let mut writes = Vec::new();
         for (number, (id, next)) in &left {
             let there = observed.iter().find(|(o, _)| o.gateway.id == *id);
@@ -107,11 +107,11 @@ async fn change(
                 &observed.gateway,
                 &gateway,
             ));
-            changed.push(gateway);
+            after.push(gateway);
         }
         match context.store.commit(context.moment.now, writes).await {
             Ok(()) => {
-                for gateway in changed {
+                for gateway in after {
                     made.push((gateway.id.clone(), gateway.state));
                     let there = observed
                         .iter_mut()

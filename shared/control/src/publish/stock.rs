@@ -4,6 +4,7 @@
 //! kept for repair.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -111,12 +112,11 @@ impl<'a> Stock<'a> {
 
     async fn metadata(&self, head: &Head, file: &File) -> Result<Arc<Metadata>, Lack> {
         let mut all = self.metadata.lock().await;
-        let known = match all.get(&head.version) {
-            Some(known) => known.clone(),
-            None => {
-                let again = Metadata::again(self.publisher, head)?.map(Arc::new);
-                all.insert(head.version, again.clone());
-                again
+        let known = match all.entry(head.version) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(place) => {
+                let again = Metadata::again(self.publisher, head)?;
+                place.insert(again.map(Arc::new)).clone()
             }
         };
         known.ok_or_else(|| Lack::Lost(file.path.clone()))
@@ -131,11 +131,11 @@ impl<'a> Stock<'a> {
             return known.clone().ok_or_else(lost);
         }
         let network = self.publisher.context.network;
-        let again = match self.lists.get(name) {
-            Some(list) => list.again(network, name, pin)?,
+        let made = match self.lists.get(name) {
+            Some(present) => present.again(network, name, pin)?,
             None => None,
         };
-        let found = match again {
+        let found = match made {
             Some(bytes) => Some(bytes.into()),
             None => self.find(name, pin).await?,
         };

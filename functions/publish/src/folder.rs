@@ -96,7 +96,7 @@ impl Mirror for Folder {
                 return Ok(Replaced::Conflict);
             }
             write(root, file, &bytes)?;
-            Ok(Replaced::Yes)
+            Ok(Replaced::Yes(Some(etag(&bytes))))
         })
         .await
     }
@@ -176,23 +176,16 @@ mod tests {
     #[tokio::test]
     async fn a_replacement_over_other_bytes_changes_nothing() {
         let (_temporary, folder) = folder();
-        assert_eq!(
-            folder.replace("a/b", b"1", None).await.unwrap(),
-            Replaced::Yes
-        );
+        let first = folder.replace("a/b", b"1", None).await.unwrap();
         assert_eq!(
             folder.replace("a/b", b"2", None).await.unwrap(),
             Replaced::Conflict
         );
         let there = folder.get("a/b").await.unwrap().unwrap();
         assert_eq!(there.bytes, "1");
-        assert_eq!(
-            folder
-                .replace("a/b", b"2", Some(&there.etag))
-                .await
-                .unwrap(),
-            Replaced::Yes
-        );
+        assert_eq!(first, Replaced::Yes(Some(there.etag.clone())));
+        let second = folder.replace("a/b", b"2", Some(&there.etag)).await;
+        assert!(matches!(second, Ok(Replaced::Yes(Some(_)))));
         assert_eq!(
             folder
                 .replace("a/b", b"3", Some(&there.etag))
@@ -239,7 +232,7 @@ mod tests {
         });
         let mut wins = 0;
         for one in tries.collect::<Vec<_>>() {
-            wins += usize::from(one.await.unwrap() == Replaced::Yes);
+            wins += usize::from(one.await.unwrap() != Replaced::Conflict);
         }
         assert_eq!(wins, 1);
     }

@@ -107,6 +107,11 @@ pub fn head() -> Key {
     Key::new(CATALOG, "head")
 }
 
+/// [`crate::publish::Draft`].
+pub fn draft() -> Key {
+    Key::new(CATALOG, "draft")
+}
+
 /// [`crate::publish::Alarm`].
 pub fn alarm() -> Key {
     Key::new(CATALOG, "alarm")

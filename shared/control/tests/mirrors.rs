@@ -6,6 +6,7 @@ mod common;
 use common::world::World;
 use common::{START, Stage, after};
 use control::items;
+use control::publish::Budget;
 use store::{Change, Expect, Item, Key, Range, Write};
 use tuf::repository;
 
@@ -51,16 +52,61 @@ async fn a_mirror_that_lost_all_files_is_repaired_from_another() {
 }
 
 #[tokio::test]
-async fn the_only_mirror_is_filled_with_a_new_version_when_it_lost_all_files() {
+async fn the_only_mirror_is_filled_with_the_same_version_when_it_lost_all_files() {
     let world = World::published(1, &[1]).await;
+    let before = world.mirrors[0].files();
 
     world.mirrors[0].lose_everything();
     let report = world.publish(after(60)).await;
-    let calm = world.publish(after(70)).await;
+
+    assert!(!report.published && report.lagging.is_empty());
+    assert_eq!(world.mirrors[0].files(), before);
+}
+
+#[tokio::test]
+async fn what_no_mirror_has_and_nobody_can_make_again_is_replaced_by_a_new_version() {
+    let world = World::published(1, &[1]).await;
+    world.stage.bring_up(after(10), &[2]).await;
+
+    // The catalog of version 1 listed one gateway.
+    world.mirrors[0].lose_everything();
+    let report = world.publish(after(20)).await;
+    let calm = world.publish(after(30)).await;
 
     assert!(report.published && !calm.published);
-    assert_eq!(world.served(after(70)), (2, vec!["g-0001".to_owned()]));
-    world.assert_history(after(70));
+    let expected = ["g-0001", "g-0002"].map(str::to_owned).to_vec();
+    assert_eq!(world.served(after(30)), (2, expected));
+    world.assert_history(after(30));
+}
+
+#[tokio::test]
+async fn a_head_that_other_keys_have_signed_is_replaced_by_a_new_version() {
+    let mut world = World::published(2, &[1]).await;
+    // The keys of `catalogs` are others now, and targets of the same version say so: what the
+    // first ones signed cannot be signed again.
+    world.keys.catalogs = common::world::key(20);
+    world.mirrors[0].lose_everything();
+
+    let report = world.publish(after(60)).await;
+
+    assert!(report.published);
+    assert_eq!(report.version, 2);
+    world.assert_signed_once();
+}
+
+#[tokio::test]
+async fn a_mirror_that_lost_files_that_never_change_gets_them_back() {
+    let world = World::published(2, &[1]).await;
+    let right = world.mirrors[0].files();
+    let paths: Vec<_> = right.keys().cloned().collect();
+    for path in &paths {
+        world.mirrors[0].lose(path);
+        world.publish(after(10)).await;
+        assert_eq!(world.mirrors[0].files(), right, "{path} was lost");
+        world.mirrors[0].alter(path, b"altered");
+        world.publish(after(10)).await;
+        assert_eq!(world.mirrors[0].files(), right, "{path} was altered");
+    }
 }
 
 #[tokio::test]
@@ -92,10 +138,7 @@ async fn after_an_outage_of_every_mirror_the_head_is_served_as_it_was_signed() {
 #[tokio::test]
 async fn what_a_mirror_altered_spreads_to_no_other() {
     let world = World::published(3, &[1]).await;
-    let (alike, copy) = (
-        repository::timestamp_copy_path(1),
-        repository::bundle_copy_path(1, None),
-    );
+    let (alike, copy) = (repository::snapshot_path(1), repository::catalogs_path(1));
     for path in [&alike, &copy] {
         world.mirrors[0].alter(path, b"altered");
     }
@@ -147,24 +190,31 @@ async fn a_file_in_the_place_of_the_timestamp_that_cannot_be_read_is_replaced() 
 
 #[tokio::test]
 async fn a_store_restored_from_a_backup_goes_on_behind_what_is_served() {
-    let world = World::published(2, &[1]).await;
-    let backup = copy_of(&world.stage).await;
-    for number in 2..6 {
-        world.stage.bring_up(after(10), &[number]).await;
-        world.publish(after(10)).await;
+    for budget in [Budget::UNLIMITED, Budget::of(16)] {
+        let mut world = World::published(2, &[1]).await;
+        let backup = copy_of(&world.stage).await;
+        for number in 2..6 {
+            world.stage.bring_up(after(10), &[number]).await;
+            world.publish(after(10)).await;
+        }
+        assert_eq!(world.served(after(10)).0, 5);
+
+        restore(&world.stage, &backup).await;
+        world.budget = budget;
+        let kept = world.served(after(20));
+        world.stage.bring_up(after(20), &[9]).await;
+        let mut published = Vec::new();
+        for seconds in 20..50 {
+            let report = world.publish(after(seconds)).await;
+            published.extend(report.published.then_some(report.version));
+        }
+
+        assert_eq!(kept.0, 5);
+        assert_eq!(published, [6]);
+        let expected = ["g-0001", "g-0009"].map(str::to_owned).to_vec();
+        assert_eq!(world.served(after(50)), (6, expected));
+        world.assert_history(after(50));
     }
-    assert_eq!(world.served(after(10)).0, 5);
-
-    restore(&world.stage, &backup).await;
-    let kept = world.served(after(20));
-    world.stage.bring_up(after(20), &[9]).await;
-    let report = world.publish(after(20)).await;
-
-    assert_eq!(kept.0, 5);
-    assert_eq!((report.published, report.version), (true, 6));
-    let expected = ["g-0001", "g-0009"].map(str::to_owned).to_vec();
-    assert_eq!(world.served(after(20)), (6, expected));
-    world.assert_history(after(20));
 }
 
 /// The partitions that publishing works on.

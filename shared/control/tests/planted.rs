@@ -7,6 +7,7 @@ use bytes::Bytes;
 use common::after;
 use common::client::cohort;
 use common::world::World;
+use control::publish::Budget;
 use tuf::bundle::Bundle;
 use tuf::repository::{self, Pin};
 
@@ -71,6 +72,27 @@ async fn whatever_is_planted_is_replaced_by_the_next_run_without_a_new_version()
                 assert_eq!(world.mirrors[0].files()[&path], right, "{path}");
                 assert_eq!(world.served(after(seconds)).0, 1);
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn within_a_budget_whatever_is_planted_is_replaced_in_as_many_runs_as_there_are_files() {
+    let mut world = World::published(2, &[1]).await;
+    world.budget = Budget::of(16);
+    let files = world.mirrors[0].files();
+    let mut seconds = 0;
+    for path in changing() {
+        for bytes in planted(&path, &files[&path]) {
+            world.mirrors[0].alter(&path, bytes.leak());
+            let mut runs = 0;
+            while world.mirrors[0].files() != files {
+                seconds += 1;
+                world.stage.beat(after(seconds), &[1]).await;
+                assert!(!world.publish(after(seconds)).await.published, "{path}");
+                runs += 1;
+            }
+            assert!(runs <= files.len(), "{path}: {runs}");
         }
     }
 }

@@ -130,8 +130,8 @@ async fn served(world: &World, now: jiff::Timestamp) -> BTreeMap<String, Vec<Str
     let (head, _) = publish::show(&context).await.unwrap().unwrap();
     let files = world.mirrors[0].files();
     let mut catalogs = BTreeMap::new();
-    for (name, hash) in head.catalogs {
-        let path = &tuf::repository::target_paths(&name.path(), &hash)[0];
+    for (name, pin) in head.catalogs {
+        let path = &tuf::repository::target_paths(&name.path(), &pin.sha256)[0];
         let (catalog, _) = Catalog::from_json(&files[path]).unwrap();
         assert_eq!(catalog.name, name);
         let bundle = tuf::repository::bundle_path(Some(&name));

@@ -55,12 +55,6 @@ pub fn snapshot_path(version: u64) -> String {
     format!("metadata/{version}.snapshot.json")
 }
 
-/// Where the immutable copy of timestamp `version` lies. Clients never ask for it: a publisher
-/// repairs a mirror from it.
-pub fn timestamp_copy_path(version: u64) -> String {
-    format!("metadata/{version}.timestamp.json")
-}
-
 /// Every place where the target file `path` with this hash (lowercase hexadecimal) must be
 /// published. The first is where python-tuf and this crate look, which put the hash before the file
 /// name; tough puts it before the whole path. They differ where the path has a slash.
@@ -74,16 +68,10 @@ pub fn target_paths(path: &str, sha256_hex: &str) -> Vec<String> {
 
 /// Where the bundle of a cohort lies, or the one for gateways, which holds no catalog.
 pub fn bundle_path(cohort: Option<&CatalogName>) -> String {
-    format!("bundles/{}", bundle_name(cohort))
-}
-
-/// Where the immutable copy of a bundle lies, by the version of its timestamp.
-pub fn bundle_copy_path(version: u64, cohort: Option<&CatalogName>) -> String {
-    format!("bundles/{version}/{}", bundle_name(cohort))
-}
-
-fn bundle_name(cohort: Option<&CatalogName>) -> String {
-    cohort.map_or_else(|| "trust".to_owned(), |name| format!("cohort/{name}"))
+    cohort.map_or_else(
+        || "bundles/trust".to_owned(),
+        |name| format!("bundles/cohort/{name}"),
+    )
 }
 
 /// The keys of a role, and how many of them must sign.
@@ -193,7 +181,7 @@ pub fn sign_targets(
     delegated["paths"] = json!([CATALOGS_PATHS]);
     delegated["terminating"] = json!(true);
     let body = json!({
-        "targets": target_entries("targets", files)?,
+        "targets": target_entries("targets", &pins(files))?,
         "delegations": {"keys": ids, "roles": [delegated]},
     });
     sign_role("targets", version, expires, body, signers)
@@ -204,6 +192,16 @@ pub fn sign_catalogs(
     version: u64,
     expires: Timestamp,
     files: &BTreeMap<String, Vec<u8>>,
+    signers: &[&SigningKey],
+) -> Result<Vec<u8>, SignError> {
+    sign_catalogs_of(version, expires, &pins(files), signers)
+}
+
+/// As [`sign_catalogs`], by the pins of the files: who signs again need not hold the bytes.
+pub fn sign_catalogs_of(
+    version: u64,
+    expires: Timestamp,
+    files: &BTreeMap<String, Pin>,
     signers: &[&SigningKey],
 ) -> Result<Vec<u8>, SignError> {
     for path in files.keys() {
@@ -268,12 +266,18 @@ fn binding(ids: &BTreeMap<String, &PublicKey>, threshold: u32) -> Value {
     json!({"keyids": ids.keys().collect::<Vec<_>>(), "threshold": threshold})
 }
 
+/// The pins of target files, which have no version of their own.
+fn pins(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Pin> {
+    let pin = |(path, bytes): (&String, &Vec<u8>)| (path.clone(), Pin::of(1, bytes));
+    files.iter().map(pin).collect()
+}
+
 fn target_entries(
     role: &'static str,
-    files: &BTreeMap<String, Vec<u8>>,
+    files: &BTreeMap<String, Pin>,
 ) -> Result<Map<String, Value>, SignError> {
     let mut entries = Map::new();
-    for (path, bytes) in files {
+    for (path, pin) in files {
         // Paths become URLs and file names: only plain ones are signed.
         let plain = |part: &str| {
             let of_alphabet = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -285,8 +289,8 @@ fn target_entries(
                 role,
             });
         }
-        let pin = json!({"length": bytes.len(), "hashes": {"sha256": crypto::sha256_hex(bytes)}});
-        entries.insert(path.clone(), pin);
+        let entry = json!({"length": pin.length, "hashes": {"sha256": pin.sha256}});
+        entries.insert(path.clone(), entry);
     }
     Ok(entries)
 }

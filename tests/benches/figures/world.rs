@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use control::publish::{Mirror, Offline, OnlineKeys, Publisher, Report};
+use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use control::{Context, Moment, items};
 use edge::{Clock, Edge, SystemClock};
 use model::gateway::GatewayKeys;
@@ -106,6 +106,7 @@ impl World {
             keys: &self.keys,
             mirrors: &self.mirrors,
             front_doors: &[],
+            budget: Budget::UNLIMITED,
         };
         publisher.run().await.expect("publishing works")
     }

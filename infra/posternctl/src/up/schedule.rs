@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use control::publish::{Mirror, Publisher};
+use control::publish::{Budget, Mirror, Publisher};
 use edge::Edge;
 use publish::Folder as Site;
 use tokio::sync::watch;
@@ -53,6 +53,7 @@ pub fn start(
                 keys: &keys,
                 mirrors: &mirrors,
                 front_doors: &front_doors,
+                budget: Budget::UNLIMITED,
             };
             match publisher.run().await {
                 Ok(report) => {

@@ -1,32 +1,85 @@
-//! Putting a version together: catalogs, the online metadata, the bundles. No I/O.
+//! Putting a version together: what the catalogs list, the online metadata, the bundles. No I/O.
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use model::{
-    Catalog, CatalogGateway, CatalogName, Limits, Policy, RecoveryKit, Slice, TrustedKeys, catalog,
+    Catalog, CatalogGateway, CatalogName, GatewayId, Limits, Network, Policy, RecoveryKit, Slice,
+    TrustedKeys, catalog,
 };
 use rules::health::Observed;
 use rules::listing;
+use serde::Serialize;
 use tuf::bundle::Bundle;
 use tuf::repository::{self, Pin};
 
-use super::{Assembled, Head, Publisher};
+use super::{CatalogPin, Head, MetadataPins, Offline, OnlineKeys, Publisher};
 use crate::Error;
+
+/// The most bytes of loads that a head keeps: half of what an item may hold. Gateways beyond that,
+/// some 15,000, may change their listed load at a step's edge with every heartbeat.
+const MOST_LOADS_BYTES: usize = store::MOST_BODY_BYTES / 2;
 
 /// What each catalog shall list.
 pub(super) type Lists = BTreeMap<CatalogName, List>;
 
 /// The parts of a catalog that change by themselves.
+#[derive(Serialize)]
 pub(super) struct List {
     gateways: Vec<CatalogGateway>,
     front_doors: Vec<String>,
+    /// SHA-256 of the other two.
+    #[serde(skip)]
+    pub digest: String,
 }
 
 impl List {
-    /// Whether `catalog` says just this.
-    pub(super) fn is_in(&self, catalog: &Catalog) -> bool {
-        catalog.front_doors == self.front_doors && catalog.gateways().eq(&self.gateways)
+    fn new(gateways: Vec<CatalogGateway>, front_doors: Vec<String>) -> Result<Self, Error> {
+        let mut list = Self {
+            gateways,
+            front_doors,
+            digest: String::new(),
+        };
+        let bytes = serde_json::to_vec(&list).map_err(defect)?;
+        list.digest = Pin::of(1, &bytes).sha256;
+        Ok(list)
+    }
+
+    /// The bytes of the catalog `name` that lists this since `version`.
+    pub(super) fn catalog(
+        &self,
+        network: &Network,
+        name: &CatalogName,
+        version: u64,
+        changed_at: Timestamp,
+    ) -> Result<Vec<u8>, Error> {
+        let catalog = Catalog {
+            schema: catalog::SCHEMA.to_owned(),
+            network: network.id.clone(),
+            name: name.clone(),
+            version,
+            changed_at,
+            front_doors: self.front_doors.clone(),
+            slices: vec![Slice::Open {
+                gateways: self.gateways.clone(),
+            }],
+        };
+        serde_json::to_vec(&catalog).map_err(defect)
+    }
+
+    /// The bytes that `pin` stands for, if this is what they list and this program would write them
+    /// so.
+    pub(super) fn again(
+        &self,
+        network: &Network,
+        name: &CatalogName,
+        pin: &CatalogPin,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        if self.digest != pin.list {
+            return Ok(None);
+        }
+        let bytes = self.catalog(network, name, pin.version, pin.changed_at)?;
+        Ok((Pin::of(1, &bytes).sha256 == pin.sha256).then_some(bytes))
     }
 }
 
@@ -37,15 +90,11 @@ pub(super) fn lists(
     publisher: &Publisher<'_>,
     observed: &[Observed],
     policy: &Policy,
-    last: &BTreeMap<CatalogName, Catalog>,
-) -> Lists {
+    loads: &BTreeMap<GatewayId, u8>,
+) -> Result<Lists, Error> {
     let limits = &publisher.offline.limits;
     let list_of = |name: &CatalogName| {
-        let loads = last.get(name).into_iter().flat_map(Catalog::gateways);
-        let loads = loads
-            .map(|gateway| (gateway.id.clone(), gateway.load))
-            .collect();
-        let mut gateways = listing::list(observed, policy, name, &loads);
+        let mut gateways = listing::list(observed, policy, name, loads);
         gateways.retain(|gateway| {
             let allowed = limits.allow_gateway_at(gateway.endpoint.ip());
             if !allowed {
@@ -54,191 +103,171 @@ pub(super) fn lists(
             }
             allowed
         });
-        List {
-            gateways,
-            front_doors: publisher.front_doors.to_vec(),
-        }
+        List::new(gateways, publisher.front_doors.to_vec())
     };
     limits
         .cohorts
         .iter()
         .flat_map(|cohort| rules::policy::catalogs(policy, cohort))
-        .map(|name| (name.clone(), list_of(&name)))
+        .map(|name| Ok((name.clone(), list_of(&name)?)))
         .collect()
 }
 
-/// The files of `version`, signed.
-pub(super) fn version(
-    publisher: &Publisher<'_>,
-    version: u64,
-    lists: Lists,
-    last: &BTreeMap<CatalogName, Catalog>,
-) -> Result<Assembled, Error> {
-    let network = &publisher.context.network;
-    let now = publisher.context.moment.now;
-    let mut catalogs = BTreeMap::new();
-    for (name, list) in lists {
-        let catalog = match last.get(&name).filter(|last| list.is_in(last)) {
-            Some(last) => last.clone(),
-            None => Catalog {
-                schema: catalog::SCHEMA.to_owned(),
-                network: network.id.clone(),
-                name: name.clone(),
-                version,
-                changed_at: now,
-                front_doors: list.front_doors,
-                slices: vec![Slice::Open {
-                    gateways: list.gateways,
-                }],
-            },
-        };
-        let bytes = serde_json::to_vec(&catalog).map_err(defect)?;
-        catalogs.insert(name, bytes);
-    }
-
-    let metadata = Metadata::sign(publisher, version, &catalogs)?;
-    let mut files = BTreeMap::new();
-    for (number, root) in (1..).zip(&publisher.offline.roots) {
-        files.insert(repository::root_path(number), root.clone());
-    }
-    files.insert(
-        metadata.targets_path.clone(),
-        publisher.offline.targets.clone(),
-    );
-    files.insert(
-        repository::catalogs_path(version),
-        metadata.catalogs.clone(),
-    );
-    files.insert(
-        repository::snapshot_path(version),
-        metadata.snapshot.clone(),
-    );
-    files.insert(
-        repository::timestamp_copy_path(version),
-        metadata.timestamp.clone(),
-    );
-    let targets = publisher
-        .offline
-        .files
-        .iter()
-        .map(|(path, bytes)| (path.clone(), bytes));
-    let catalog_targets = catalogs
-        .iter()
-        .map(|(cohort, bytes)| (cohort.path(), bytes));
-    for (path, bytes) in targets.chain(catalog_targets) {
-        for place in repository::target_paths(&path, &Pin::of(1, bytes).sha256) {
-            files.insert(place, bytes.clone());
+/// The loads that `lists` give, as far as a head can keep them.
+pub(super) fn loads(lists: &Lists) -> BTreeMap<GatewayId, u8> {
+    let mut loads = BTreeMap::new();
+    let mut bytes = 0;
+    for gateway in lists.values().flat_map(|list| &list.gateways) {
+        let before = loads.insert(gateway.id.clone(), gateway.load);
+        if before.is_none() {
+            // Quotes, a colon, a digit and a comma are around the id.
+            bytes += gateway.id.as_str().len() + 5;
+        }
+        if bytes > MOST_LOADS_BYTES {
+            break;
         }
     }
-    for (cohort, bytes) in &catalogs {
-        let bundle = metadata.bundle(
-            publisher,
-            &[
-                (Limits::PATH.to_owned(), None),
-                (RecoveryKit::PATH.to_owned(), None),
-                (cohort.path(), Some(bytes)),
-            ],
-        )?;
-        files.insert(repository::bundle_copy_path(version, Some(cohort)), bundle);
-    }
-    let trust = [
-        (Limits::PATH.to_owned(), None),
-        (TrustedKeys::PATH.to_owned(), None),
-    ];
-    let trust = metadata.bundle(publisher, &trust)?;
-    files.insert(repository::bundle_copy_path(version, None), trust);
+    loads
+}
 
+/// The head of `version` and its metadata, signed at `now`.
+pub(super) fn head(
+    publisher: &Publisher<'_>,
+    version: u64,
+    lists: &Lists,
+    catalogs: BTreeMap<CatalogName, CatalogPin>,
+) -> Result<(Head, Metadata), Error> {
+    let network = &publisher.context.network;
+    let now = publisher.context.moment.now;
+    let metadata = Metadata::sign(publisher, version, now, &catalogs)?;
     let quarter = SignedDuration::from_secs(i64::from(network.timing.timestamp / 4));
-    let hash =
-        |(cohort, bytes): (&CatalogName, &Vec<u8>)| (cohort.clone(), Pin::of(1, bytes).sha256);
     let head = Head {
         version,
         published_at: now,
         renew_at: now.checked_add(quarter).unwrap_or(now),
         root_version: publisher.offline.roots.len() as u64,
         targets_version: publisher.offline.targets_version,
-        catalogs: catalogs.iter().map(hash).collect(),
-        files: files
-            .iter()
-            .map(|(path, bytes)| (path.clone(), Pin::of(1, bytes).sha256))
-            .collect(),
+        catalogs,
+        metadata: metadata.pins(),
+        loads: loads(lists),
     };
-    Ok(Assembled { head, files })
+    Ok((head, metadata))
 }
 
 /// The signed metadata of one version.
-struct Metadata {
-    version: u64,
-    targets_path: String,
-    catalogs: Vec<u8>,
-    snapshot: Vec<u8>,
-    timestamp: Vec<u8>,
+pub(super) struct Metadata {
+    pub version: u64,
+    pub catalogs: Vec<u8>,
+    pub snapshot: Vec<u8>,
+    pub timestamp: Vec<u8>,
 }
 
 impl Metadata {
+    /// The metadata that was signed for `head`, made again; `None` if this publisher would sign
+    /// other bytes: its keys, its offline files or its settings are not those of then.
+    pub(super) fn again(publisher: &Publisher<'_>, head: &Head) -> Result<Option<Self>, Error> {
+        let offline = publisher.offline;
+        if (head.root_version, head.targets_version)
+            != (offline.roots.len() as u64, offline.targets_version)
+        {
+            return Ok(None);
+        }
+        let metadata = Self::sign(publisher, head.version, head.published_at, &head.catalogs)?;
+        Ok((metadata.pins() == head.metadata).then_some(metadata))
+    }
+
     fn sign(
         publisher: &Publisher<'_>,
         version: u64,
-        catalogs: &BTreeMap<CatalogName, Vec<u8>>,
+        now: Timestamp,
+        catalogs: &BTreeMap<CatalogName, CatalogPin>,
     ) -> Result<Self, Error> {
         let timing = &publisher.context.network.timing;
-        let (offline, keys) = (publisher.offline, publisher.keys);
-        let files = catalogs
-            .iter()
-            .map(|(cohort, bytes)| (cohort.path(), bytes.clone()))
-            .collect();
-        let lasting = publisher.expiry(timing.catalog);
-        let catalogs = repository::sign_catalogs(version, lasting, &files, &[&keys.catalogs])
+        let OnlineKeys {
+            catalogs: catalogs_key,
+            snapshot: snapshot_key,
+            timestamp: timestamp_key,
+        } = publisher.keys;
+        let expiry = |seconds: u32| {
+            let life = SignedDuration::from_secs(i64::from(seconds));
+            now.checked_add(life).unwrap_or(Timestamp::MAX)
+        };
+        let lasting = expiry(timing.catalog);
+        let pin = |(name, pin): (&CatalogName, &CatalogPin)| {
+            let target = Pin {
+                version: 1,
+                length: pin.length,
+                sha256: pin.sha256.clone(),
+            };
+            (name.path(), target)
+        };
+        let targets = catalogs.iter().map(pin).collect();
+        let catalogs = repository::sign_catalogs_of(version, lasting, &targets, &[catalogs_key])
             .map_err(defect)?;
-        let targets_pin = Pin::of(offline.targets_version, &offline.targets);
-        let catalogs_pin = Pin::of(version, &catalogs);
+        let offline = publisher.offline;
         let snapshot = repository::sign_snapshot(
             version,
             lasting,
-            &targets_pin,
-            &catalogs_pin,
-            &[&keys.snapshot],
+            &Pin::of(offline.targets_version, &offline.targets),
+            &Pin::of(version, &catalogs),
+            &[snapshot_key],
         )
         .map_err(defect)?;
-        let expires = publisher.expiry(timing.timestamp);
         let timestamp = repository::sign_timestamp(
             version,
-            expires,
+            expiry(timing.timestamp),
             &Pin::of(version, &snapshot),
-            &[&keys.timestamp],
+            &[timestamp_key],
         )
         .map_err(defect)?;
-        let targets_path = repository::targets_path(offline.targets_version);
         Ok(Self {
             version,
-            targets_path,
             catalogs,
             snapshot,
             timestamp,
         })
     }
 
-    /// A bundle with the metadata and some targets; those without bytes are the offline ones.
-    fn bundle(
+    fn pins(&self) -> MetadataPins {
+        MetadataPins {
+            catalogs: Pin::of(1, &self.catalogs).sha256,
+            snapshot: Pin::of(1, &self.snapshot).sha256,
+            timestamp: Pin::of(1, &self.timestamp).sha256,
+        }
+    }
+
+    /// The bundle for the devices of a catalog, given with its bytes, or the one for gateways.
+    pub(super) fn bundle(
         &self,
-        publisher: &Publisher<'_>,
-        targets: &[(String, Option<&Vec<u8>>)],
+        offline: &Offline,
+        catalog: Option<(&CatalogName, &[u8])>,
     ) -> Result<Vec<u8>, Error> {
-        let offline = publisher.offline;
         let mut parts: Vec<(String, &[u8])> = (1..)
             .zip(&offline.roots)
             .map(|(number, root)| (repository::root_path(number), root.as_slice()))
             .collect();
+        let targets_path = repository::targets_path(offline.targets_version);
         parts.push((repository::TIMESTAMP_PATH.to_owned(), &self.timestamp));
         parts.push((repository::snapshot_path(self.version), &self.snapshot));
-        parts.push((self.targets_path.clone(), &offline.targets));
+        parts.push((targets_path, &offline.targets));
         parts.push((repository::catalogs_path(self.version), &self.catalogs));
-        for (path, bytes) in targets {
-            let bytes = bytes.or_else(|| offline.files.get(path)).ok_or_else(|| {
+        let mut target = |path: String, bytes| {
+            let place = repository::target_paths(&path, &Pin::of(1, bytes).sha256).swap_remove(0);
+            parts.push((place, bytes));
+        };
+        let second = if catalog.is_some() {
+            RecoveryKit::PATH
+        } else {
+            TrustedKeys::PATH
+        };
+        for path in [Limits::PATH, second] {
+            let bytes = offline.files.get(path).ok_or_else(|| {
                 Error::Defect(format!("the offline keys have not signed '{path}'"))
             })?;
-            let place = repository::target_paths(path, &Pin::of(1, bytes).sha256).swap_remove(0);
-            parts.push((place, bytes));
+            target(path.to_owned(), bytes);
+        }
+        if let Some((name, bytes)) = catalog {
+            target(name.path(), bytes);
         }
         let parts: Vec<(&str, &[u8])> = parts
             .iter()

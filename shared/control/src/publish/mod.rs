@@ -1,40 +1,62 @@
-//! Publishing: from the state to signed catalogs on every mirror, in an order that no crash and no
-//! second publisher can turn into a step back (design, section 6).
+//! Publishing: from the state to signed catalogs on every mirror, in an order that no crash, no
+//! second publisher and no budget can turn into a step back (design, section 6).
 //!
 //! 1. Judge the gateways and commit the changes of their states.
-//! 2. Reserve a version. Gaps are allowed; no version is ever signed twice.
-//! 3. Write all files of that version under names that hold the version or the hash: nobody reads
-//!    them yet, nobody overwrites them.
-//! 4. Commit the head (version and file names), only over the head that the work started from.
-//! 5. Put `timestamp.json` and the bundles on every mirror, each only over the older or damaged one
-//!    that was seen there ([`promote`]). What stands there counts as newer only if our own key
-//!    signed it: whoever can write to a mirror can neither end publishing nor stay served.
+//! 2. Look after each mirror, and bring it on towards the head ([`promote`]): first the files that
+//!    never change, under names that hold their version or hash, then `timestamp.json` and the
+//!    bundles, each only over the older or damaged one that stands there. What stands there
+//!    counts as newer only if our own key signed it: whoever can write to a mirror can neither
+//!    end publishing nor stay served.
+//! 3. Once no mirror that answers is on its way any more, and something changed or grew old: reserve a
+//!    version (gaps are allowed; no version is ever signed twice), put its new catalogs on a
+//!    mirror, and commit the head, only over the head that the work started from ([`make`]).
+//! 4. Bring every mirror on towards the new head, as in step 2.
 //!
-//! A crash between any two steps leaves every mirror serving a complete, older repository, and the
-//! next run repairs what lags. A publisher that slept between two steps finds a newer head or a
-//! newer file and gives up.
+//! The head holds all that it takes to make the bytes of its version again ([`stock`]). So a run may
+//! end after any step, by a crash or because its [`Budget`] of calls is spent: every mirror serves a
+//! complete repository then, older or newer, and the next run goes on from the place that the
+//! mirror's state keeps. The version after it waits for mirrors that are on their way, and for none
+//! that fails: a network that changes all the time is published version by version, whatever the
+//! budget. A publisher that slept between two steps finds a newer head or a newer file and gives up.
+//!
+//! Mirrors are worked on at once, by one task: a slow one costs the others no time, one that
+//! fails is asked nothing more in that run, and rests the longer the oftener it fails.
 
 mod assemble;
+mod budget;
+mod files;
+mod make;
 mod mirror;
 mod promote;
 mod served;
 mod service;
+mod slot;
+mod state;
+mod stock;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
-use model::{Actor, Catalog, CatalogName, GatewayId, GatewayState, Limits};
-use serde::{Deserialize, Serialize};
-use store::{CommitError, Expect, Write};
+use futures_util::StreamExt;
+use model::{CatalogName, GatewayId, GatewayState, Limits};
+use store::{Change, CommitError, Expect, Item, Write};
 use tuf::key::SigningKey;
 
+pub use budget::Budget;
 pub use mirror::{Etag, Mirror, MirrorError, Object, Replaced};
+pub use state::{
+    Alarm, CatalogPin, Draft, Failing, Head, MetadataPins, MirrorState, Reserved, UnderWay, Whole,
+};
 
-use crate::{Context, Error, audit, items, policy};
+use crate::{Context, Error, items, policy};
+use assemble::Lists;
+use budget::{Counted, Meter, Target};
+use make::{Made, Start};
+use slot::{Besides, CameTo, Slot, Work};
+use stock::Stock;
 
-/// How often a publisher tries to reserve a version before it leaves the field to the others.
-const MOST_RESERVATIONS: u32 = 8;
+/// How many mirrors are worked on at once. Workers allow six connections at once.
+const MOST_AT_ONCE: usize = 6;
 /// The name under which scheduled publishing stands in the audit.
 const ACTOR: &str = "publish";
 
@@ -82,6 +104,8 @@ pub struct Publisher<'a> {
     pub mirrors: &'a [Arc<dyn Mirror>],
     /// Front doors that the catalogs name.
     pub front_doors: &'a [String],
+    /// How many calls the run may make.
+    pub budget: Budget,
 }
 
 /// What a run did.
@@ -97,135 +121,246 @@ pub struct Report {
     pub changes: Vec<(GatewayId, GatewayState)>,
     /// Whether the control plane holds back because too many gateways went quiet at once.
     pub mass_silence: bool,
-    /// Mirrors that could not be brought up to date, and why: the next run tries again.
+    /// Mirrors that could not be brought up to date, and why: a later run tries again.
     pub lagging: Vec<(String, String)>,
+    /// Whether the budget ended before the work: the next run goes on.
+    pub unfinished: bool,
+    /// How many calls the run made.
+    pub calls: u32,
 }
 
-/// What was published last.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Head {
-    /// The version of `timestamp`, `snapshot` and `catalogs`.
-    pub version: u64,
-    /// When.
-    pub published_at: Timestamp,
-    /// From when on it is signed anew although nothing changed.
-    pub renew_at: Timestamp,
-    /// The last root's version.
-    pub root_version: u64,
-    /// The version of the offline targets.
-    pub targets_version: u64,
-    /// SHA-256 of each catalog, lowercase hexadecimal.
-    pub catalogs: BTreeMap<CatalogName, String>,
-    /// All files of this version, none of which ever changes: SHA-256 (lowercase hexadecimal) by
-    /// path. A mirror is repaired from others, and what those hold is not believed without it.
-    pub files: BTreeMap<String, String>,
+/// What the store holds of publishing, read at once. The head before the gateways: whoever observed
+/// earlier than the head's maker cannot replace that head with what was true before. For the policy
+/// the head's commit sees to that.
+struct Loaded {
+    items: Vec<Option<Item>>,
+    head: Option<(Head, u64)>,
+    draft: Option<(Draft, u64)>,
+    reserved: Option<(Reserved, u64)>,
 }
 
-/// The last version that a publisher took for itself.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Reserved {
-    /// The version.
-    pub version: u64,
+/// The items of [`Loaded`] before those of the mirrors.
+const LOADED: usize = 6;
+
+impl Loaded {
+    async fn read(context: &Context<'_>, mirrors: &[Arc<dyn Mirror>]) -> Result<Self, Error> {
+        let mut keys = vec![
+            items::head(),
+            items::draft(),
+            items::reserved(),
+            items::judged(),
+            items::alarm(),
+            items::policy(),
+        ];
+        debug_assert_eq!(keys.len(), LOADED);
+        keys.extend(mirrors.iter().map(|mirror| items::mirror(mirror.name())));
+        let items = context.store.get_many(context.moment.now, &keys).await?;
+        Ok(Self {
+            head: with_version(items[0].as_ref())?,
+            draft: with_version(items[1].as_ref())?,
+            reserved: with_version(items[2].as_ref())?,
+            items,
+        })
+    }
+
+    fn judged(&self) -> Option<&Item> {
+        self.items[3].as_ref()
+    }
+
+    fn alarm(&self) -> Option<&Item> {
+        self.items[4].as_ref()
+    }
+
+    fn policy(&self) -> Option<&Item> {
+        self.items[5].as_ref()
+    }
+
+    fn head(&self) -> Option<&Head> {
+        self.head.as_ref().map(|(head, _)| head)
+    }
+
+    fn start(&self) -> Start<'_> {
+        let policy = self.policy();
+        Start {
+            head: self.head.as_ref().map(|(head, version)| (head, *version)),
+            draft: self
+                .draft
+                .as_ref()
+                .map(|(draft, version)| (draft, *version)),
+            reserved: self.reserved.clone(),
+            policy: Write {
+                key: items::policy(),
+                expect: policy.map_or(Expect::Absent, |item| Expect::Version(item.version)),
+                change: Change::Check,
+            },
+        }
+    }
 }
 
-/// Why the control plane holds back.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Alarm {
-    /// Active gateways that went quiet at once; empty while all is well.
-    pub quiet: Vec<GatewayId>,
-    /// How many gateways are active.
-    pub active: usize,
-    /// Since when.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-}
-
-/// What a mirror serves, as far as this program brought it there.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MirrorState {
-    /// The version of its `timestamp.json` and bundles.
-    pub version: u64,
-}
-
-/// A version with all its files, not yet published.
-struct Assembled {
-    head: Head,
-    /// Every file by path.
-    files: BTreeMap<String, Vec<u8>>,
+fn with_version<T: serde::de::DeserializeOwned>(
+    item: Option<&Item>,
+) -> Result<Option<(T, u64)>, Error> {
+    let Some(item) = item else {
+        return Ok(None);
+    };
+    Ok(Some((item.read()?, item.version)))
 }
 
 impl Publisher<'_> {
-    /// Publishes where something changed or grew old, and repairs the mirrors that lag.
+    /// Publishes where something changed or grew old, and repairs the mirrors that lag, as far as
+    /// the budget goes.
     pub async fn run(&self) -> Result<Report, Error> {
-        // The head before the gateways and the policy: whoever observed earlier than the head's
-        // maker cannot replace that head with what was true before.
-        let head = self.head().await?;
-        self.check_offline(head.as_ref().map(|(head, _)| head))?;
-        let (observed, changes, mass_silence) = service::judge(&self.context).await?;
-        let last = self
-            .last_catalogs(head.as_ref().map(|(head, _)| head))
-            .await;
-        let (in_force, _) = policy::current(&self.context).await?;
-        let lists = assemble::lists(self, &observed, &in_force.policy, &last);
-        let mut report = Report {
-            version: head.as_ref().map_or(0, |(head, _)| head.version),
-            published: false,
-            listed: observed
-                .iter()
-                .filter(|o| o.gateway.state == GatewayState::Active)
-                .count(),
-            changes,
-            mass_silence,
-            lagging: Vec::new(),
+        let meter = Meter::new(self.budget);
+        meter.keep(self.mirrors.len());
+        let store = Counted {
+            store: self.context.store,
+            meter: &meter,
         };
-        let due = head
-            .as_ref()
-            .is_none_or(|(head, _)| self.is_due(head, &lists, &last));
-        if !due {
-            let (head, _) = head.as_ref().ok_or(Error::Contended)?;
-            let repair = promote::all(self, head, None).await?;
-            report.lagging = repair.lagging;
-            if !repair.beyond_repair {
-                return Ok(report);
-            }
-        }
-        // Those that the head names, too: their bundles stay on the mirrors when no policy makes
-        // them any more.
-        let published = head.iter().flat_map(|(head, _)| head.catalogs.keys());
-        let names = published.chain(lists.keys()).cloned().collect();
-        let version = self.reserve(&names).await?;
-        let assembled = assemble::version(self, version, lists, &last)?;
-        let wrote = promote::write_files(self, &assembled.files).await;
-        if wrote.len() == self.mirrors.len() {
-            let reasons: Vec<_> = wrote
-                .iter()
-                .map(|(name, why)| format!("{name}: {why}"))
-                .collect();
-            let reasons = format!("no mirror took the files: {}", reasons.join("; "));
-            return Err(Error::Store(store::StoreError::Unavailable(reasons)));
-        }
-        if !self
-            .commit_head(&assembled.head, head.map(|(_, version)| version))
-            .await?
-        {
-            tracing::info!(version, "another publisher was faster; its version stands");
-            return Ok(report);
-        }
-        let promoted = promote::all(self, &assembled.head, Some(&assembled.files)).await?;
-        report.lagging = promoted.lagging;
-        report.version = version;
-        report.published = true;
+        let context = Context {
+            store: &store,
+            ..self.context
+        };
+        let targets: Vec<Target<'_>> = self
+            .mirrors
+            .iter()
+            .map(|mirror| Target::new(mirror.as_ref(), &meter))
+            .collect();
+        let mut report = self.run_within(context, &meter, &targets).await?;
+        report.calls = meter.spent();
         Ok(report)
     }
 
-    fn is_due(
+    async fn run_within(
         &self,
-        head: &Head,
-        lists: &assemble::Lists,
-        last: &BTreeMap<CatalogName, Catalog>,
-    ) -> bool {
-        let changed = |(cohort, list): (&CatalogName, &assemble::List)| {
-            last.get(cohort).is_none_or(|last| !list.is_in(last))
+        context: Context<'_>,
+        meter: &Meter,
+        targets: &[Target<'_>],
+    ) -> Result<Report, Error> {
+        let loaded = Loaded::read(&context, self.mirrors).await?;
+        self.check_offline(loaded.head())?;
+        let most_commits = self.budget.changes();
+        let judged =
+            service::judge(&context, loaded.judged(), loaded.alarm(), most_commits).await?;
+        let in_force = policy::in_force(loaded.policy())?;
+        let unknown = BTreeMap::new();
+        let loads = loaded.head().map_or(&unknown, |head| &head.loads);
+        let lists = assemble::lists(self, &judged.observed, &in_force.policy, loads)?;
+        let mut slots = Vec::with_capacity(targets.len());
+        for (target, item) in targets.iter().zip(&loaded.items[LOADED..]) {
+            slots.push(Slot::new(target, item.as_ref())?);
+        }
+        let active = |o: &&rules::health::Observed| o.gateway.state == GatewayState::Active;
+        let mut report = Report {
+            version: loaded.head().map_or(0, |head| head.version),
+            published: false,
+            listed: judged.observed.iter().filter(active).count(),
+            changes: judged.changes,
+            mass_silence: judged.mass_silence,
+            lagging: Vec::new(),
+            unfinished: judged.unfinished,
+            calls: 0,
+        };
+        let standings = slots.iter().map(Slot::standing).collect();
+        let stock = Stock::new(self, targets, standings, &lists);
+        let work = Work {
+            publisher: self,
+            context,
+            meter,
+            stock: &stock,
+            checks: self.budget.checks(targets.len()),
+            besides: Besides::Nothing,
+        };
+        let published = self
+            .publish(work, &loaded, &lists, &mut slots, &mut report)
+            .await;
+        let saved = save(work, &mut slots).await;
+        published?;
+        saved?;
+        report.unfinished |= slots.iter().any(|slot| slot.came_to == CameTo::Unfinished);
+        report.lagging = slots.iter().filter_map(Slot::lag).collect();
+        report.lagging.sort();
+        Ok(report)
+    }
+
+    /// Steps 2 to 4.
+    async fn publish(
+        &self,
+        work: Work<'_>,
+        loaded: &Loaded,
+        lists: &Lists,
+        slots: &mut [Slot<'_>],
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let mut due = loaded.head().is_none_or(|head| self.is_due(head, lists));
+        match loaded.head() {
+            Some(head) => {
+                let mut work = work;
+                if due {
+                    work.besides = Besides::News;
+                } else if slots.iter().any(|slot| slot.holds_up(head)) {
+                    work.besides = Besides::Others;
+                }
+                // Where there is news, those that fail wait for it.
+                let some = slots.iter_mut().filter(|slot| !due || !slot.is_failing());
+                bring(work, head, some, !due).await?;
+                due |= slots
+                    .iter()
+                    .any(|slot| matches!(slot.came_to, CameTo::Lost(_) | CameTo::Overtaken));
+                if !due {
+                    return drop_draft(work, loaded).await;
+                }
+                if slots.iter().any(|slot| slot.holds_up(head)) {
+                    report.unfinished = true;
+                    return Ok(());
+                }
+                self.learn(work, lists, head.catalogs.keys(), slots, Some(head))
+                    .await;
+            }
+            None => self.learn(work, lists, [].into_iter(), slots, None).await,
+        }
+        slots.sort_by_key(Slot::is_failing);
+        match make::next(work, &loaded.start(), slots, lists).await? {
+            Made::Unfinished => report.unfinished = true,
+            Made::Overtaken => {}
+            Made::Head(head) => {
+                report.version = head.version;
+                report.published = true;
+                work.meter.keep(slots.len());
+                // Those first that failed: they have waited, and one call tells whether they still do.
+                slots.sort_by_key(|slot| !slot.is_failing());
+                bring(work, &head, slots.iter_mut(), true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns what is served where looking after the mirrors has not told: before the first head, and
+    /// where a file of the head is lost. Not only by the catalogs that there are: the bundles of
+    /// others stay on the mirrors when no policy makes them any more.
+    async fn learn<'n>(
+        &self,
+        work: Work<'_>,
+        lists: &'n Lists,
+        last: impl Iterator<Item = &'n CatalogName>,
+        slots: &mut [Slot<'_>],
+        head: Option<&Head>,
+    ) {
+        let cohorts = self.offline.limits.cohorts.iter();
+        let mut names: BTreeSet<CatalogName> = cohorts.map(|name| name.clone().into()).collect();
+        names.extend(lists.keys().chain(last).cloned());
+        for slot in slots {
+            let is_told = matches!(slot.came_to, CameTo::End | CameTo::Unfinished);
+            if head.is_none() || !is_told {
+                slot.learn(work, names.iter()).await;
+            }
+        }
+    }
+
+    fn is_due(&self, head: &Head, lists: &Lists) -> bool {
+        let changed = |(name, list): (&CatalogName, &assemble::List)| {
+            head.catalogs
+                .get(name)
+                .is_none_or(|pin| pin.list != list.digest)
         };
         head.renew_at <= self.context.moment.now
             || head.targets_version != self.offline.targets_version
@@ -251,111 +386,63 @@ impl Publisher<'_> {
             _ => Ok(()),
         }
     }
+}
 
-    async fn head(&self) -> Result<Option<(Head, u64)>, Error> {
-        read_head(&self.context).await
+/// Removes a draft whose news are none any more: what it holds would be old when there are others.
+async fn drop_draft(work: Work<'_>, loaded: &Loaded) -> Result<(), Error> {
+    let Some((_, version)) = &loaded.draft else {
+        return Ok(());
+    };
+    if work.meter.spare() == 0 {
+        // A later run that has nothing to publish has a call for this.
+        return Ok(());
     }
-
-    /// The catalogs that were published last, as far as a mirror still has them.
-    async fn last_catalogs(&self, head: Option<&Head>) -> BTreeMap<CatalogName, Catalog> {
-        let mut last = BTreeMap::new();
-        for (cohort, hash) in head.iter().flat_map(|head| &head.catalogs) {
-            let paths = tuf::repository::target_paths(&cohort.path(), hash);
-            let Some(bytes) = promote::find(self.mirrors, &paths[0], hash).await else {
-                tracing::warn!(%cohort, "no mirror has the last catalog; it is made anew");
-                continue;
-            };
-            match Catalog::from_json(&bytes) {
-                Ok((catalog, _)) => drop(last.insert(cohort.clone(), catalog)),
-                Err(error) => tracing::warn!(%cohort, %error, "the last catalog is made anew"),
-            }
-        }
-        last
-    }
-
-    /// Takes a version that nobody had and nobody will have.
-    async fn reserve(&self, names: &BTreeSet<CatalogName>) -> Result<u64, Error> {
-        let now = self.context.moment.now;
-        // A database that was restored from a backup may lag behind what clients have seen.
-        let served = served::newest_version(self, names).await;
-        for _ in 0..MOST_RESERVATIONS {
-            let found = self
-                .context
-                .store
-                .get_many(now, &[items::reserved()])
-                .await?;
-            let last: u64 =
-                items::read::<Reserved>(found[0].as_ref())?.map_or(0, |last| last.version);
-            let version = last
-                .max(served)
-                .checked_add(1)
-                .ok_or_else(|| Error::Defect(format!("no version follows {}", last.max(served))))?;
-            let next = Reserved { version };
-            let expect = found[0]
-                .as_ref()
-                .map_or(Expect::Absent, |item| Expect::Version(item.version));
-            let write = Write::put(items::reserved(), expect, &next);
-            match self.context.store.commit(now, vec![write]).await {
-                Ok(()) => return Ok(next.version),
-                Err(CommitError::Failed(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Error::Contended)
-    }
-
-    /// Makes `head` the head if the one that this run started from still stands.
-    async fn commit_head(&self, head: &Head, over: Option<u64>) -> Result<bool, Error> {
-        let actor = Actor::Schedule(ACTOR.to_owned());
-        let detail = format!("{} catalogs", head.catalogs.len());
-        let writes = vec![
-            Write::put(
-                items::head(),
-                over.map_or(Expect::Absent, Expect::Version),
-                head,
-            ),
-            audit::write(
-                &self.context,
-                event::PUBLISHED,
-                &actor,
-                "catalog.published",
-                &head.version,
-                detail,
-            ),
-        ];
-        match self
-            .context
-            .store
-            .commit(self.context.moment.now, writes)
-            .await
-        {
-            Ok(()) => Ok(true),
-            Err(CommitError::Failed(0)) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// When something that is signed now for so many seconds ends.
-    fn expiry(&self, seconds: u32) -> Timestamp {
-        let life = SignedDuration::from_secs(i64::from(seconds));
-        self.context
-            .moment
-            .now
-            .checked_add(life)
-            .unwrap_or(Timestamp::MAX)
+    let write = Write {
+        key: items::draft(),
+        expect: Expect::Version(*version),
+        change: Change::Delete,
+    };
+    let now = work.context.moment.now;
+    match work.context.store.commit(now, vec![write]).await {
+        // Another run has changed it.
+        Ok(()) | Err(CommitError::Failed(_)) => Ok(()),
+        Err(CommitError::Store(error)) => Err(error.into()),
     }
 }
 
-/// What was published last, with the version of its item.
-async fn read_head(context: &Context<'_>) -> Result<Option<(Head, u64)>, Error> {
-    let found = context
-        .store
-        .get_many(context.moment.now, &[items::head()])
-        .await?;
-    let Some(item) = &found[0] else {
-        return Ok(None);
+/// Brings these mirrors to `head`, all at once; each keeps its place as soon as it is done, if it is
+/// to be kept now, so that one that hangs takes no other's place with it.
+async fn bring<'s, 'a: 's>(
+    work: Work<'_>,
+    head: &Head,
+    slots: impl Iterator<Item = &'s mut Slot<'a>>,
+    keep_place: bool,
+) -> Result<(), Error> {
+    let one = async |slot: &mut Slot<'a>| {
+        slot.bring(work, head).await?;
+        if keep_place {
+            slot.save(work).await?;
+        }
+        Ok(())
     };
-    Ok(Some((item.read()?, item.version)))
+    at_once(slots.map(one)).await
+}
+
+/// Keeps the places that have not been kept.
+async fn save(work: Work<'_>, slots: &mut [Slot<'_>]) -> Result<(), Error> {
+    at_once(slots.iter_mut().map(|slot| slot.save(work))).await
+}
+
+/// Awaits all, a few at once, whatever comes of each; the first error.
+async fn at_once(
+    work: impl Iterator<Item = impl Future<Output = Result<(), Error>>>,
+) -> Result<(), Error> {
+    let work: Vec<_> = work.collect();
+    let results: Vec<_> = futures_util::stream::iter(work)
+        .buffer_unordered(MOST_AT_ONCE)
+        .collect()
+        .await;
+    results.into_iter().collect()
 }
 
 /// What was published last and what holds publishing back, for people.

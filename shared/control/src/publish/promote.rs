@@ -1,189 +1,331 @@
-//! Bringing mirrors to the head: the files that never change, then the few that do, each replaced
-//! unless it or a newer one of ours stands there.
+//! Bringing one mirror to a head, as far as the budget goes: the immutable files that it lacks,
+//! then those that change, each over the version that is known to stand there; and looking after
+//! a mirror that holds all. The mirror's state keeps the place to go on from.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use model::CatalogName;
 
-use store::{CommitError, Expect, Write};
-use tuf::repository::Pin;
+use super::budget::Stop;
+use super::files::{self, File, What};
+use super::slot::{Besides, CameTo, Slot, Work};
+use super::stock::Lack;
+use super::{Etag, Head, Replaced, UnderWay, Whole, served};
+use crate::Error;
 
-use super::{Head, Mirror, MirrorError, MirrorState, Publisher, Replaced, served};
-use crate::{Error, items};
-
-/// How often a replacement is tried while others replace the same object.
+/// How often a replacement is tried while others replace the same file.
 const MOST_REPLACEMENTS: u32 = 8;
 
-/// What came of bringing all mirrors to the head.
-#[derive(Default)]
-pub(super) struct Promoted {
-    /// Mirrors that lag, and why.
-    pub lagging: Vec<(String, String)>,
-    /// No mirror has all files of the head: it must be published anew.
-    pub beyond_repair: bool,
-}
-
-/// Why one mirror stays behind.
-enum Behind {
+/// Why a mirror's work ended early.
+enum Ended {
+    Spent,
     Failed(String),
-    /// No mirror has this file.
     Lost(String),
+    Defect(Error),
 }
 
-impl From<MirrorError> for Behind {
-    fn from(error: MirrorError) -> Self {
-        Self::Failed(error.to_string())
+impl From<Stop> for Ended {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Spent => Self::Spent,
+            Stop::Failed(why) => Self::Failed(why),
+        }
     }
 }
 
-/// Writes the files to every mirror; those that failed, and why.
-pub(super) async fn write_files(
-    publisher: &Publisher<'_>,
-    files: &BTreeMap<String, Vec<u8>>,
-) -> Vec<(String, String)> {
-    let mut failed = Vec::new();
-    for mirror in publisher.mirrors {
-        for (path, bytes) in files {
-            if let Err(error) = mirror.create(path, bytes).await {
-                tracing::warn!(mirror = mirror.name(), %path, %error, "a file was not written");
-                failed.push((mirror.name().to_owned(), error.to_string()));
+impl From<Lack> for Ended {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Spent => Self::Spent,
+            Lack::Lost(path) => Self::Lost(path),
+            Lack::Defect(error) => Self::Defect(error),
+        }
+    }
+}
+
+/// What stands at a path.
+enum There {
+    /// What should, or a newer version of ours that another publisher has put there.
+    Right,
+    /// This, or nothing.
+    Else(Option<Etag>),
+    /// That must be looked up.
+    Unknown,
+}
+
+impl Slot<'_> {
+    /// Brings it to `head`, or looks after it if it is there.
+    pub async fn bring(&mut self, work: Work<'_>, head: &Head) -> Result<(), Error> {
+        self.came_to = CameTo::End;
+        if self.is_resting(work) {
+            return Ok(());
+        }
+        let before = self.state.under_way;
+        match self.advance(work, head).await {
+            Ok(()) if self.is_behind(head) => {}
+            Ok(()) => self.state.failing = None,
+            Err(Ended::Spent) => {
+                if self.came_to == CameTo::End {
+                    self.came_to = CameTo::Unfinished;
+                }
+                // It works again: the next version waits for it as for any other.
+                if self.state.under_way != before && !self.has_failed() {
+                    self.state.failing = None;
+                }
+            }
+            Err(Ended::Failed(why)) => self.fail(work, why),
+            Err(Ended::Lost(path)) => self.came_to = CameTo::Lost(path),
+            Err(Ended::Defect(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn advance(&mut self, work: Work<'_>, head: &Head) -> Result<(), Ended> {
+        if self.state.whole.version > head.version {
+            // Another publisher has a newer head.
+            return Ok(());
+        }
+        if self.state.whole.version == head.version && self.state.under_way.is_none() {
+            self.look_at_timestamp(work, head).await?;
+        }
+        if self.came_to != CameTo::End {
+            return Ok(());
+        }
+        if self.state.whole.version == head.version && self.state.under_way.is_none() {
+            return self.look_around(work, head).await;
+        }
+        self.fill(work, head).await
+    }
+
+    /// Looks at the file that every sync begins with. If another stands there than was put, then
+    /// nothing that was known of this mirror is believed any more.
+    async fn look_at_timestamp(&mut self, work: Work<'_>, head: &Head) -> Result<(), Ended> {
+        let timestamp = &files::changing([].into_iter())[0];
+        let Some(there) = self.target.get(&timestamp.path).await? else {
+            self.forget();
+            self.distrust(work, "it lost its timestamp");
+            return Ok(());
+        };
+        if served::fits(work.publisher, head, timestamp, &there.bytes) {
+            self.state.note(&timestamp.path, Some(there.etag));
+            return Ok(());
+        }
+        let version = served::version_of(work.publisher, timestamp, &there.bytes);
+        self.state.seen = self.state.seen.max(version.unwrap_or(0));
+        if version.is_some_and(|version| version > head.version) {
+            self.came_to = CameTo::Overtaken;
+            return Ok(());
+        }
+        // The immutable files are there as before; those that change are looked at one by one.
+        self.state.etags.clear();
+        self.state.under_way = Some(UnderWay {
+            version: head.version,
+            immutable: 0,
+            changing: 0,
+        });
+        self.distrust(work, "its timestamp was replaced");
+        Ok(())
+    }
+
+    /// It does not hold what was put there. No version waits for it any more, or whoever can write
+    /// to one mirror could keep news from all.
+    fn distrust(&mut self, work: Work<'_>, why: &str) {
+        tracing::error!(
+            mirror = self.target.name(),
+            why,
+            "what was put there is gone"
+        );
+        self.fail(work, why.to_owned());
+        if work.besides == Besides::News {
+            self.came_to = CameTo::Tampered;
+        }
+    }
+
+    /// Counts it as empty.
+    fn forget(&mut self) {
+        self.state.whole = Whole::default();
+        self.state.under_way = None;
+        self.state.etags.clear();
+        self.state.was_filled = false;
+    }
+
+    /// Looks at some files in turn, and mends what is missing or not what it should be.
+    async fn look_around(&mut self, work: Work<'_>, head: &Head) -> Result<(), Ended> {
+        if work.besides != Besides::Nothing {
+            return Ok(());
+        }
+        let mut all = files::changing(head.catalogs.keys());
+        all.remove(0);
+        let nothing = Whole::default();
+        all.extend(files::immutable(work.publisher.offline, head, &nothing));
+        let first = self.state.check_from;
+        for number in 0..work.checks.min(all.len()) {
+            if work.meter.spare() == 0 {
+                return Ok(());
+            }
+            let place = (first + number) % all.len();
+            self.mend(work, head, &all[place]).await?;
+            self.state.check_from = (place + 1) % all.len();
+        }
+        Ok(())
+    }
+
+    /// Writes what is missing for `head`, from where the last run ended.
+    async fn fill(&mut self, work: Work<'_>, head: &Head) -> Result<(), Ended> {
+        let mut at = self.state.under_way.filter(|at| at.version == head.version);
+        let at = at.get_or_insert(UnderWay {
+            version: head.version,
+            immutable: 0,
+            changing: 0,
+        });
+        self.state.under_way = Some(*at);
+        let lacking = files::immutable(work.publisher.offline, head, &self.state.whole);
+        for file in lacking.iter().skip(at.immutable) {
+            if !self.has_put(&file.path) {
+                self.create(work, head, file).await?;
+            }
+            at.immutable += 1;
+            self.state.under_way = Some(*at);
+        }
+        let changing = files::changing(head.catalogs.keys());
+        for file in changing.iter().skip(at.changing) {
+            self.raise(work, head, file).await?;
+            at.changing += 1;
+            self.state.under_way = Some(*at);
+        }
+        self.state.under_way = None;
+        self.state.was_filled = true;
+        let is_there = |path: &String| changing.iter().any(|file| file.path == *path);
+        self.state.etags.retain(|path, _| is_there(path));
+        self.state.whole = Whole {
+            version: head.version,
+            root_version: head.root_version,
+            targets_version: head.targets_version,
+        };
+        Ok(())
+    }
+
+    /// Writes an immutable file. What stands in its place with other bytes is not ours: its name holds
+    /// its version or its hash, and the head holds its hash.
+    async fn create(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<(), Ended> {
+        let bytes = work.stock.bytes(head, file).await?;
+        if self.target.create(&file.path, &bytes).await? {
+            return Ok(());
+        }
+        self.mend(work, head, file).await
+    }
+
+    /// Looks at a file, and puts the right bytes there unless they or newer ones of ours are.
+    async fn mend(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<(), Ended> {
+        self.state.note(&file.path, None);
+        self.replace(work, head, file, There::Unknown).await
+    }
+
+    /// Puts a file that changes in the place of what is known to stand there.
+    async fn raise(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<(), Ended> {
+        let known = match self.state.etag(&file.path) {
+            Some(etag) => There::Else(Some(etag)),
+            None if self.state.was_filled => There::Unknown,
+            None => There::Else(None),
+        };
+        self.replace(work, head, file, known).await
+    }
+
+    /// Puts a file over what stands there.
+    async fn replace(
+        &mut self,
+        work: Work<'_>,
+        head: &Head,
+        file: &File,
+        mut there: There,
+    ) -> Result<(), Ended> {
+        for _ in 0..MOST_REPLACEMENTS {
+            if matches!(there, There::Unknown) {
+                there = self.look(work, head, file).await?;
+            }
+            let over = match std::mem::replace(&mut there, There::Unknown) {
+                There::Else(over) => over,
+                There::Right | There::Unknown => return Ok(()),
+            };
+            let bytes = work.stock.bytes(head, file).await?;
+            if over.is_none() && !file.what.changes() {
+                if self.target.create(&file.path, &bytes).await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            if let Replaced::Yes(etag) = self
+                .target
+                .replace(&file.path, &bytes, over.as_ref())
+                .await?
+            {
+                if file.what.changes() {
+                    self.state.note(&file.path, etag);
+                }
+                return Ok(());
+            }
+        }
+        Err(Ended::Failed(format!(
+            "'{}' was replaced by others again and again",
+            file.path
+        )))
+    }
+
+    async fn look(&mut self, work: Work<'_>, head: &Head, file: &File) -> Result<There, Ended> {
+        // Until it is known better.
+        self.state.note(&file.path, None);
+        let Some(there) = self.target.get(&file.path).await? else {
+            if file.what == What::Timestamp && self.state.was_filled {
+                self.forget();
+                return Err(Ended::Failed("it lost what it held".to_owned()));
+            }
+            return Ok(There::Else(None));
+        };
+        if served::fits(work.publisher, head, file, &there.bytes) {
+            if file.what.changes() {
+                self.state.note(&file.path, Some(there.etag));
+            }
+            return Ok(There::Right);
+        }
+        if let Some(version) = served::version_of(work.publisher, file, &there.bytes) {
+            self.state.seen = self.state.seen.max(version);
+            if version > head.version {
+                self.came_to = CameTo::Overtaken;
+                return Ok(There::Right);
+            }
+        }
+        if !file.what.changes() {
+            tracing::error!(
+                mirror = self.target.name(),
+                path = file.path,
+                "a file was altered"
+            );
+        }
+        Ok(There::Else(Some(there.etag)))
+    }
+
+    /// Learns which version of ours it serves. Where the timestamp tells and is ours, no bundle is
+    /// newer; where it was removed or replaced, bundles of `names` are asked too, as many as a check
+    /// may look at: the calls that the next version needs are not spent on this.
+    pub async fn learn<'n>(
+        &mut self,
+        work: Work<'_>,
+        names: impl Iterator<Item = &'n CatalogName>,
+    ) {
+        let once_served = self.state.whole.version > 0 || self.state.was_filled;
+        let most = work.checks.max(1);
+        for (number, file) in files::changing(names).iter().take(most).enumerate() {
+            let Ok(there) = self.target.get(&file.path).await else {
+                break;
+            };
+            let bytes = there.as_ref().map(|there| &there.bytes);
+            let version = bytes.and_then(|bytes| served::version_of(work.publisher, file, bytes));
+            self.state.seen = self.state.seen.max(version.unwrap_or(0));
+            let plain = version.is_some() || (bytes.is_none() && !once_served);
+            if number == 0 && plain {
                 break;
             }
         }
-    }
-    failed
-}
-
-/// Brings every mirror to `head` on which something that changes is missing, older or damaged, or
-/// which is not known to have been brought there whole. `files` holds the head's files if this run
-/// made them; else they are read from whichever mirror has them.
-pub(super) async fn all(
-    publisher: &Publisher<'_>,
-    head: &Head,
-    files: Option<&BTreeMap<String, Vec<u8>>>,
-) -> Result<Promoted, Error> {
-    let now = publisher.context.moment.now;
-    let keys: Vec<_> = publisher
-        .mirrors
-        .iter()
-        .map(|mirror| items::mirror(mirror.name()))
-        .collect();
-    let states = publisher.context.store.get_many(now, &keys).await?;
-    let mut promoted = Promoted::default();
-    for ((mirror, key), state) in publisher.mirrors.iter().zip(keys).zip(states) {
-        let known: Option<MirrorState> = items::read(state.as_ref())?;
-        let was_there = known.is_some_and(|known| known.version >= head.version);
-        if was_there && served::whole(publisher, mirror.as_ref(), head).await {
-            continue;
-        }
-        match one(publisher, mirror.as_ref(), head, files).await {
-            Ok(()) => {
-                let expect = state.map_or(Expect::Absent, |item| Expect::Version(item.version));
-                let write = Write::put(
-                    key,
-                    expect,
-                    &MirrorState {
-                        version: head.version,
-                    },
-                );
-                match publisher.context.store.commit(now, vec![write]).await {
-                    // Another run brought it there, too.
-                    Ok(()) | Err(CommitError::Failed(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Err(behind) => {
-                let why = match behind {
-                    Behind::Failed(why) => why,
-                    Behind::Lost(path) => {
-                        promoted.beyond_repair = true;
-                        format!("no mirror has '{path}'")
-                    }
-                };
-                tracing::warn!(
-                    mirror = mirror.name(),
-                    version = head.version,
-                    why,
-                    "the mirror lags"
-                );
-                promoted.lagging.push((mirror.name().to_owned(), why));
-            }
+        if let Some(why) = self.target.failure() {
+            self.fail(work, why);
         }
     }
-    Ok(promoted)
-}
-
-async fn one(
-    publisher: &Publisher<'_>,
-    mirror: &dyn Mirror,
-    head: &Head,
-    files: Option<&BTreeMap<String, Vec<u8>>>,
-) -> Result<(), Behind> {
-    let changing = served::changing(head);
-    let mut copies = BTreeMap::new();
-    for (path, hash) in &head.files {
-        let made = files.and_then(|files| files.get(path)).cloned();
-        let bytes = match made {
-            Some(bytes) => bytes,
-            None => find(publisher.mirrors, path, hash)
-                .await
-                .ok_or_else(|| Behind::Lost(path.clone()))?,
-        };
-        mirror.create(path, &bytes).await?;
-        if changing.iter().any(|object| object.copy == *path) {
-            copies.insert(path.clone(), bytes);
-        }
-    }
-    for object in changing {
-        let bytes = copies
-            .get(&object.copy)
-            .ok_or_else(|| Behind::Lost(object.copy.clone()))?;
-        raise(publisher, mirror, &object.path, bytes, head.version).await?;
-    }
-    Ok(())
-}
-
-/// Puts `bytes` of `version` at `path` unless they or newer ones of ours stand there.
-async fn raise(
-    publisher: &Publisher<'_>,
-    mirror: &dyn Mirror,
-    path: &str,
-    bytes: &[u8],
-    version: u64,
-) -> Result<(), Behind> {
-    let sha256 = Pin::of(1, bytes).sha256;
-    for _ in 0..MOST_REPLACEMENTS {
-        let there = mirror.get(path).await?;
-        let stays = there.as_ref().is_some_and(|object| {
-            served::may_stay(publisher, path, &object.bytes, version, &sha256)
-        });
-        if stays {
-            return Ok(());
-        }
-        let over = there.as_ref().map(|object| &object.etag);
-        if mirror.replace(path, bytes, over).await? == Replaced::Yes {
-            return Ok(());
-        }
-    }
-    Err(Behind::Failed(format!(
-        "'{path}' was replaced by others again and again"
-    )))
-}
-
-/// The file with this SHA-256 from whichever mirror has it.
-pub(super) async fn find(mirrors: &[Arc<dyn Mirror>], path: &str, sha256: &str) -> Option<Vec<u8>> {
-    for mirror in mirrors {
-        match mirror.get(path).await {
-            Ok(Some(object)) if Pin::of(1, &object.bytes).sha256 == sha256 => {
-                return Some(object.bytes.into());
-            }
-            Ok(Some(_)) => {
-                tracing::error!(mirror = mirror.name(), %path, "a file was altered");
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(mirror = mirror.name(), path, %error, "a file was not read");
-            }
-        }
-    }
-    None
 }

@@ -1,7 +1,5 @@
-//! What mirrors serve under the few names that change. A mirror is not believed: bytes count as
-//! ours by the hash of the head, or by the signature of our own timestamp key, or not at all.
-
-use std::collections::BTreeSet;
+//! What stands on a mirror. A mirror is not believed: bytes count as ours by the hash of the head, or
+//! by the signature of our own timestamp key, or not at all.
 
 use model::CatalogName;
 use serde::Deserialize;
@@ -9,112 +7,78 @@ use tuf::bundle::Bundle;
 use tuf::envelope;
 use tuf::repository::{self, Pin};
 
-use super::{Head, Mirror, Publisher};
+use super::assemble::Metadata;
+use super::files::{File, What};
+use super::{Head, Publisher};
 
-/// An object that changes: the name that clients ask for, and the immutable copy of the version
-/// that it should be at.
-pub(super) struct Changing {
-    pub path: String,
-    pub copy: String,
+/// Whether `bytes` are what `file` holds at `head`.
+pub(super) fn fits(publisher: &Publisher<'_>, head: &Head, file: &File, bytes: &[u8]) -> bool {
+    let offline = publisher.offline;
+    let has = |sha256: &String| Pin::of(1, bytes).sha256 == *sha256;
+    match &file.what {
+        What::Root(place) => offline.roots.get(*place).is_some_and(|root| root == bytes),
+        What::Targets => offline.targets == bytes,
+        What::Offline(path) => offline.files.get(path).is_some_and(|file| file == bytes),
+        What::Catalog(name) => head.catalogs.get(name).is_some_and(|pin| has(&pin.sha256)),
+        What::Catalogs => has(&head.metadata.catalogs),
+        What::Snapshot => has(&head.metadata.snapshot),
+        What::Timestamp => has(&head.metadata.timestamp),
+        What::Bundle(name) => bundle_fits(publisher, head, name.as_ref(), bytes).is_some(),
+    }
 }
 
-/// All objects that change, as they should be at `head`; the timestamp last, so that whoever reads
-/// files one by one finds all that it leads to.
-pub(super) fn changing(head: &Head) -> Vec<Changing> {
-    let bundles = head.catalogs.keys().map(Some).chain([None]);
-    let mut all: Vec<Changing> = bundles
-        .map(|name| Changing {
-            path: repository::bundle_path(name),
-            copy: repository::bundle_copy_path(head.version, name),
-        })
-        .collect();
-    all.push(Changing {
-        path: repository::TIMESTAMP_PATH.to_owned(),
-        copy: repository::timestamp_copy_path(head.version),
-    });
-    all
-}
-
-/// Whether `bytes` at `path` may stay: they are the head's, of this hash, or a newer version that
-/// another publisher has put there meanwhile.
-pub(super) fn may_stay(
+/// A bundle is right if its parts have the head's hashes and nothing else is in it: then it is what
+/// would be written of them.
+fn bundle_fits(
     publisher: &Publisher<'_>,
-    path: &str,
+    head: &Head,
+    name: Option<&CatalogName>,
     bytes: &[u8],
-    version: u64,
-    sha256: &str,
-) -> bool {
-    Pin::of(1, bytes).sha256 == sha256
-        || version_of(publisher, path, bytes).is_some_and(|there| there > version)
-}
-
-/// Whether `mirror` serves all of `head` or what is newer; not if it cannot be reached.
-pub(super) async fn whole(publisher: &Publisher<'_>, mirror: &dyn Mirror, head: &Head) -> bool {
-    for object in changing(head) {
-        let Some(sha256) = head.files.get(&object.copy) else {
-            return false;
-        };
-        let Ok(Some(there)) = mirror.get(&object.path).await else {
-            return false;
-        };
-        if !may_stay(publisher, &object.path, &there.bytes, head.version, sha256) {
-            return false;
+) -> Option<()> {
+    let bundle = Bundle::read(bytes).ok()?;
+    let part = |path: &str, sha256: &String| {
+        let part = bundle.get(path)?;
+        (Pin::of(1, part).sha256 == *sha256).then_some(part)
+    };
+    let (version, pins) = (head.version, &head.metadata);
+    let metadata = Metadata {
+        version,
+        catalogs: part(&repository::catalogs_path(version), &pins.catalogs)?.to_vec(),
+        snapshot: part(&repository::snapshot_path(version), &pins.snapshot)?.to_vec(),
+        timestamp: part(repository::TIMESTAMP_PATH, &pins.timestamp)?.to_vec(),
+    };
+    let catalog = match name {
+        None => None,
+        Some(name) => {
+            let pin = head.catalogs.get(name)?;
+            let path = &repository::target_paths(&name.path(), &pin.sha256)[0];
+            Some((name, part(path, &pin.sha256)?))
         }
-    }
-    true
-}
-
-/// The newest version of ours that any mirror serves under the name of a cohort's plain catalog, one
-/// of `names`, the trust bundle or the timestamp; 0 if none does.
-pub(super) async fn newest_version(
-    publisher: &Publisher<'_>,
-    names: &BTreeSet<CatalogName>,
-) -> u64 {
-    let cohorts = publisher.offline.limits.cohorts.iter();
-    let mut all: BTreeSet<CatalogName> = cohorts.map(|cohort| cohort.clone().into()).collect();
-    all.extend(names.iter().cloned());
-    let bundles = all.iter().map(|name| repository::bundle_path(Some(name)));
-    let mut paths: Vec<String> = bundles.collect();
-    paths.push(repository::bundle_path(None));
-    paths.push(repository::TIMESTAMP_PATH.to_owned());
-    let mut newest = 0;
-    for mirror in publisher.mirrors {
-        for path in &paths {
-            match mirror.get(path).await {
-                Ok(Some(there)) => {
-                    let served = version_of(publisher, path, &there.bytes);
-                    newest = newest.max(served.unwrap_or(0));
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(mirror = mirror.name(), path, %error, "its version is not known");
-                }
-            }
-        }
-    }
-    newest
+    };
+    let written = metadata.bundle(publisher.offline, catalog).ok()?;
+    (written == bytes).then_some(())
 }
 
 /// The version of a timestamp or of the one in a bundle, if our own key signed it; `None` for
 /// everything else, which then may be replaced.
-fn version_of(publisher: &Publisher<'_>, path: &str, bytes: &[u8]) -> Option<u64> {
+pub(super) fn version_of(publisher: &Publisher<'_>, file: &File, bytes: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Timestamp {
         #[serde(rename = "_type")]
         role: String,
         version: u64,
     }
-    let timestamp = if path == repository::TIMESTAMP_PATH {
-        bytes
-    } else {
-        Bundle::read(bytes).ok()?.get(repository::TIMESTAMP_PATH)?
+    let timestamp = match file.what {
+        What::Timestamp => bytes,
+        What::Bundle(_) => Bundle::read(bytes).ok()?.get(repository::TIMESTAMP_PATH)?,
+        _ => return None,
     };
     let key = publisher.keys.timestamp.public();
     match envelope::verify_by::<Timestamp>(timestamp, &[key]) {
         Ok(timestamp) if timestamp.role == "timestamp" => Some(timestamp.version),
         Ok(_) => None,
         Err(error) => {
-            tracing::error!(path, %error, "what a mirror serves is not ours");
+            tracing::error!(path = file.path, %error, "what a mirror serves is not ours");
             None
         }
     }

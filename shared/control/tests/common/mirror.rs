@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use control::publish::{Etag, Mirror, MirrorError, Object, Replaced};
+use tuf::bundle::Bundle;
+use tuf::repository;
 
 /// What a mirror holds, by path.
 pub type Files = BTreeMap<String, Bytes>;
@@ -78,7 +80,8 @@ impl MemoryMirror {
         self.inner().served.clone()
     }
 
-    /// All bytes that it was ever offered for a file that never changes, by path.
+    /// All bytes that it was ever offered for a file that never changes, by path; for those that
+    /// change, by path and version.
     pub fn offered(&self) -> BTreeMap<String, BTreeSet<Bytes>> {
         self.inner().offered.clone()
     }
@@ -147,8 +150,10 @@ impl Mirror for MemoryMirror {
         bytes: &[u8],
         over: Option<&Etag>,
     ) -> Result<Replaced, MirrorError> {
-        self.check()?;
         let mut inner = self.inner();
+        let offered = inner.offered.entry(versioned(path, bytes)).or_default();
+        offered.insert(Bytes::copy_from_slice(bytes));
+        self.check()?;
         if inner.etag(path).as_ref() != over {
             return Ok(Replaced::Conflict);
         }
@@ -161,6 +166,19 @@ impl Mirror for MemoryMirror {
             files: inner.files.clone(),
         };
         inner.served.push(served);
-        Ok(Replaced::Yes)
+        Ok(Replaced::Yes(inner.etag(path)))
     }
+}
+
+/// A name of its own for each version of a file that changes.
+fn versioned(path: &str, bytes: &[u8]) -> String {
+    let timestamp = if path == repository::TIMESTAMP_PATH {
+        bytes
+    } else if let Ok(bundle) = Bundle::read(bytes) {
+        bundle.get(repository::TIMESTAMP_PATH).unwrap()
+    } else {
+        return path.to_owned();
+    };
+    let timestamp: serde_json::Value = serde_json::from_slice(timestamp).unwrap();
+    format!("{path} of {}", timestamp["signed"]["version"])
 }

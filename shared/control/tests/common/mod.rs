@@ -8,6 +8,7 @@ pub mod dynamodb;
 pub mod mirror;
 pub mod nodes;
 pub mod rosters;
+pub mod scheduled;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use control::publish::{Mirror, Offline, OnlineKeys, Publisher, Report};
+use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use control::{Context, Error};
 use jiff::{SignedDuration, Timestamp};
-use model::{Limits, NetworkId, RecoveryKit, RootPin, TrustedKeys};
+use model::{CohortName, Limits, NetworkId, RecoveryKit, RootPin, TrustedKeys};
 use tuf::key::SigningKey;
 use tuf::repository::{Pin, RoleKeys, RootRoles, sign_root, sign_targets};
 
@@ -23,6 +23,8 @@ pub struct World {
     pub keys: OnlineKeys,
     pub pin: RootPin,
     pub mirrors: Vec<Arc<MemoryMirror>>,
+    /// What each run may spend.
+    pub budget: Budget,
 }
 
 impl World {
@@ -33,12 +35,23 @@ impl World {
 
     /// A network with this store and so many empty mirrors.
     pub fn on(stage: Arc<Stage>, mirrors: usize) -> Self {
+        Self::within(stage, mirrors, limits())
+    }
+
+    /// A network of these cohorts with an empty store and so many empty mirrors.
+    pub fn of_cohorts(mirrors: usize, cohorts: &[CohortName]) -> Self {
+        let mut limits = limits();
+        limits.cohorts = cohorts.to_vec();
+        Self::within(Arc::new(Stage::memory()), mirrors, limits)
+    }
+
+    fn within(stage: Arc<Stage>, mirrors: usize, limits: Limits) -> Self {
         let keys = OnlineKeys {
             catalogs: key(10),
             snapshot: key(11),
             timestamp: key(12),
         };
-        let offline = offline(&stage.network.id, &keys, 1);
+        let offline = offline_of(limits, &keys, 1);
         let pin = Pin::of(1, &offline.roots[0]);
         Self {
             stage,
@@ -51,6 +64,7 @@ impl World {
             mirrors: (0..mirrors)
                 .map(|number| Arc::new(MemoryMirror::new(&format!("mirror-{number}"))))
                 .collect(),
+            budget: Budget::UNLIMITED,
         }
     }
 
@@ -84,6 +98,16 @@ impl World {
 
     /// A run at `now` all of whose calls go through `board`.
     pub async fn run_through(&self, board: &Arc<Board>, now: Timestamp) -> Result<Report, Error> {
+        self.run_within(self.budget, board, now).await
+    }
+
+    /// A run at `now` within `budget` all of whose calls go through `board`.
+    pub async fn run_within(
+        &self,
+        budget: Budget,
+        board: &Arc<Board>,
+        now: Timestamp,
+    ) -> Result<Report, Error> {
         let store = BoardStore {
             board: Arc::clone(board),
             store: Arc::clone(&self.stage.store),
@@ -101,7 +125,17 @@ impl World {
             Arc::new(mirror) as Arc<dyn Mirror>
         };
         let mirrors: Vec<_> = self.mirrors.iter().map(behind).collect();
-        self.run_on(context, &mirrors, &self.offline).await
+        self.run_on(context, budget, &mirrors, &self.offline).await
+    }
+
+    /// A run at `now` on these mirrors in the place of its own.
+    pub async fn run_over(
+        &self,
+        mirrors: &[Arc<dyn Mirror>],
+        now: Timestamp,
+    ) -> Result<Report, Error> {
+        self.run_on(self.stage.context(now), self.budget, mirrors, &self.offline)
+            .await
     }
 
     /// A run by a publisher that was given `offline`.
@@ -111,13 +145,14 @@ impl World {
             .iter()
             .map(|mirror| Arc::clone(mirror) as Arc<dyn Mirror>)
             .collect();
-        self.run_on(self.stage.context(now), &mirrors, offline)
+        self.run_on(self.stage.context(now), self.budget, &mirrors, offline)
             .await
     }
 
     async fn run_on(
         &self,
         context: Context<'_>,
+        budget: Budget,
         mirrors: &[Arc<dyn Mirror>],
         offline: &Offline,
     ) -> Result<Report, Error> {
@@ -127,6 +162,7 @@ impl World {
             keys: &self.keys,
             mirrors,
             front_doors: &["https://door.example".to_owned()],
+            budget,
         };
         publisher.run().await
     }
@@ -167,15 +203,27 @@ impl World {
     /// Asserts of the mirrors' whole life: no step back, nothing half-done, and no file that never
     /// changes (so no version of the metadata) was ever signed in two ways.
     pub fn assert_history(&self, now: Timestamp) {
-        let mut signed: BTreeMap<String, BTreeSet<Bytes>> = BTreeMap::new();
         for mirror in &self.mirrors {
             let moments = assert_never_back(mirror, &self.stage.network.id, &self.pin, now);
             assert!(moments > 0, "nothing was ever served");
+        }
+        self.assert_signed_once();
+    }
+
+    /// Asserts that no file that never changes, and no version of one that does, was ever made in two
+    /// ways, whether a mirror took it or not.
+    pub fn assert_signed_once(&self) {
+        let mut signed: BTreeMap<String, BTreeSet<Bytes>> = BTreeMap::new();
+        for mirror in &self.mirrors {
             for (path, bytes) in mirror.offered() {
                 signed.entry(path).or_default().extend(bytes);
             }
         }
-        assert!(signed.keys().any(|path| path.ends_with(".timestamp.json")));
+        assert!(
+            signed
+                .keys()
+                .any(|path| path.starts_with("metadata/timestamp.json of "))
+        );
         for (path, bytes) in &signed {
             assert_eq!(bytes.len(), 1, "{path} was made in two ways");
         }
@@ -190,6 +238,12 @@ pub fn key(number: u8) -> SigningKey {
 /// What the offline keys sign, with targets of this version.
 pub fn offline(network: &NetworkId, keys: &OnlineKeys, targets_version: u64) -> Offline {
     let limits = limits();
+    assert_eq!(limits.network, *network);
+    offline_of(limits, keys, targets_version)
+}
+
+fn offline_of(limits: Limits, keys: &OnlineKeys, targets_version: u64) -> Offline {
+    let network = &limits.network;
     let trust = TrustedKeys {
         schema: TrustedKeys::SCHEMA.to_owned(),
         network: network.clone(),

@@ -40,11 +40,8 @@ fn files(paths: &[&str]) -> BTreeMap<String, Vec<u8>> {
 fn paths_are_those_of_the_layout() {
     let cohort: CatalogName = "early".parse().unwrap();
     assert_eq!(root_path(1), "metadata/1.root.json");
-    assert_eq!(timestamp_copy_path(7), "metadata/7.timestamp.json");
     assert_eq!(bundle_path(Some(&cohort)), "bundles/cohort/early");
     assert_eq!(bundle_path(None), "bundles/trust");
-    assert_eq!(bundle_copy_path(7, Some(&cohort)), "bundles/7/cohort/early");
-    assert_eq!(bundle_copy_path(7, None), "bundles/7/trust");
     assert_eq!(
         target_paths("limits.json", "ab"),
         ["targets/ab.limits.json"]
@@ -135,6 +132,18 @@ fn paths_that_are_not_plain_or_not_delegated_are_not_signed() {
     for path in ["trust.json", "catalogs/a/b", "catalogsx", "catalogs/"] {
         let error = sign_catalogs(1, expires(), &files(&[path]), &[&key(8)]);
         assert!(matches!(error, Err(SignError::Path { .. })), "{path}");
+    }
+}
+
+#[test]
+fn what_is_signed_again_by_the_same_key_is_the_same_by_bytes_and_by_pins() {
+    for key in [key(8), SigningKey::p256_from_bytes([7; 32]).unwrap()] {
+        let files = files(&["catalogs/a.json", "catalogs/b.json"]);
+        let first = sign_catalogs(5, expires(), &files, &[&key]).unwrap();
+
+        let again = sign_catalogs_of(5, expires(), &pins(&files), &[&key]).unwrap();
+
+        assert_eq!(first, again);
     }
 }
 

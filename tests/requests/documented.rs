@@ -9,7 +9,7 @@ use crate::world::World;
 
 /// Kinds that the tests of any route, of unavailability and of access look for; all others are among the
 /// [`refusals`].
-const ELSEWHERE: [Kind; 14] = [
+const ELSEWHERE: [Kind; 15] = [
     Kind::UnknownRoute,
     Kind::MethodNotAllowed,
     Kind::TooLarge,
@@ -23,6 +23,7 @@ const ELSEWHERE: [Kind; 14] = [
     Kind::PoolCrowded,
     Kind::Contended,
     Kind::StoreUnavailable,
+    Kind::StoreMisconfigured,
     Kind::Internal,
 ];
 

@@ -275,6 +275,8 @@ pub enum Fault {
     Away,
     /// What it holds cannot be read.
     Corrupt,
+    /// It is not set up for us.
+    Misconfigured,
     /// Others are always faster: reads work, no commit does.
     Contended,
 }
@@ -291,6 +293,9 @@ impl Breakable {
         match *self.fault.lock().unwrap() {
             Some(Fault::Away) => Err(StoreError::Unavailable("by 10.0.0.1: timed out".to_owned())),
             Some(Fault::Corrupt) => Err(StoreError::Corrupt("device#x/y: secret".to_owned())),
+            Some(Fault::Misconfigured) => {
+                Err(StoreError::Misconfigured("device#x: no table".to_owned()))
+            }
             Some(Fault::Contended) | None => Ok(()),
         }
     }

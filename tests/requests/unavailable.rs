@@ -23,6 +23,11 @@ async fn a_store_that_is_away_or_broken_is_told_and_nothing_of_it() {
             "nothing was lost: try again in a moment",
         ),
         (
+            Fault::Misconfigured,
+            Kind::StoreMisconfigured,
+            "trying again does not help: the operator must act",
+        ),
+        (
             Fault::Corrupt,
             Kind::Internal,
             "tell the operator the request's id",

@@ -9,7 +9,7 @@ use api::admins::{
 };
 use api::enroll::{ENROLL, EnrollRequest, InviteSecret};
 use api::register::{RegisterRequest, registration};
-use control::publish::Head;
+use control::publish::{Head, MetadataPins};
 use control::{items, setup};
 use http::Method;
 use model::{AdminId, AdminRole, DeviceId, ExitKey, GatewayId, InviteId, SetupCode, TunnelKey, id};
@@ -153,7 +153,12 @@ impl World {
             root_version: 1,
             targets_version: 1,
             catalogs: BTreeMap::new(),
-            files: BTreeMap::new(),
+            metadata: MetadataPins {
+                catalogs: String::new(),
+                snapshot: String::new(),
+                timestamp: String::new(),
+            },
+            loads: BTreeMap::new(),
         };
         let write = Write::put(items::head(), Expect::Absent, &head);
         let store = &self.stage.edge.store;

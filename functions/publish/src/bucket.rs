@@ -3,9 +3,8 @@
 //!
 //! Publishing asks for two promises beyond reading. A file that never changes is made only where none
 //! stands (`If-None-Match: *`), and one that changes is replaced only over the bytes that were seen
-//! (`If-Match` with their entity tag). What a lost answer hides shows itself at the next look: the same
-//! bytes count as made, and publishing reads what stands there before it replaces again. So nothing is
-//! tried again here; the next run does that.
+//! (`If-Match` with their entity tag). A call is one request and nothing is tried again here: publishing
+//! counts its calls, looks at what stands there where it must know, and its next run tries again.
 //!
 //! Objects carry the cache rules of their kind: a minute for the few that change, for good all others.
 
@@ -66,7 +65,7 @@ impl Bucket {
         bytes: &[u8],
         cached: &'static str,
         mode: PutMode,
-    ) -> Result<Result<(), Taken>, MirrorError> {
+    ) -> Result<Result<Option<Etag>, Taken>, MirrorError> {
         let options = PutOptions {
             mode,
             attributes: Attributes::from_iter([
@@ -78,7 +77,7 @@ impl Bucket {
         let body = Bytes::copy_from_slice(bytes);
         let place = self.place(path)?;
         match self.objects.put_opts(&place, body.into(), options).await {
-            Ok(_) => Ok(Ok(())),
+            Ok(put) => Ok(Ok(put.e_tag.map(Etag))),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Err(Taken)),
             // What was to be replaced is gone.
             Err(Error::NotFound { .. }) => Ok(Err(Taken)),
@@ -118,15 +117,9 @@ impl Mirror for Bucket {
         let made = self
             .put(path, bytes, CACHED_FOR_GOOD, PutMode::Create)
             .await?;
-        if made.is_ok() {
-            return Ok(());
-        }
-        match self.get(path).await? {
-            Some(there) if there.bytes == bytes => Ok(()),
-            Some(_) => Err(MirrorError::Changed(path.to_owned())),
-            None => Err(MirrorError::Unavailable(format!(
-                "{path}: it was there and is gone again"
-            ))),
+        match made {
+            Ok(_) => Ok(()),
+            Err(Taken) => Err(MirrorError::Taken(path.to_owned())),
         }
     }
 
@@ -144,7 +137,7 @@ impl Mirror for Bucket {
             }),
         };
         match self.put(path, bytes, CACHED_BRIEFLY, mode).await? {
-            Ok(()) => Ok(Replaced::Yes),
+            Ok(etag) => Ok(Replaced::Yes(etag)),
             Err(Taken) => Ok(Replaced::Conflict),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use control::publish::{Mirror, Offline, OnlineKeys, Publisher, Report};
+use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use edge::Edge;
 use edge::settings::{self, Reader, Setting};
 use model::Limits;
@@ -48,6 +48,16 @@ pub const FRONT_DOORS: Setting = Setting {
     name: "POSTERN_FRONT_DOORS",
     holds: "a JSON list of the front doors' URLs",
 };
+
+/// How many calls a run may make.
+pub const CALLS: Setting = Setting {
+    name: "POSTERN_CALLS",
+    holds: "how many requests a run may make, 20 or more; nothing for as many as there is work for, and \
+            50 on Workers' free plan",
+};
+
+/// The least budget that is taken: with one mirror and few gateways it still gets to an end.
+const LEAST_CALLS: u32 = 20;
 
 /// The schema of [`OFFLINE`].
 const SCHEMA: &str = "postern-offline/1";
@@ -174,6 +184,7 @@ pub struct Publish {
     keys: OnlineKeys,
     mirrors: Vec<Arc<dyn Mirror>>,
     front_doors: Vec<String>,
+    budget: Budget,
 }
 
 impl Publish {
@@ -186,6 +197,7 @@ impl Publish {
         let keys = Keys::read(reader);
         let mirrors = reader.required(MIRRORS, |text| mirrors(text, keys.as_ref(), &http()?));
         let front_doors = reader.required(FRONT_DOORS, settings::json);
+        let budget = reader.optional(CALLS, budget);
         Some(Self {
             offline: offline?,
             keys: OnlineKeys {
@@ -195,6 +207,7 @@ impl Publish {
             },
             mirrors: mirrors?,
             front_doors: front_doors?,
+            budget: budget?.unwrap_or(Budget::UNLIMITED),
         })
     }
 
@@ -206,6 +219,7 @@ impl Publish {
             keys: &self.keys,
             mirrors: &self.mirrors,
             front_doors: &self.front_doors,
+            budget: self.budget,
         };
         let report = publisher.run().await?;
         Ok(report)
@@ -265,6 +279,13 @@ fn read_offline(text: &str) -> Result<Offline, String> {
             .collect(),
         limits,
     })
+}
+
+fn budget(text: &str) -> Result<Budget, String> {
+    let calls = text.parse().ok().filter(|calls| *calls >= LEAST_CALLS);
+    calls
+        .map(Budget::of)
+        .ok_or_else(|| format!("it is no number from {LEAST_CALLS} on"))
 }
 
 /// Its errors never quote the secret.

@@ -59,8 +59,8 @@ async fn a_run_without_news_looks_at_a_part_of_the_files_and_in_so_many_runs_at_
 #[tokio::test]
 async fn a_changed_gateway_in_one_cohort_takes_two_runs() {
     let mut network = published().await;
-    let cohort = network.cohorts[5].clone();
-    network.change(&[cohort]).await;
+    let one = vec![network.cohorts[5].clone()];
+    network.change(&one).await;
 
     let calls = network.until_done().await;
 
@@ -85,17 +85,17 @@ async fn a_changed_gateway_in_all_cohorts_takes_five_runs() {
 #[tokio::test]
 async fn a_mirror_that_is_down_costs_the_others_no_run_and_is_brought_up_when_it_is_back() {
     let mut network = published().await;
-    let cohort = network.cohorts[5].clone();
+    let one = vec![network.cohorts[5].clone()];
     network.world.mirrors[1].switch_off(true);
 
-    network.change(&[cohort.clone()]).await;
+    network.change(&one).await;
     let first = network.until_done().await;
     network.assert_served_by(&[0, 2]).await;
     for _ in 0..10 {
         let report = network.run().await;
         assert_eq!(report.lagging.len(), 1);
     }
-    network.change(&[cohort]).await;
+    network.change(&one).await;
     let second = network.until_done().await;
     network.assert_served_by(&[0, 2]).await;
     network.world.mirrors[1].switch_off(false);
@@ -149,9 +149,9 @@ async fn a_mirror_that_was_wiped_gets_the_news_at_once() {
 async fn whoever_wipes_or_forges_a_mirror_before_each_run_keeps_news_from_no_other() {
     for wipes in [true, false] {
         let mut network = published().await;
-        let cohort = network.cohorts[5].clone();
+        let one = vec![network.cohorts[5].clone()];
         for _ in 0..4 {
-            network.change(&[cohort.clone()]).await;
+            network.change(&one).await;
             let before = network.head().await.version;
             let mut runs = 0;
             let is_served = |network: &Scheduled| {

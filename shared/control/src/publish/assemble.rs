@@ -16,9 +16,10 @@ use tuf::repository::{self, Pin};
 use super::{CatalogPin, Head, MetadataPins, Offline, OnlineKeys, Publisher};
 use crate::Error;
 
-/// The most bytes of loads that a head keeps: half of what an item may hold. Gateways beyond that,
-/// some 15,000, may change their listed load at a step's edge with every heartbeat.
-const MOST_LOADS_BYTES: usize = store::MOST_BODY_BYTES / 2;
+/// The most bytes of loads that a head keeps, of the 390,000 of an item; the rest is for the pins of
+/// some 400 catalogs. Gateways beyond that, more than 10,000, may change their listed load at a step's
+/// edge with every heartbeat.
+const MOST_LOADS_BYTES: usize = 250_000;
 
 /// What each catalog shall list.
 pub(super) type Lists = BTreeMap<CatalogName, List>;

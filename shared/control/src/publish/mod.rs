@@ -39,6 +39,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use model::{CatalogName, GatewayId, GatewayState, Limits};
+use serde::Serialize;
 use store::{Change, CommitError, Expect, Item, Write};
 use tuf::key::SigningKey;
 

@@ -33,10 +33,9 @@ async fn of_each_kind() -> Vec<(&'static str, Arc<dyn Mirror>)> {
 async fn s3(endpoint: &str, secret: &str) -> Arc<dyn object_store::ObjectStore> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let bucket = format!("site-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let made = reqwest::Client::new()
-        .put(format!("{endpoint}/{bucket}"))
-        .send();
-    assert!(made.await.unwrap().status().is_success());
+    let client = api::http_client("tests", std::time::Duration::from_secs(20)).unwrap();
+    let made = client.put(format!("{endpoint}/{bucket}")).send().await;
+    assert!(made.unwrap().status().is_success());
     let settings = S3 {
         bucket,
         region: "us-east-1".to_owned(),

@@ -33,6 +33,8 @@ pub const ROUTES: [(&str, &str); 4] = [
 const SERVED: [&str; 3] = ["enroll", "register", "admin"];
 /// The emulator asks for none of these, and the functions must have them.
 const REGION: &str = "eu-central-1";
+/// The stand-in for S3 has one region and sends who names another one elsewhere, as S3 does.
+const BUCKET_REGION: &str = "us-east-1";
 const ACCESS_KEY: &str = "AKIAEMULATOR";
 const SECRET_KEY: &str = "emulator";
 
@@ -109,10 +111,9 @@ pub struct Bucket {
 impl Bucket {
     /// Makes the bucket `name` at the stand-in's `endpoint`.
     pub async fn make(endpoint: &str, name: &str) -> Self {
-        let made = reqwest::Client::new()
-            .put(format!("{endpoint}/{name}"))
-            .send();
-        let made = made.await.expect("the stand-in answers");
+        let client = api::http_client("tests", crate::PATIENCE).expect("this machine has HTTP");
+        let made = client.put(format!("{endpoint}/{name}")).send().await;
+        let made = made.expect("the stand-in answers");
         assert!(made.status().is_success(), "no bucket: {}", made.status());
         Self {
             endpoint: endpoint.to_owned(),
@@ -124,7 +125,7 @@ impl Bucket {
     pub fn site(&self) -> Site {
         let bucket = S3 {
             bucket: self.name.clone(),
-            region: REGION.to_owned(),
+            region: BUCKET_REGION.to_owned(),
             endpoint: Some(self.endpoint.clone()),
             access_key: ACCESS_KEY.to_owned(),
             secret_key: SECRET_KEY.to_owned(),
@@ -136,7 +137,7 @@ impl Bucket {
 
     fn mirror(&self) -> Value {
         json!({
-            "kind": "s3", "name": "site", "bucket": self.name, "region": REGION,
+            "kind": "s3", "name": "site", "bucket": self.name, "region": BUCKET_REGION,
             "endpoint": self.endpoint,
         })
     }

@@ -110,6 +110,27 @@ async fn a_mirror_that_lost_files_that_never_change_gets_them_back() {
 }
 
 #[tokio::test]
+async fn the_only_mirror_is_asked_in_every_run_however_long_it_was_down() {
+    let world = World::published(1, &[1]).await;
+    world.mirrors[0].switch_off(true);
+    world.stage.bring_up(after(10), &[2]).await;
+    for minute in 0..30 {
+        let now = after(20 + 60 * minute);
+        world.stage.beat(now, &[1, 2]).await;
+        assert!(world.run(now).await.is_err(), "no mirror takes the catalog");
+    }
+
+    world.mirrors[0].switch_off(false);
+    let now = after(20 + 60 * 30);
+    world.stage.beat(now, &[1, 2]).await;
+    let report = world.publish(now).await;
+
+    assert!(report.published && report.lagging.is_empty());
+    assert_eq!(world.served(now).1, ["g-0001", "g-0002"]);
+    world.assert_history(now);
+}
+
+#[tokio::test]
 async fn after_an_outage_of_every_mirror_the_head_is_served_as_it_was_signed() {
     let world = World::published(1, &[1]).await;
     world.stage.bring_up(after(10), &[2]).await;

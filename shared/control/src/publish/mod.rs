@@ -270,6 +270,7 @@ impl Publisher<'_> {
             stock: &stock,
             checks: self.budget.checks(targets.len()),
             besides: Besides::Nothing,
+            rests: !slots.iter().all(Slot::is_failing),
         };
         let published = self
             .publish(work, &loaded, &lists, &mut slots, &mut report)

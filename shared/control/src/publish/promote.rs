@@ -147,13 +147,21 @@ impl Slot<'_> {
         self.state.was_filled = false;
     }
 
-    /// Looks at some files in turn, and mends what is missing or not what it should be.
+    /// Looks at some files in turn, and mends what is missing or not what it should be. Before news,
+    /// which replace all files that change, it only learns their versions, if it can look at all.
     async fn look_around(&mut self, work: Work<'_>, head: &Head) -> Result<(), Ended> {
-        if work.besides != Besides::Nothing {
-            return Ok(());
-        }
         let mut all = files::changing(head.catalogs.keys());
         all.remove(0);
+        match work.besides {
+            Besides::Nothing => {}
+            Besides::News if work.checks >= all.len() => {
+                for file in &all {
+                    self.look(work, head, file).await?;
+                }
+                return Ok(());
+            }
+            Besides::News | Besides::Others => return Ok(()),
+        }
         let nothing = Whole::default();
         all.extend(files::immutable(work.publisher.offline, head, &nothing));
         let first = self.state.check_from;

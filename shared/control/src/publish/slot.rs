@@ -60,6 +60,9 @@ pub(super) struct Work<'a> {
     pub checks: usize,
     /// What there is to do besides bringing mirrors to the head.
     pub besides: Besides,
+    /// Whether mirrors that fail again and again are left alone for a while: not where all do, since
+    /// then nothing else is to be done, and nobody is served the news.
+    pub rests: bool,
 }
 
 /// What a run has to do besides bringing mirrors to the head.
@@ -131,7 +134,7 @@ impl<'a> Slot<'a> {
     /// Whether it failed so often that this run leaves it alone.
     pub fn is_resting(&self, work: Work<'_>) -> bool {
         let rest = self.state.failing.as_ref().map(|failing| failing.retry_at);
-        rest.is_some_and(|until| until > work.context.moment.now)
+        work.rests && rest.is_some_and(|until| until > work.context.moment.now)
     }
 
     /// Takes note that this run has put an immutable file there.

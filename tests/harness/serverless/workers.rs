@@ -24,7 +24,9 @@ const FILES: [&str; 2] = ["index.js", "index_bg.wasm"];
 /// Functions in `workerd`.
 pub struct Workers {
     process: Process,
-    /// Where the clock listens.
+    /// Where requests come in, from before the runtime has started.
+    front: SocketAddr,
+    /// Where the clock listens, once it has.
     clock: SocketAddr,
     _config: TempDir,
 }
@@ -42,11 +44,12 @@ impl Workers {
                 std::fs::copy(from, folder.join(file)).expect("the function is built");
             }
         }
+        let front = listener.local_addr().expect("it is bound");
         let clock = super::free_port();
         let write = |name: &str, text: String| {
             std::fs::write(config.path().join(name), text).expect("the folder is ours");
         };
-        write("front.js", front(told));
+        write("front.js", front_worker(told));
         write("clock.js", CLOCK.to_owned());
         write("config.capnp", configuration(told, clock));
 
@@ -68,6 +71,7 @@ impl Workers {
         }
         Self {
             process: Process::start(command),
+            front,
             clock,
             _config: config,
         }
@@ -75,6 +79,8 @@ impl Workers {
 
     /// Calls a function as its cron trigger would, and gives what it wrote to its log of what it did.
     pub async fn wake(&self, function: &str) -> Result<Value, String> {
+        // Whoever is answered knows that the runtime has started.
+        super::get(self.front, "/").await;
         let before = self.reports().len();
         let answer = super::get(self.clock, &format!("/{function}")).await;
         if !answer.contains("\"outcome\":\"ok\"") {
@@ -114,7 +120,7 @@ fn variable(function: &str, name: &str) -> String {
 }
 
 /// The Worker that passes requests on.
-fn front(told: &BTreeMap<&str, Environment>) -> String {
+fn front_worker(told: &BTreeMap<&str, Environment>) -> String {
     let routes: Vec<_> = ROUTES
         .into_iter()
         .filter(|(_, function)| told.contains_key(function))

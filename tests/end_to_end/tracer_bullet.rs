@@ -19,7 +19,7 @@ use serde_json::Value;
 /// What runs the control plane.
 enum Plane {
     /// `posternctl up`.
-    Up(Up),
+    Up(Box<Up>),
     /// Functions, and the schedule that publishes.
     Deployed {
         control: ControlPlane,
@@ -64,7 +64,7 @@ impl Place {
     /// Runs the control plane of the network in `data`, which is made already.
     async fn start(&self, data: &Path, listener: TcpListener) -> Plane {
         match self {
-            Self::OneProcess => Plane::Up(Up::start(data, &[]).await),
+            Self::OneProcess => Plane::Up(Box::new(Up::start(data, &[]).await)),
             Self::Deployed {
                 runtime,
                 table,
@@ -133,8 +133,8 @@ impl Network {
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let made = posternctl(&data, &arguments).await;
-        let plane = place.start(&data, listener).await;
-        if let Plane::Deployed { .. } = &plane {
+        let running = place.start(&data, listener).await;
+        if let Plane::Deployed { .. } = &running {
             let code = made["setup"].as_str().expect("a setup code");
             posternctl(&data, &["setup", code, "--name", "owner"]).await;
         }
@@ -149,7 +149,7 @@ impl Network {
             doors,
             gateways,
             place,
-            plane,
+            plane: running,
         };
         network.await_active(6).await;
         network
@@ -503,10 +503,10 @@ async fn a_restart_forgets_nothing(mut network: Network, device: &Path, id: &str
         folder,
         site,
         place,
-        plane,
+        plane: running,
         ..
     } = network;
-    plane.stop().await;
+    running.stop().await;
 
     // Nothing of the network runs now, and where the system allows it there is no network at all.
     let whole = folder.path().join("whole");
@@ -516,7 +516,7 @@ async fn a_restart_forgets_nothing(mut network: Network, device: &Path, id: &str
     assert!(ok, "{verified}");
     assert_eq!(verified["version"], version, "{verified}");
 
-    let plane = place.restart(&data).await;
+    let running = place.restart(&data).await;
     let devices = posternctl(&data, &["devices"]).await;
     let revoked = devices
         .as_array()
@@ -530,6 +530,6 @@ async fn a_restart_forgets_nothing(mut network: Network, device: &Path, id: &str
             .unwrap()
             >= version
     );
-    plane.stop().await;
+    running.stop().await;
     drop(folder);
 }

@@ -78,9 +78,10 @@ impl Bucket {
         let place = self.place(path)?;
         match self.objects.put_opts(&place, body.into(), options).await {
             Ok(put) => Ok(Ok(put.e_tag.map(Etag))),
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Err(Taken)),
-            // What was to be replaced is gone.
-            Err(Error::NotFound { .. }) => Ok(Err(Taken)),
+            // Not found: what was to be replaced is gone.
+            Err(
+                Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotFound { .. },
+            ) => Ok(Err(Taken)),
             Err(error) => Err(failed(path, &error)),
         }
     }

@@ -1,8 +1,8 @@
 //! S3, and what speaks as S3 does: which bucket, with which right, over which HTTP.
 //!
 //! `object_store` signs the requests and reads the answers. HTTP is passed in ([`Http`]), since a Worker
-//! has `fetch` and everything else the house's own client; the hashes it signs with are RustCrypto's
-//! ([`crypto`]), which run in both.
+//! has `fetch` and everything else the house's own client; the hashes it signs with are those
+//! of `RustCrypto` ([`crypto`]), which run in both.
 
 mod crypto;
 

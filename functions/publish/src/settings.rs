@@ -97,7 +97,7 @@ pub enum MirrorSetting {
 /// An access key of a bucket.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Key {
+struct Right {
     access_key_id: String,
     secret_access_key: String,
     #[serde(default)]
@@ -108,21 +108,21 @@ struct Key {
 #[derive(Default)]
 struct Keys {
     /// By the mirror's name.
-    given: BTreeMap<String, Key>,
+    given: BTreeMap<String, Right>,
     /// The function's own, for all others.
-    own: Option<Key>,
+    own: Option<Right>,
 }
 
 impl Keys {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let given = reader.optional(MIRROR_KEYS, settings::json);
-        let id = reader.optional(settings::ACCESS_KEY, word);
-        let secret = reader.optional(settings::SECRET_KEY, word);
-        let session_token = reader.optional(settings::SESSION_TOKEN, word);
+        let id = reader.optional(settings::ACCESS_KEY, settings::one_word);
+        let secret = reader.optional(settings::SECRET_KEY, settings::one_word);
+        let session_token = reader.optional(settings::SESSION_TOKEN, settings::one_word);
         let (id, secret, session_token) = (id?, secret?, session_token?);
         Some(Self {
             given: given?.unwrap_or_default(),
-            own: id.zip(secret).map(|(id, secret)| Key {
+            own: id.zip(secret).map(|(id, secret)| Right {
                 access_key_id: id,
                 secret_access_key: secret,
                 session_token,
@@ -130,15 +130,11 @@ impl Keys {
         })
     }
 
-    fn of(&self, mirror: &str) -> Result<Key, String> {
+    fn of(&self, mirror: &str) -> Result<Right, String> {
         let key = self.given.get(mirror).or(self.own.as_ref());
         let lacks = || format!("the mirror '{mirror}' has no key in {}", MIRROR_KEYS.name);
         key.cloned().ok_or_else(lacks)
     }
-}
-
-fn word(text: &str) -> Result<String, String> {
-    Ok(text.to_owned())
 }
 
 impl MirrorSetting {

@@ -250,8 +250,9 @@ fn region(text: &str) -> Result<String, String> {
     Err("it is no name of a region".to_owned())
 }
 
-/// Blanks and line ends come along when a secret is pasted, and would be signed with.
-fn one_word(text: &str) -> Result<String, String> {
+/// A setting that holds one word, such as a key. Blanks and line ends come along when a secret is pasted,
+/// and would be signed with.
+pub fn one_word(text: &str) -> Result<String, String> {
     if text.chars().all(|c| c.is_ascii_graphic()) {
         return Ok(text.to_owned());
     }

@@ -1,4 +1,4 @@
-//! The function `publish` on AWS Lambda, for a schedule of EventBridge.
+//! The function `publish` on AWS Lambda, for a schedule of `EventBridge`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The hashes of AWS's signatures (Signature Version 4), by RustCrypto.
+//! The hashes of AWS's signatures (Signature Version 4), by `RustCrypto`.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use object_store::client::{

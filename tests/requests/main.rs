@@ -11,6 +11,7 @@ mod any_body;
 mod any_route;
 mod any_session;
 mod any_signature;
+mod calls;
 mod documented;
 mod refusals;
 mod routes;

@@ -116,6 +116,11 @@ impl Stage {
         self.clock.second.fetch_add(seconds, Ordering::Relaxed);
     }
 
+    /// The calls of the store since this was asked last.
+    pub fn take_calls(&self) -> Calls {
+        std::mem::take(&mut self.store.calls.lock().unwrap())
+    }
+
     /// From now on every call of the store fails, in this way.
     pub fn break_store(&self, fault: Fault) {
         *self.store.fault.lock().unwrap() = Some(fault);
@@ -281,10 +286,22 @@ pub enum Fault {
     Contended,
 }
 
-/// A store in memory that can be broken.
+/// How often the store was called. On DynamoDB each is one request (`shared/store/tests/dynamodb.rs`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Calls {
+    /// Reads of items by their keys, several at once.
+    pub reads: u32,
+    /// Pages of a partition.
+    pub queries: u32,
+    /// Commits.
+    pub commits: u32,
+}
+
+/// A store in memory that can be broken, and counts.
 #[derive(Default)]
 struct Breakable {
     memory: MemoryStore,
+    calls: Mutex<Calls>,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -308,6 +325,7 @@ impl Store for Breakable {
         now: Timestamp,
         keys: &[Key],
     ) -> Result<Vec<Option<Item>>, StoreError> {
+        self.calls.lock().unwrap().reads += 1;
         self.check()?;
         self.memory.get_many(now, keys).await
     }
@@ -319,11 +337,13 @@ impl Store for Breakable {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        self.calls.lock().unwrap().queries += 1;
         self.check()?;
         self.memory.query(now, range, after, limit).await
     }
 
     async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
+        self.calls.lock().unwrap().commits += 1;
         self.check()?;
         if *self.fault.lock().unwrap() == Some(Fault::Contended) {
             return Err(CommitError::Failed(0));

@@ -52,9 +52,12 @@ pub const FRONT_DOORS: Setting = Setting {
 /// How many calls a run may make.
 pub const CALLS: Setting = Setting {
     name: "POSTERN_CALLS",
-    holds: "how many requests a run may make, 20 or more; nothing for as many as there is work for, and \
-            50 on Workers' free plan",
+    holds: "how many requests a run may make, 20 or more, such as 50 on Workers' free plan; nothing for 150",
 };
+
+/// What a run may make where nothing is said: with few mirrors and cohorts all that there is to do, and
+/// a check of some files each time and not of all.
+const CALLS_UNSAID: u32 = 150;
 
 /// The least budget that is taken: with one mirror and few gateways it still gets to an end.
 const LEAST_CALLS: u32 = 20;
@@ -203,7 +206,7 @@ impl Publish {
             },
             mirrors: mirrors?,
             front_doors: front_doors?,
-            budget: budget?.unwrap_or(Budget::UNLIMITED),
+            budget: budget?.unwrap_or(Budget::of(CALLS_UNSAID)),
         })
     }
 

@@ -6,12 +6,11 @@
 
 mod crypto;
 
-use std::fmt;
 use std::sync::Arc;
 
+use api::http::Http;
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::client::{
@@ -19,13 +18,6 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 use object_store::{ObjectStore, RetryConfig};
-
-/// What carries a request to a bucket.
-#[async_trait]
-pub trait Http: fmt::Debug + Send + Sync + 'static {
-    /// The whole answer, or in words why there is none.
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String>;
-}
 
 /// A bucket and the right to it.
 pub struct S3 {

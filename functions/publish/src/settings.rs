@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api::http::Http;
 use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use edge::Edge;
 use edge::settings::{self, Reader, Setting};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tuf::key::SigningKey;
 
 use crate::Bucket;
-use crate::s3::{Http, S3};
+use crate::s3::S3;
 
 /// The key of the delegated role `catalogs`.
 pub const CATALOGS_KEY: Setting = Setting {

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use edge::workers::Scheduled;
-use http::{Request, Response};
+use edge::workers::{Fetch, Scheduled};
 use worker::{Env, ScheduleContext, ScheduledEvent, event};
 
-use crate::s3::Http;
 use crate::settings::Publish;
 
 static FUNCTION: Scheduled<Publish> = Scheduled::new(from_settings);
@@ -21,15 +17,4 @@ fn from_settings(reader: &mut edge::settings::Reader<'_>) -> Option<Publish> {
 async fn scheduled(_: ScheduledEvent, env: Env, _: ScheduleContext) {
     let run = async |edge: &edge::Edge, publish: &Publish| publish.run(edge).await;
     FUNCTION.wake(&env, run).await;
-}
-
-/// HTTP to buckets in a Worker.
-#[derive(Debug)]
-struct Fetch;
-
-#[async_trait]
-impl Http for Fetch {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
-        edge::workers::fetch(request).await
-    }
 }

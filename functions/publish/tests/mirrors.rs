@@ -8,7 +8,6 @@ use control::publish::{Etag, Mirror, MirrorError, Replaced};
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use publish::native::Client;
 use publish::s3::S3;
 use publish::{Bucket, Folder};
 
@@ -44,7 +43,7 @@ async fn s3(endpoint: &str, secret: &str) -> Arc<dyn object_store::ObjectStore> 
         secret_key: secret.to_owned(),
         session_token: None,
     };
-    settings.open(Arc::new(Client::new().unwrap())).unwrap()
+    settings.open(publish::native::http().unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -187,7 +186,7 @@ async fn a_bucket_that_cannot_be_reached_says_so() {
         secret_key: "not to be shown".to_owned(),
         session_token: None,
     };
-    let objects = settings.open(Arc::new(Client::new().unwrap())).unwrap();
+    let objects = settings.open(publish::native::http().unwrap()).unwrap();
     let bucket = Bucket::new("m", "", objects);
 
     let error = bucket.get("bundles/trust").await.unwrap_err().to_string();

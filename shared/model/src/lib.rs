@@ -17,6 +17,7 @@ pub mod id;
 pub mod invite;
 pub mod key;
 pub mod kit;
+pub mod money;
 pub mod name;
 pub mod network;
 pub mod policy;
@@ -32,7 +33,10 @@ pub use id::{AdminId, DeviceId, GatewayId, InviteId, NetworkId};
 pub use invite::Invite;
 pub use key::{ExitKey, IdentityKey, TunnelKey};
 pub use kit::{FirstContact, FrontDoor, Limits, RecoveryKit, RootPin, TrustedKeys};
-pub use name::{CatalogName, CohortName, PoolName, RuleName, Tag};
+pub use money::{Amount, Currency};
+pub use name::{
+    CatalogName, CohortName, ImageName, PoolName, ProviderName, RegionName, RuleName, SizeName, Tag,
+};
 pub use network::{Network, Timing};
 pub use policy::Policy;
 pub use roster::Shard;

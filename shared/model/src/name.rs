@@ -1,4 +1,5 @@
-//! Names that operators choose: cohorts, pools, tags, rules; and the names of catalogs made of them.
+//! Names that operators choose: cohorts, pools, tags, rules; the names of catalogs made of them; and
+//! those that providers give to what they rent.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -84,6 +85,23 @@ name!(
 name!(
     /// A rule of a policy: of the same form.
     RuleName, "rule name"
+);
+name!(
+    /// A cloud that rents nodes (`hetzner`): of the same form.
+    ProviderName, "provider"
+);
+name!(
+    /// A provider's name of a place where nodes stand (`fsn1`): of the same form.
+    RegionName, "region"
+);
+name!(
+    /// A provider's name of how large a node is (`cx23`): of the same form.
+    SizeName, "size"
+);
+name!(
+    /// A provider's name of what a node boots from (`debian-12`, or an image's number): of the same
+    /// form.
+    ImageName, "image"
 );
 
 /// The name of a catalog: a cohort, and those of a device's tags that the policy tells apart, as

@@ -1,10 +1,23 @@
 //! `fetch`, as everything of ours that speaks HTTP in a Worker uses it: a whole request, a whole answer.
 
+use api::http::Http;
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use worker::js_sys::Uint8Array;
 use worker::send::SendFuture;
-use worker::{AbortController, Fetch, Headers, Method, RequestInit, RequestRedirect};
+use worker::{AbortController, Headers, Method, RequestInit, RequestRedirect};
+
+/// [`Http`] in a Worker.
+#[derive(Debug)]
+pub struct Fetch;
+
+#[async_trait]
+impl Http for Fetch {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        fetch(request).await
+    }
+}
 
 /// The answer to `request`, or in words why there is none.
 pub async fn fetch(request: Request<Bytes>) -> Result<Response<Bytes>, String> {
@@ -17,7 +30,7 @@ async fn send(request: Request<Bytes>) -> Result<Response<Bytes>, String> {
     let abort = AbortOnDrop(Some(AbortController::default()));
     let signal = abort.0.as_ref().map(AbortController::signal);
     let signal = signal.expect("it is taken when it is dropped");
-    let fetch = Fetch::Request(request);
+    let fetch = worker::Fetch::Request(request);
     let mut answer = fetch.send_with_signal(&signal).await.map_err(text)?;
     let bytes = answer.bytes().await.map_err(text)?;
     let mut response = Response::new(Bytes::from(bytes));

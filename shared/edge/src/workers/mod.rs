@@ -14,7 +14,7 @@ mod platform;
 
 use std::sync::OnceLock;
 
-pub use fetch::fetch;
+pub use fetch::{Fetch, fetch};
 
 use api::{Kind, Problem};
 use axum::Router;

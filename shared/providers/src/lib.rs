@@ -1,0 +1,411 @@
+//! Providers: clouds that rent nodes, by the hour and for real money.
+//!
+//! [`Provider`] is what `control::fleet` needs of one, in the words of the glossary. An implementation is
+//! a thin client of one API over [`api::http::Http`], the same natively and in a Worker:
+//!
+//! - A method that changes something makes **one** request, and never repeats it: whoever asked may
+//!   have got no answer and must look before asking again ([`Fault::Unclear`]). What reads may need a
+//!   request a page. So `control::fleet` can count every call, commit its intent before it, and be
+//!   stopped just before or just after it.
+//! - What was made is found again by its **name** and its **labels**, never by a stored id alone.
+//! - What is told by nobody's documents (an unknown status, a field that is missing) is kept as
+//!   [`ServerStatus::Other`] and the like: a provider that grows must not stop a clean-up.
+//! - A token is never part of an error, a debug text or a record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use model::{Amount, Currency, ImageName, NetworkId, ProviderName, RegionName, SizeName};
+use serde::{Deserialize, Serialize};
+
+/// Labels of a resource, as the provider keeps them.
+pub type Labels = BTreeMap<String, String>;
+
+/// The label that every resource of ours has; its value is the network's id.
+pub const NETWORK_LABEL: &str = "postern-network";
+
+/// A cloud that rents nodes.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Its name, as fleets write it.
+    fn name(&self) -> ProviderName;
+
+    /// The most bytes of user data that a server takes.
+    fn most_user_data(&self) -> usize;
+
+    /// What the last answer said of the provider's rate limit.
+    fn rate(&self) -> Option<Rate>;
+
+    /// What it rents, where, for how much. Some requests, a page each.
+    async fn offers(&self) -> Result<Offers, ProviderError>;
+
+    /// Everything that carries the network's label, from the provider's own lists.
+    async fn inventory(&self, network: &NetworkId) -> Result<Inventory, ProviderError>;
+
+    /// The server of this name, whatever its labels.
+    async fn server(&self, name: &str) -> Result<Option<Server>, ProviderError>;
+
+    /// The address of this name, whatever its labels.
+    async fn address(&self, name: &str) -> Result<Option<Address>, ProviderError>;
+
+    /// The firewall of this name, whatever its labels.
+    async fn firewall(&self, name: &str) -> Result<Option<Firewall>, ProviderError>;
+
+    /// Rents an address that belongs to no server yet, and stays when its server goes.
+    async fn create_address(&self, new: &NewAddress) -> Result<Started<Address>, ProviderError>;
+
+    /// Rents a server with the address and the firewall that are named, and boots it.
+    async fn create_server(&self, new: &NewServer) -> Result<Started<Server>, ProviderError>;
+
+    /// Makes a firewall that lets in what is named and nothing else.
+    async fn create_firewall(&self, new: &NewFirewall) -> Result<Started<Firewall>, ProviderError>;
+
+    /// Gives a resource these labels and no others.
+    async fn label(
+        &self,
+        what: ResourceKind,
+        id: &ResourceId,
+        labels: &Labels,
+    ) -> Result<(), ProviderError>;
+
+    /// Cuts the server's power: it serves nobody any more.
+    async fn power_off(&self, id: &ResourceId) -> Result<Option<ActionId>, ProviderError>;
+
+    /// Takes the address from its server, which must be off.
+    async fn release_address(&self, id: &ResourceId) -> Result<Option<ActionId>, ProviderError>;
+
+    /// Ends the rent of a resource. It is gone when a list no longer has it, not when this answers.
+    async fn delete(
+        &self,
+        what: ResourceKind,
+        id: &ResourceId,
+    ) -> Result<Option<ActionId>, ProviderError>;
+
+    /// How far an action is.
+    async fn poll(&self, action: &ActionId) -> Result<ActionState, ProviderError>;
+}
+
+/// The kinds of resources that cost money, or stand in the way of what does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceKind {
+    /// A server.
+    Server,
+    /// A public address.
+    Address,
+    /// A firewall.
+    Firewall,
+}
+
+/// The provider's id of a resource.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ResourceId(pub String);
+
+/// The provider's id of something that it does after it answered.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActionId(pub String);
+
+/// A resource that was ordered, and what to poll until it is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Started<T> {
+    /// As the answer showed it.
+    pub resource: T,
+    /// The actions under way.
+    pub actions: Vec<ActionId>,
+}
+
+/// How far an action is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ActionState {
+    /// Not at its end, or in a state that this program does not know.
+    Running,
+    /// Done.
+    Done,
+    /// It failed; the provider's code and words.
+    Failed {
+        /// As `resource_unavailable`.
+        code: String,
+        /// For people.
+        detail: String,
+    },
+}
+
+/// A server, as the provider lists it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Server {
+    /// Its id.
+    pub id: ResourceId,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// What it does.
+    pub status: ServerStatus,
+    /// Where it stands.
+    pub region: Option<RegionName>,
+    /// How large it is.
+    pub size: Option<SizeName>,
+    /// What it was booted from, where that is still known.
+    pub image: Option<ImageName>,
+    /// Its public IPv4 address.
+    pub ipv4: Option<std::net::Ipv4Addr>,
+    /// Its public IPv6 address, the first of its network.
+    pub ipv6: Option<Ipv6Addr>,
+    /// The addresses that are rented apart and are assigned to it.
+    pub addresses: BTreeSet<ResourceId>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+}
+
+/// What a server does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerStatus {
+    /// It is being made, started or moved.
+    Starting,
+    /// It runs.
+    Running,
+    /// It is off.
+    Off,
+    /// It is being deleted.
+    Deleting,
+    /// What this program does not know, as the provider wrote it.
+    Other(String),
+}
+
+/// A public address that is rented apart from servers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Address {
+    /// Its id.
+    pub id: ResourceId,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// The address; of an IPv6 network the first.
+    pub ip: IpAddr,
+    /// Where it can be used.
+    pub region: Option<RegionName>,
+    /// The server that has it.
+    pub server: Option<ResourceId>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+}
+
+/// A firewall.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Firewall {
+    /// Its id.
+    pub id: ResourceId,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// What it lets in, where all its rules are of that form.
+    pub lets_in: BTreeSet<Opening>,
+    /// The servers that it guards.
+    pub servers: BTreeSet<ResourceId>,
+}
+
+/// A port that a firewall lets everybody reach.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Opening {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port; none for ICMP.
+    pub port: Option<u16>,
+}
+
+/// A protocol that a firewall tells apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP: the tunnels'.
+    Udp,
+    /// ICMP: path MTU discovery needs it.
+    Icmp,
+}
+
+/// All that carries a network's label.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The servers, by name.
+    pub servers: Vec<Server>,
+    /// The addresses, by name.
+    pub addresses: Vec<Address>,
+    /// The firewalls, by name.
+    pub firewalls: Vec<Firewall>,
+}
+
+impl Inventory {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.servers.is_empty() && self.addresses.is_empty() && self.firewalls.is_empty()
+    }
+}
+
+/// An address to rent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewAddress {
+    /// Its name.
+    pub name: String,
+    /// Where it will be used.
+    pub region: RegionName,
+    /// IPv4, or an IPv6 network.
+    pub family: Family,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// A server to rent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewServer {
+    /// Its name.
+    pub name: String,
+    /// Where it will stand.
+    pub region: RegionName,
+    /// How large it is.
+    pub size: SizeName,
+    /// What it boots from.
+    pub image: ImageName,
+    /// The address that it gets, in its region.
+    pub address: ResourceId,
+    /// The firewall that guards it from its first packet on.
+    pub firewall: ResourceId,
+    /// Its cloud-init user data; it may hold a secret.
+    pub user_data: String,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// A firewall to make.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewFirewall {
+    /// Its name.
+    pub name: String,
+    /// What it lets in.
+    pub lets_in: BTreeSet<Opening>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// What a provider rents.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Offers {
+    /// The currency of all its prices.
+    pub currency: Currency,
+    /// The regions that there are.
+    pub regions: BTreeSet<RegionName>,
+    /// The sizes that there are.
+    pub sizes: BTreeMap<SizeName, SizeOffer>,
+    /// The images that there are, by name and by number.
+    pub images: BTreeMap<ImageName, ImageOffer>,
+    /// What an address costs, by family and region.
+    pub addresses: BTreeMap<Family, BTreeMap<RegionName, Price>>,
+}
+
+/// A size of servers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SizeOffer {
+    /// The processors' architecture (`x86`, `arm`), as images name it.
+    pub architecture: String,
+    /// In which regions it is offered, at which price, and whether one can be had now.
+    pub regions: BTreeMap<RegionName, RegionOffer>,
+}
+
+/// A size in a region.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RegionOffer {
+    /// What it costs.
+    pub price: Price,
+    /// Whether one can be had now; false is sold out.
+    pub available: bool,
+}
+
+/// An image.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImageOffer {
+    /// For which architectures it is there.
+    pub architectures: BTreeSet<String>,
+}
+
+/// What something costs, with tax.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Price {
+    /// An hour.
+    pub hour: Amount,
+    /// A month: the most that is billed for one.
+    pub month: Amount,
+}
+
+/// How many requests a provider still answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rate {
+    /// The most there can be.
+    pub limit: u32,
+    /// What is left.
+    pub remaining: u32,
+    /// When it is the limit again.
+    pub full_at: Option<Timestamp>,
+}
+
+/// Why a provider did not do what it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{provider}: {doing}: {detail}{}", code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
+pub struct ProviderError {
+    /// Whose answer it is.
+    pub provider: ProviderName,
+    /// What was asked, as `create the server postern-n-gx`.
+    pub doing: String,
+    /// What the caller can do about it.
+    pub fault: Fault,
+    /// The provider's code, as `uniqueness_error`.
+    pub code: Option<String>,
+    /// The provider's words; never a credential.
+    pub detail: String,
+    /// The provider's id of the request, to ask its support.
+    pub request: Option<String>,
+}
+
+/// What to do after an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// Nobody knows whether it was done (no answer, or a server's error): look, then go on.
+    Unclear,
+    /// It was not done, and may be if asked again a little later (locked, a conflict).
+    Retry,
+    /// Too many requests: not before this many seconds have gone.
+    Wait {
+        /// As the provider says, or a guess of one's own.
+        seconds: u32,
+    },
+    /// Something has that name or is that way already: look, and adopt it if it is ours.
+    Adopt,
+    /// It is not there; what was to be deleted is gone.
+    Gone,
+    /// It cannot be had here now (sold out): take the fallback.
+    Unavailable,
+    /// The account's own limit is reached: an operator must raise it.
+    Limit,
+    /// The credential is not accepted or lacks the right: an operator must replace it.
+    Credential,
+    /// The request is wrong, and will be the next time.
+    Refused,
+}

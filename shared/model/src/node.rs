@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::provider::ResourceId;
+use crate::provider::{Price, ResourceId};
 use crate::{
     CohortName, GatewayId, ImageName, Mode, PoolName, ProviderName, RegionName, Role, SizeName,
 };
@@ -47,6 +47,9 @@ pub struct Node {
     /// What the provider told of it: for people, and never trusted alone.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub hints: Hints,
+    /// What it costs, as offered when it was intended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
     /// When its server was made: it must register soon after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_at: Option<Timestamp>,

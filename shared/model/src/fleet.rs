@@ -20,9 +20,9 @@ use crate::{
 pub const MOST_POOLS: usize = 100;
 /// The most gateways of one pool.
 pub const MOST_COUNT: u32 = 10_000;
-/// The most changes of one plan. All intents of a plan are one commit: three writes a change, and
-/// as many again of ten for what guards them, stay below the store's hundred.
-pub const MOST_CHANGES: u32 = 30;
+/// The most changes of one plan. All intents of a plan are one commit: at most four writes a change,
+/// and four that guard them all, are the store's hundred.
+pub const MOST_CHANGES: u32 = 24;
 /// The most regions, sizes or cohorts of a pool.
 const MOST_CHOICES: usize = 20;
 /// A week: the longest that a node drains, or may be silent before it is replaced.
@@ -316,8 +316,8 @@ mod tests {
                 json!("postern-fleet/2"),
                 "write 'postern-fleet/1'",
             ),
-            ("/most_changes", json!(31), "write 1 to 30"),
-            ("/most_changes", json!(0), "write 1 to 30"),
+            ("/most_changes", json!(25), "write 1 to 24"),
+            ("/most_changes", json!(0), "write 1 to 24"),
             ("/most_per_month", json!("-1"), "without a sign"),
             ("/agent/x86/url", json!("http://example.org/a"), "https URL"),
             (

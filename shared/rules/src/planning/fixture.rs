@@ -110,7 +110,7 @@ pub fn address(node: &Node) -> Address {
 
 /// The firewall of a role, before the nodes' servers.
 pub fn firewall(role: Role, nodes: &[&Node]) -> Firewall {
-    let name = labels::firewall_name(&network(), role);
+    let name = labels::firewall_name(&network(), role, 51_820);
     Firewall {
         id: ResourceId(format!("id-{name}")),
         name,
@@ -172,7 +172,7 @@ pub fn fleet(count: u32) -> Fleet {
         "schema": Fleet::SCHEMA,
         "currency": "EUR",
         "most_per_month": "100000.00",
-        "most_changes": 30,
+        "most_changes": 24,
         "agent": {"x86": {"url": "https://example.org/agent", "sha256": "ab".repeat(32)}},
         "pools": {"ingress": {
             "role": "ingress",

@@ -26,9 +26,10 @@ pub fn node_name(network: &NetworkId, gateway: &GatewayId) -> String {
     format!("postern-{network}-{gateway}")
 }
 
-/// The name of the firewall of a role's servers.
-pub fn firewall_name(network: &NetworkId, role: Role) -> String {
-    format!("postern-{network}-{role}")
+/// The name of the firewall of a role's servers whose tunnels have this port. What a firewall lets in
+/// never changes: another port is another firewall.
+pub fn firewall_name(network: &NetworkId, role: Role, port: u16) -> String {
+    format!("postern-{network}-{role}-{port}")
 }
 
 /// The id of the node number `number` of a pool: who plans it twice plans the same one.

@@ -288,10 +288,11 @@ fn create(
         .and_then(|state| state.not_before)
         .filter(|at| input.now < *at)
     {
-        let failures = state.map_or(0, |state| state.failures);
+        let alarm = state.and_then(|state| state.alarm.as_deref());
         let why = format!(
-            "its last {failures} nodes never came into service, so none is made before {until}: \
-             look at a node's console, at the agent's URL and at the control plane's address"
+            "{}, so none is made before {until}: look at a node's console, at the agent's URL and at \
+             the control plane's address",
+            alarm.unwrap_or("its last nodes never came into service")
         );
         return draft.block(what, Gate::Failures, why);
     }

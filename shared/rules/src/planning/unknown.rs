@@ -178,33 +178,43 @@ fn stranger(
 }
 
 /// Firewalls of ours that guard nothing and that no node will need.
-fn firewalls(input: &Input<'_>, provider: &ProviderName, inventory: &Inventory, draft: &mut Draft) {
+fn firewalls(
+    input: &Input<'_>,
+    provider: &ProviderName,
+    inventory: &Inventory,
+    draft: &mut Draft,
+) {
     let there = input.nodes.iter().filter(|node| !node.stage.is_over());
-    let needed: BTreeSet<Role> = there
+    let needed: BTreeSet<(Role, u16)> = there
         .filter(|node| node.provider == *provider)
-        .map(|node| node.role)
+        .map(|node| (node.role, node.port))
         .chain(wanted(input, provider))
         .collect();
+    let name = |(role, port)| labels::firewall_name(input.network, role, port);
+    let needed: BTreeSet<String> = needed.into_iter().map(name).collect();
     for firewall in &inventory.firewalls {
-        let Some(role) = labels::parse(input.network, &firewall.labels).and_then(|said| said.role)
-        else {
+        let said = labels::parse(input.network, &firewall.labels);
+        let Some(role) = said.and_then(|said| said.role) else {
             continue;
         };
-        if needed.contains(&role) || !firewall.servers.is_empty() {
+        if needed.contains(&firewall.name) || !firewall.servers.is_empty() {
             continue;
         }
         let change = Change::DeleteFirewall {
             name: firewall.name.clone(),
         };
-        let why = format!("no {role} node is left");
+        let why = format!("no {role} node is left that needs it");
         draft.step(provider, change, why);
     }
 }
 
-/// The roles of the pools that want nodes at a provider.
-fn wanted<'a>(input: &'a Input<'_>, provider: &'a ProviderName) -> impl Iterator<Item = Role> {
+/// The roles and ports of the pools that want nodes at a provider.
+fn wanted<'a>(
+    input: &'a Input<'_>,
+    provider: &'a ProviderName,
+) -> impl Iterator<Item = (Role, u16)> {
     let pools = input.fleet.pools.values();
     pools
         .filter(move |pool| pool.provider == *provider && pool.count > 0)
-        .map(|pool| pool.role)
+        .map(|pool| (pool.role, pool.port))
 }

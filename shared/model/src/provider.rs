@@ -108,7 +108,7 @@ pub struct Firewall {
     pub name: String,
     /// Its labels.
     pub labels: Labels,
-    /// What it lets in, where all its rules are of that form.
+    /// What it lets in; nothing where one of its rules is not of that form.
     pub lets_in: BTreeSet<Opening>,
     /// The servers that it guards.
     pub servers: BTreeSet<ResourceId>,

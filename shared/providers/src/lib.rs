@@ -12,6 +12,15 @@
 //!   [`ServerStatus::Other`] and the like: a provider that grows must not stop a clean-up.
 //! - A token is never part of an error, a debug text or a record.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod hetzner;
+pub mod record;
+mod token;
+
+pub use hetzner::Hetzner;
+pub use token::Token;
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
@@ -20,8 +29,8 @@ use model::{ImageName, NetworkId, ProviderName, RegionName, SizeName};
 use serde::{Deserialize, Serialize};
 
 pub use model::provider::{
-    Address, Family, Firewall, ImageOffer, Inventory, Labels, NETWORK_LABEL, Offers, Opening,
-    Price, Protocol, RegionOffer, ResourceId, ResourceKind, Server, ServerStatus, SizeOffer,
+    Address, Family, Firewall, ImageOffer, Inventory, Labels, NETWORK_LABEL, Offers, Opening, Price,
+    Protocol, RegionOffer, ResourceId, ResourceKind, Server, ServerStatus, SizeOffer,
 };
 
 /// A cloud that rents nodes.
@@ -42,7 +51,8 @@ pub trait Provider: Send + Sync {
     /// Everything that carries the network's label, from the provider's own lists.
     async fn inventory(&self, network: &NetworkId) -> Result<Inventory, ProviderError>;
 
-    /// The server of this name, whatever its labels.
+    /// The server of this name, whatever its labels. Where names are not unique it is the oldest: the
+    /// others are in the inventory, and nobody's.
     async fn server(&self, name: &str) -> Result<Option<Server>, ProviderError>;
 
     /// The address of this name, whatever its labels.
@@ -129,7 +139,7 @@ pub struct NewAddress {
 }
 
 /// A server to rent.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NewServer {
     /// Its name.
     pub name: String,
@@ -139,14 +149,27 @@ pub struct NewServer {
     pub size: SizeName,
     /// What it boots from.
     pub image: ImageName,
-    /// The address that it gets, in its region.
+    /// The address that it gets, in its region: the only one it has.
     pub address: ResourceId,
+    /// Of which family that is.
+    pub family: Family,
     /// The firewall that guards it from its first packet on.
     pub firewall: ResourceId,
     /// Its cloud-init user data; it may hold a secret.
     pub user_data: String,
     /// Its labels.
     pub labels: Labels,
+}
+
+impl std::fmt::Debug for NewServer {
+    /// Without the user data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "NewServer({}, {}, {})",
+            self.name, self.size, self.region
+        )
+    }
 }
 
 /// A firewall to make.
@@ -186,7 +209,7 @@ pub struct ProviderError {
     /// The provider's words; never a credential.
     pub detail: String,
     /// The provider's id of the request, to ask its support.
-    pub request: Option<String>,
+    pub request: Option<Box<str>>,
 }
 
 /// What to do after an error.
@@ -195,8 +218,11 @@ pub struct ProviderError {
 pub enum Fault {
     /// Nobody knows whether it was done (no answer, or a server's error): look, then go on.
     Unclear,
-    /// It was not done, and may be if asked again a little later (locked, a conflict).
+    /// It was not done, and may be if asked again a little later (locked, a conflict, still in use).
+    /// A read that failed is this too.
     Retry,
+    /// It was not even sent: the calls of this run are used up ([`record::Budget`]).
+    Spent,
     /// Too many requests: not before this many seconds have gone.
     Wait {
         /// As the provider says, or a guess of one's own.

@@ -161,7 +161,7 @@ pub(crate) fn unassign(state: &mut State, call: &Call) -> Answer {
     let Some(server) = state.address(id)?.server else {
         return Err(Refusal::new(
             422,
-            "primary_ip_not_assigned",
+            "invalid_input",
             "the Primary IP is not assigned",
         ));
     };

@@ -106,13 +106,8 @@ pub struct Asked<'a> {
     pub method: &'a Method,
     /// Its path behind the version, as `/servers/7`.
     pub path: &'a str,
-}
-
-impl Asked<'_> {
-    /// Whether it changes something.
-    pub fn changes(&self) -> bool {
-        self.method != Method::GET
-    }
+    /// Whether it may change something.
+    pub is_change: bool,
 }
 
 type Choice = Box<dyn Fn(&Asked<'_>) -> bool + Send>;

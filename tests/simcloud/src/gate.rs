@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, DATE};
 use http::request::Parts;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Method, Request};
 use serde_json::Value;
 
 use crate::error::Refusal;
@@ -74,6 +74,7 @@ impl State {
             ordinal,
             method: &parts.method,
             path: uri.split('?').next().unwrap_or(""),
+            is_change: parts.method != Method::GET,
         };
         let fault = self.rules.iter_mut().find_map(|rule| rule.take(&asked));
         if self.is_down || fault == Some(Fault::Refused) {

@@ -71,7 +71,8 @@ impl Place {
                 bucket,
                 ..
             } => {
-                let control = ControlPlane::start(*runtime, data, listener, table, bucket).await;
+                let buckets = std::slice::from_ref(bucket);
+                let control = ControlPlane::start(*runtime, data, listener, table, buckets).await;
                 let schedule = control.on_schedule();
                 Plane::Deployed { control, schedule }
             }

@@ -105,7 +105,7 @@ impl Place {
     /// Runs the functions anew at the same address, with their state where `table` says.
     async fn restart(&mut self, table: &Table) {
         self.control = None;
-        let listener = serverless::listener_at(self.address);
+        let listener = serverless::listener_at(self.address).await;
         let buckets = std::slice::from_ref(&self.bucket);
         let control =
             ControlPlane::start(self.runtime, &self.data(), listener, table, buckets).await;

@@ -84,7 +84,7 @@ impl Place {
         let listener = match self {
             // It finds its own.
             Self::OneProcess => serverless::listener().0,
-            Self::Deployed { address, .. } => serverless::listener_at(*address),
+            Self::Deployed { address, .. } => serverless::listener_at(*address).await,
         };
         self.start(data, listener).await
     }

@@ -303,16 +303,21 @@ pub async fn start_alone(runtime: Runtime, function: &'static str, told: Environ
 
 /// A free port of loopback, taken before a network is made that names it.
 pub fn listener() -> (TcpListener, SocketAddr) {
-    let listener = listener_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let listener = listener.expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
 }
 
-/// The same at an address that is free again.
-pub fn listener_at(address: SocketAddr) -> TcpListener {
-    let listener = TcpListener::bind(address).expect("the address is free");
-    listener.set_nonblocking(true).expect("it is a socket");
-    listener
+/// The same at an address that was in use: when whoever had it is gone.
+pub async fn listener_at(address: SocketAddr) -> TcpListener {
+    crate::until("the address is free", async || bind(address).ok()).await
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// An address of loopback that is free now.

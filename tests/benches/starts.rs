@@ -100,7 +100,7 @@ impl Place {
 
     /// An invite for many, by the function `admin` on Lambda's Runtime API.
     async fn invited(&self, code: &str, listener: TcpListener) -> String {
-        let told = BTreeMap::from([("admin", self.told("admin").await)]);
+        let told = BTreeMap::from([("admin", self.told(Runtime::Lambda, "admin").await)]);
         let _front = serverless::lambda::Front::start(told, listener).await;
         let profile = self.folder.path().join("owner.json");
         let setup = ["setup", code, "--name", "owner"];
@@ -111,13 +111,13 @@ impl Place {
         made["invite"].as_str().expect("an invite").to_owned()
     }
 
-    async fn told(&self, function: &str) -> Environment {
-        environment(&self.data(), function, &self.table).await
+    async fn told(&self, runtime: Runtime, function: &str) -> Environment {
+        environment(runtime, &self.data(), function, &self.table).await
     }
 
     /// Process start to the answer of a signed enrollment, less its database calls.
     async fn lambda_enrolls(&self) {
-        let told = self.told("enroll").await;
+        let told = self.told(Runtime::Lambda, "enroll").await;
         let (mut whole, mut own) = (Vec::new(), Vec::new());
         for _ in 0..STARTS {
             let enrollment = Signed::enrollment(&self.invite, "http://localhost");
@@ -140,7 +140,7 @@ impl Place {
 
     /// Start of `workerd` to the answer of a signed request, database and all.
     async fn worker_answers(&self, function: &'static str) {
-        let told = BTreeMap::from([(function, self.told(function).await)]);
+        let told = BTreeMap::from([(function, self.told(Runtime::Workers, function).await)]);
         let mut took = Vec::new();
         for _ in 0..STARTS {
             let (listener, address) = serverless::listener();
@@ -176,7 +176,7 @@ impl Place {
     /// What runs of `publish` cost processors: the runtime's every thread is counted, and a Worker that
     /// stands for the platform's clock.
     async fn worker_publishes(&self) {
-        let mut told = self.told("publish").await;
+        let mut told = self.told(Runtime::Workers, "publish").await;
         let mirrors: Value = self.buckets.iter().map(Bucket::setting).collect();
         told.insert("POSTERN_MIRRORS".to_owned(), mirrors.to_string());
         told.insert("POSTERN_CALLS".to_owned(), CALLS.to_owned());

@@ -93,9 +93,18 @@ impl Table {
 /// What a function is told: texts by the settings' names.
 pub type Environment = BTreeMap<String, String>;
 
-/// What `function` of the network in `data` is told, with its state in `table`.
-pub async fn environment(data: &Path, function: &str, table: &Table) -> Environment {
-    let of_network = posternctl(data, &["settings", function]).await;
+/// What `function` of the network in `data` is told on `runtime`, with its state in `table`.
+pub async fn environment(
+    runtime: Runtime,
+    data: &Path,
+    function: &str,
+    table: &Table,
+) -> Environment {
+    let runtime = match runtime {
+        Runtime::Lambda => "--runtime=lambda",
+        Runtime::Workers => "--runtime=workers",
+    };
+    let of_network = posternctl(data, &["settings", function, runtime]).await;
     let of_network: Environment =
         serde_json::from_value(of_network).expect("texts by the settings' names");
     let of_place = [
@@ -206,9 +215,9 @@ impl ControlPlane {
     ) -> Self {
         let mut told = BTreeMap::new();
         for function in SERVED {
-            told.insert(function, environment(data, function, table).await);
+            told.insert(function, environment(runtime, data, function, table).await);
         }
-        let mut for_publish = environment(data, "publish", table).await;
+        let mut for_publish = environment(runtime, data, "publish", table).await;
         let mirrors: Value = buckets.iter().map(Bucket::setting).collect();
         for_publish.insert("POSTERN_MIRRORS".to_owned(), mirrors.to_string());
         Self(Arc::new(match runtime {

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;
 
+use edge::settings::MOST_BINDING;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -67,6 +68,12 @@ impl Workers {
         for (function, told) in told {
             // Secrets reach it as on the platform: past every file.
             for (name, text) in told {
+                // As on the platform, which `workerd` does not know.
+                assert!(
+                    text.len() <= MOST_BINDING,
+                    "{name} has {} bytes",
+                    text.len()
+                );
                 command.env(variable(function, name), text);
             }
         }

@@ -6,12 +6,16 @@
 pub mod door;
 pub mod programs;
 pub mod serverless;
+pub mod signed;
 pub mod site;
+pub mod tap;
 
 pub use door::{Answered, Door, Fault};
 pub use emulator::skipped;
 pub use programs::{Gateway, Up, postern, postern_refused, posternctl};
+pub use signed::Signed;
 pub use site::Site;
+pub use tap::Tap;
 
 use std::time::Duration;
 

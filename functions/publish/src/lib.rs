@@ -2,9 +2,8 @@
 //! alone holds the online signing keys.
 //!
 //! The work is [`control::publish`]; here is what a deployment tells it ([`settings`]), and its mirrors: a
-//! [`Bucket`] of object storage, and a plain folder for one machine, which a Worker has not.
+//! bucket of object storage ([`s3`]), and a plain folder for one machine, which a Worker has not.
 
-mod bucket;
 #[cfg(not(target_family = "wasm"))]
 mod folder;
 #[cfg(not(target_family = "wasm"))]
@@ -14,6 +13,5 @@ pub mod settings;
 #[cfg(feature = "workers")]
 mod worker;
 
-pub use bucket::Bucket;
 #[cfg(not(target_family = "wasm"))]
 pub use folder::Folder;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::http::Http;
+use aws_credential_types::Credentials;
 use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
-use edge::Edge;
 use edge::settings::{self, Reader, Setting};
+use edge::{Clock as _, Edge, SystemClock};
 use model::Limits;
 use serde::{Deserialize, Serialize};
 use tuf::key::SigningKey;
 
-use crate::Bucket;
 use crate::s3::S3;
 
 /// The key of the delegated role `catalogs`.
@@ -134,10 +134,17 @@ impl Keys {
         })
     }
 
-    fn of(&self, mirror: &str) -> Result<Right, String> {
-        let key = self.given.get(mirror).or(self.own.as_ref());
+    fn of(&self, mirror: &str) -> Result<Credentials, String> {
+        let right = self.given.get(mirror).or(self.own.as_ref());
         let lacks = || format!("the mirror '{mirror}' has no key in {}", MIRROR_KEYS.name);
-        key.cloned().ok_or_else(lacks)
+        let right = right.cloned().ok_or_else(lacks)?;
+        Ok(Credentials::new(
+            right.access_key_id,
+            right.secret_access_key,
+            right.session_token,
+            None,
+            "settings",
+        ))
     }
 }
 
@@ -156,17 +163,17 @@ impl MirrorSetting {
                 {
                     return Err(format!("the endpoint of the mirror '{name}' is not https"));
                 }
-                let key = keys.of(&name)?;
-                let bucket = S3 {
+                let credentials = keys.of(&name)?;
+                Ok(Arc::new(S3 {
+                    name,
                     bucket,
+                    prefix,
                     region,
                     endpoint,
-                    access_key: key.access_key_id,
-                    secret_key: key.secret_access_key,
-                    session_token: key.session_token,
-                };
-                let objects = bucket.open(http.clone())?;
-                Ok(Arc::new(Bucket::new(name, prefix, objects)))
+                    credentials,
+                    http: http.clone(),
+                    now: || SystemClock.moment().now,
+                }))
             }
             #[cfg(not(target_family = "wasm"))]
             Self::Folder { name, path } => {

@@ -48,6 +48,9 @@ enum Command {
     Settings {
         /// Which function.
         function: settings::Function,
+        /// On what it runs.
+        #[arg(long, default_value = "lambda")]
+        runtime: settings::Runtime,
     },
     /// Run the whole network on this machine, making it first if it is not there.
     Up(up::Options),
@@ -133,7 +136,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let place = || profile::Place::find(profile, data.as_deref());
     match command {
         Command::Init(options) => init::run(&folder, &options, json),
-        Command::Settings { function } => settings::run(&folder, function, json),
+        Command::Settings { function, runtime } => settings::run(&folder, function, runtime, json),
         Command::Up(options) => up::run(&folder, &options, json).await,
         Command::Setup(options) => admins::setup(&place()?, &options, json).await,
         Command::Login => admins::login(&place()?, json).await,

@@ -4,7 +4,7 @@
 //! `publish`'s mirrors.
 
 use clap::ValueEnum;
-use edge::settings::NETWORK;
+use edge::settings::{self, NETWORK};
 
 use crate::data::Folder;
 
@@ -21,14 +21,29 @@ pub enum Function {
     Publish,
 }
 
+/// What a function is deployed on.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// AWS Lambda: variables of the environment, or files of the package.
+    Lambda,
+    /// Cloudflare Workers: bindings. What is too long for one stands in several (NAME, NAME_2, …).
+    Workers,
+}
+
 /// Prints the settings of a function, its secrets among them: as `NAME='text'`, a line each, or as
 /// one JSON object.
-pub fn run(data: &Folder, function: Function, json: bool) -> anyhow::Result<()> {
-    let settings = of(data, function)?;
+pub fn run(data: &Folder, function: Function, runtime: Runtime, json: bool) -> anyhow::Result<()> {
+    let whole = of(data, function)?.into_iter();
+    let settings: Vec<(String, String)> = match runtime {
+        Runtime::Lambda => whole.map(|(name, text)| (name.to_owned(), text)).collect(),
+        Runtime::Workers => whole
+            .flat_map(|(name, text)| settings::in_parts(name, &text))
+            .collect(),
+    };
     if json {
         let object: serde_json::Map<_, _> = settings
             .into_iter()
-            .map(|(name, text)| (name.to_owned(), text.into()))
+            .map(|(name, text)| (name, text.into()))
             .collect();
         say!("{}", serde_json::Value::Object(object));
         return Ok(());

@@ -5,9 +5,13 @@
 //! whole list at once and not one line a deployment. A fault names the setting and what it should
 //! hold. What it does hold is never repeated: it may be a secret.
 
+mod parts;
+
 use std::fmt::{self, Display};
 
 use model::Network;
+
+pub use parts::{MOST_BINDING, in_parts, joined};
 
 /// The network's settings.
 pub const NETWORK: Setting = Setting {

@@ -29,7 +29,7 @@ use worker::{Env, HttpRequest};
 use crate::Edge;
 use crate::deployed::{self, FromSettings};
 use crate::finish::write;
-use crate::settings::{Database, Reader};
+use crate::settings::{self, Database, Reader};
 
 /// A function that answers requests. Keep it in a `static`: an isolate makes its router once.
 pub struct Function {
@@ -121,7 +121,8 @@ impl<T: Sync> Scheduled<T> {
 
 /// The settings of a Worker: its variables and secrets.
 fn source(env: &Env) -> impl Fn(&str) -> Result<Option<String>, String> {
-    |name| Ok(env.var(name).ok().map(|text| text.to_string()))
+    let binding = |name: &str| env.var(name).ok().map(|text| text.to_string());
+    move |name| Ok(settings::joined(name, binding))
 }
 
 fn open(database: Database) -> Result<DynamoDbStore, StoreError> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use model::node::PoolState;
-use model::{GatewayId, GatewayState, Mode, Node, Place, Pool, PoolName, ProviderName, Role, Stage};
+use model::{
+    GatewayId, GatewayState, Mode, Node, Place, Pool, PoolName, ProviderName, Role, Stage,
+};
 use rules::planning::{Change, Plan, Step, waiting};
 use store::Write;
 
@@ -36,7 +38,9 @@ fn guard(worker: &Worker<'_>, steps: &[&Step], staged: &mut Staged) {
         expect,
         change: store::Change::Check,
     };
-    staged.others.push(check(items::fleet(), worker.state.fleet_expect));
+    staged
+        .others
+        .push(check(items::fleet(), worker.state.fleet_expect));
     let providers: BTreeSet<&ProviderName> = steps.iter().map(|step| &step.provider).collect();
     for name in providers {
         if let Some((_, expect)) = worker.state.policies.get(name) {
@@ -255,11 +259,18 @@ pub(super) fn end_gateway(worker: &Worker<'_>, gateway: &GatewayId, staged: &mut
 /// A pool's state as this commit leaves it so far.
 pub(super) fn staged_pool(worker: &Worker<'_>, staged: &Staged, name: &PoolName) -> PoolState {
     let there = || worker.state.pools.get(name).map(|(state, _)| state.clone());
-    staged.pools.get(name).cloned().or_else(there).unwrap_or_default()
+    staged
+        .pools
+        .get(name)
+        .cloned()
+        .or_else(there)
+        .unwrap_or_default()
 }
 
 pub(super) fn event(staged: &mut Staged, action: &str, node: &Node, detail: String) {
-    staged.events.push((action.to_owned(), node.gateway.clone(), detail));
+    staged
+        .events
+        .push((action.to_owned(), node.gateway.clone(), detail));
 }
 
 fn defect(what: &impl std::fmt::Display) -> Error {

@@ -111,7 +111,13 @@ fn order_of(worker: &Worker<'_>) -> Vec<GatewayId> {
         .map(|(node, _)| node)
         .filter(|node| !is_at_rest(node))
         .collect();
-    nodes.sort_by_key(|node| (!node.stage.is_leaving(), node.created_at, node.gateway.clone()));
+    nodes.sort_by_key(|node| {
+        (
+            !node.stage.is_leaving(),
+            node.created_at,
+            node.gateway.clone(),
+        )
+    });
     nodes.into_iter().map(|node| node.gateway.clone()).collect()
 }
 
@@ -192,15 +198,21 @@ impl Worker<'_> {
         let id = match kind {
             ResourceKind::Server => {
                 let mut servers = inventory.servers.iter();
-                servers.find(|server| server.name == name).map(|server| &server.id)
+                servers
+                    .find(|server| server.name == name)
+                    .map(|server| &server.id)
             }
             ResourceKind::Address => {
                 let mut addresses = inventory.addresses.iter();
-                addresses.find(|address| address.name == name).map(|address| &address.id)
+                addresses
+                    .find(|address| address.name == name)
+                    .map(|address| &address.id)
             }
             ResourceKind::Firewall => {
                 let mut firewalls = inventory.firewalls.iter();
-                firewalls.find(|firewall| firewall.name == name).map(|firewall| &firewall.id)
+                firewalls
+                    .find(|firewall| firewall.name == name)
+                    .map(|firewall| &firewall.id)
             }
         }?;
         Some(Resource {

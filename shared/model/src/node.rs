@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::provider::{Price, ResourceId};
 use crate::{
-    CohortName, GatewayId, ImageName, Mode, PoolName, ProviderName, RegionName, Role, SizeName,
+    CohortName, GatewayId, ImageName, Mode, Pool, PoolName, ProviderName, RegionName, Role,
+    SizeName,
 };
 
 /// A rented node.
@@ -68,6 +69,40 @@ pub struct Node {
     /// The last of it, in words; never a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+impl Node {
+    /// The intent of a live node of a pool at a place.
+    pub fn intended(
+        name: &PoolName,
+        pool: &Pool,
+        place: Place,
+        gateway: GatewayId,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            gateway,
+            pool: name.clone(),
+            role: pool.role,
+            provider: pool.provider.clone(),
+            place,
+            port: pool.port,
+            cohorts: pool.cohorts.clone(),
+            mode: Mode::Live,
+            expires_at: None,
+            stage: Stage::Intent,
+            changed_at: now,
+            created_at: now,
+            hints: Hints::default(),
+            price: None,
+            server_at: None,
+            proved_at: None,
+            leaving: None,
+            tries: 0,
+            not_before: None,
+            last_error: None,
+        }
+    }
 }
 
 /// Where a node stands, how large it is, what it boots from.

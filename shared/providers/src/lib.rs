@@ -29,8 +29,8 @@ use model::{ImageName, NetworkId, ProviderName, RegionName, SizeName};
 use serde::{Deserialize, Serialize};
 
 pub use model::provider::{
-    Address, Family, Firewall, ImageOffer, Inventory, Labels, NETWORK_LABEL, Offers, Opening, Price,
-    Protocol, RegionOffer, ResourceId, ResourceKind, Server, ServerStatus, SizeOffer,
+    Address, Family, Firewall, ImageOffer, Inventory, Labels, NETWORK_LABEL, Offers, Opening,
+    Price, Protocol, RegionOffer, ResourceId, ResourceKind, Server, ServerStatus, SizeOffer,
 };
 
 /// A cloud that rents nodes.

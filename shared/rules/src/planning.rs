@@ -387,9 +387,11 @@ fn hold_by_mode(input: &Input<'_>, draft: &mut Draft) {
         .filter(|node| node.mode == Mode::Smoke)
         .map(|node| &node.gateway)
         .collect();
-    let is_trial = |step: &Step| match &step.change {
+    let is_trial = |step: &Step, mode: Mode| match &step.change {
         Change::RemoveUnknown { mode, .. } => *mode == Mode::Smoke,
         Change::Remove { gateway, .. } => trials.contains(gateway),
+        // It costs nothing and guards nothing: what a trial leaves behind.
+        Change::DeleteFirewall { .. } => mode == Mode::Smoke,
         _ => false,
     };
     for (name, providing) in input.providers {
@@ -397,7 +399,9 @@ fn hold_by_mode(input: &Input<'_>, draft: &mut Draft) {
         if mode == Mode::Live {
             continue;
         }
-        if draft.hold(Gate::Mode, |step| step.provider == *name && !is_trial(step)) {
+        if draft.hold(Gate::Mode, |step| {
+            step.provider == *name && !is_trial(step, mode)
+        }) {
             let why = match providing.policy.mode {
                 Mode::Live => {
                     "the approval of mode 'live' has ended: an owner must approve again".to_owned()

@@ -42,7 +42,10 @@ impl Worker<'_> {
             return Ok(());
         }
         let Some(provider) = self.provider(&node.provider) else {
-            self.trouble(format_args!("{id}: provider {} is not set up here", node.provider));
+            self.trouble(format_args!(
+                "{id}: provider {} is not set up here",
+                node.provider
+            ));
             return Ok(());
         };
         let Some(mut view) = self.view(&node) else {
@@ -72,7 +75,10 @@ impl Worker<'_> {
         let inventory = lists.inventory.as_ref().ok()?;
         let name = labels::node_name(&self.context.network.id, &node.gateway);
         let server = inventory.servers.iter().find(|server| server.name == name);
-        let address = inventory.addresses.iter().find(|address| address.name == name);
+        let address = inventory
+            .addresses
+            .iter()
+            .find(|address| address.name == name);
         Some(View {
             server: server.cloned(),
             address: address.cloned(),
@@ -92,7 +98,10 @@ impl Worker<'_> {
         let next = self.next(&node, view);
         let calls = !matches!(
             next,
-            life::Next::Wait | life::Next::Note(_) | life::Next::Leave { .. } | life::Next::Stuck(_)
+            life::Next::Wait
+                | life::Next::Note(_)
+                | life::Next::Leave { .. }
+                | life::Next::Stuck(_)
         );
         if calls && self.closed.contains(&node.provider) {
             return Ok(Turn::Over);
@@ -104,8 +113,9 @@ impl Worker<'_> {
                 Ok(Turn::Over)
             }
             life::Next::Note(stage) => {
-                let noted = self.note(&node, stage, view.server.as_ref(), view.address.as_ref());
-                self.noted(id, noted.await?)
+                let (server, address) = (view.server.as_ref(), view.address.as_ref());
+                let noted = self.note(&node, stage, server, address).await?;
+                self.noted(id, noted)
             }
             life::Next::Leave { why } => {
                 let left = self.leave(&node, why).await?;
@@ -115,16 +125,20 @@ impl Worker<'_> {
             life::Next::RentServer => self.rent_server(&node, provider, view).await,
             life::Next::PowerOff(server) => {
                 let asked = provider.power_off(&server).await;
-                self.asked(&node, provider, view, ResourceKind::Server, asked).await
+                self.asked(&node, provider, view, ResourceKind::Server, asked)
+                    .await
             }
             life::Next::Release(address) => {
                 let asked = provider.release_address(&address).await;
-                self.asked(&node, provider, view, ResourceKind::Address, asked).await
+                self.asked(&node, provider, view, ResourceKind::Address, asked)
+                    .await
             }
             life::Next::Delete(kind, resource) => {
                 let asked = provider.delete(kind, &resource).await;
                 if asked.is_ok() {
-                    self.report.deleted.push(self.resource(&node, kind, &resource));
+                    self.report
+                        .deleted
+                        .push(self.resource(&node, kind, &resource));
                 }
                 self.asked(&node, provider, view, kind, asked).await
             }
@@ -264,6 +278,7 @@ impl Worker<'_> {
             size: node.place.size.clone(),
             image: node.place.image.clone(),
             address,
+            family: Family::Ipv4,
             firewall,
             user_data,
             labels: labels::of_node(network, node),
@@ -388,15 +403,18 @@ impl Worker<'_> {
     ) -> Result<bool, Error> {
         let name = labels::node_name(&self.context.network.id, id);
         let found = match provider.server(&name).await {
-            Ok(server) => provider.address(&name).await.map(|address| (server, address)),
+            Ok(server) => provider
+                .address(&name)
+                .await
+                .map(|address| (server, address)),
             Err(error) => Err(error),
         };
         match found {
             Ok((server, address)) => {
                 // What is on its way out is not asked again in this run.
-                let waits = server.as_ref().is_some_and(|server| {
-                    server.status == ServerStatus::Deleting
-                });
+                let waits = server
+                    .as_ref()
+                    .is_some_and(|server| server.status == ServerStatus::Deleting);
                 view.looked = true;
                 (view.server, view.address) = (server, address);
                 Ok(!waits)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use model::node::PoolState;
-use model::{GatewayId, GatewayState, Mode, Node, Place, Pool, PoolName, ProviderName, Role, Stage};
+use model::{GatewayId, GatewayState, Mode, Node, Place, PoolName, ProviderName, Role, Stage};
 use rules::planning::{Change, Plan, Step, waiting};
 use store::Write;
 
@@ -36,7 +36,9 @@ fn guard(worker: &Worker<'_>, steps: &[&Step], staged: &mut Staged) {
         expect,
         change: store::Change::Check,
     };
-    staged.others.push(check(items::fleet(), worker.state.fleet_expect));
+    staged
+        .others
+        .push(check(items::fleet(), worker.state.fleet_expect));
     let providers: BTreeSet<&ProviderName> = steps.iter().map(|step| &step.provider).collect();
     for name in providers {
         if let Some((_, expect)) = worker.state.policies.get(name) {
@@ -109,46 +111,17 @@ fn create(
 ) -> Result<(), Error> {
     let fleet = worker.state.fleet()?;
     let pool = fleet.pools.get(name).ok_or_else(|| defect(name))?;
-    let mut node = intended(worker, gateway, name, pool, place);
-    node.price = step.adds;
+    let now = worker.context.moment.now;
+    let node = Node {
+        price: step.adds,
+        ..Node::intended(name, pool, place.clone(), gateway.clone(), now)
+    };
     let mut state = staged_pool(worker, staged, name);
     state.intended += 1;
     staged.pools.insert(name.clone(), state);
     event(staged, "node.intent", &node, step.why.clone());
     staged.nodes.push(node);
     Ok(())
-}
-
-fn intended(
-    worker: &Worker<'_>,
-    gateway: &GatewayId,
-    name: &PoolName,
-    pool: &Pool,
-    place: &Place,
-) -> Node {
-    let now = worker.context.moment.now;
-    Node {
-        gateway: gateway.clone(),
-        pool: name.clone(),
-        role: pool.role,
-        provider: pool.provider.clone(),
-        place: place.clone(),
-        port: pool.port,
-        cohorts: pool.cohorts.clone(),
-        mode: Mode::Live,
-        expires_at: None,
-        stage: Stage::Intent,
-        changed_at: now,
-        created_at: now,
-        hints: model::node::Hints::default(),
-        price: None,
-        server_at: None,
-        proved_at: None,
-        leaving: None,
-        tries: 0,
-        not_before: None,
-        last_error: None,
-    }
 }
 
 /// A record for what has none, at the stage from which everything is removed.
@@ -255,11 +228,18 @@ pub(super) fn end_gateway(worker: &Worker<'_>, gateway: &GatewayId, staged: &mut
 /// A pool's state as this commit leaves it so far.
 pub(super) fn staged_pool(worker: &Worker<'_>, staged: &Staged, name: &PoolName) -> PoolState {
     let there = || worker.state.pools.get(name).map(|(state, _)| state.clone());
-    staged.pools.get(name).cloned().or_else(there).unwrap_or_default()
+    staged
+        .pools
+        .get(name)
+        .cloned()
+        .or_else(there)
+        .unwrap_or_default()
 }
 
 pub(super) fn event(staged: &mut Staged, action: &str, node: &Node, detail: String) {
-    staged.events.push((action.to_owned(), node.gateway.clone(), detail));
+    staged
+        .events
+        .push((action.to_owned(), node.gateway.clone(), detail));
 }
 
 fn defect(what: &impl std::fmt::Display) -> Error {

@@ -23,13 +23,16 @@ impl BootstrapKey {
         let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         // The text is a secret: the error does not repeat it.
         let why = "32 bytes in standard base64 expected";
-        Ok(Self(bytes.ok_or_else(|| Invalid::new("bootstrap key", why))?))
+        Ok(Self(
+            bytes.ok_or_else(|| Invalid::new("bootstrap key", why))?,
+        ))
     }
 
     /// The bootstrap secret of a gateway: HMAC-SHA-256 (RFC 2104) of the network and the gateway,
     /// cut to 128 bits.
     pub fn secret(&self, network: &NetworkId, gateway: &GatewayId) -> [u8; 16] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         for part in ["postern bootstrap", network.as_str(), gateway.as_str()] {
             mac.update(part.as_bytes());
             mac.update(&[0]);

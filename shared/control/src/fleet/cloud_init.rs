@@ -115,7 +115,10 @@ mod tests {
     #[test]
     fn nobody_logs_in() {
         let document = document(&render("t", &agent(), 32 * 1024).unwrap());
-        assert_eq!(document["users"][0], json!({"name": "root", "lock_passwd": true}));
+        assert_eq!(
+            document["users"][0],
+            json!({"name": "root", "lock_passwd": true})
+        );
         assert_eq!(document["ssh_pwauth"], false);
     }
 

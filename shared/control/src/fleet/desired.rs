@@ -56,7 +56,14 @@ pub async fn apply(
     let writes = vec![
         Write::put(items::fleet(), expect, &view),
         Write::put(items::fleet_version(view.version), Expect::Absent, &view),
-        crate::audit::write(context, 0, actor, "fleet.applied", &view.version, pools.join(", ")),
+        crate::audit::write(
+            context,
+            0,
+            actor,
+            "fleet.applied",
+            &view.version,
+            pools.join(", "),
+        ),
     ];
     match context.store.commit(now, writes).await {
         Ok(()) => Ok(view),

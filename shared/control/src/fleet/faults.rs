@@ -105,7 +105,10 @@ impl Worker<'_> {
             self.leave_with(node, why, |_| Some(after)).await?;
             return Ok(Turn::Over);
         };
-        self.trouble(format_args!("{}: {error}: takes {}", node.gateway, place.size));
+        self.trouble(format_args!(
+            "{}: {error}: takes {}",
+            node.gateway, place.size
+        ));
         let mut staged = Staged::default();
         staged.pools.insert(node.pool.clone(), after);
         staged.nodes.push(Node {
@@ -113,7 +116,11 @@ impl Worker<'_> {
             price: Some(price),
             ..node.clone()
         });
-        Ok(if self.commit(staged).await? { Turn::Again } else { Turn::Over })
+        Ok(if self.commit(staged).await? {
+            Turn::Again
+        } else {
+            Turn::Over
+        })
     }
 
     /// Writes down that an action that was under way failed.
@@ -139,6 +146,7 @@ impl Worker<'_> {
         let now = self.context.moment.now;
         let longest = SignedDuration::from_hours(24);
         // A time too far away is a record that somebody's wrong clock wrote.
-        node.not_before.is_some_and(|at| now < at && at < now + longest)
+        node.not_before
+            .is_some_and(|at| now < at && at < now + longest)
     }
 }

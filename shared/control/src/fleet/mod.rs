@@ -18,17 +18,17 @@
 mod advance;
 mod apply;
 mod boot;
-// CLEANUP
+pub mod cleanup;
 pub mod cloud_init;
 pub mod desired;
-// EVIDENCE
+pub mod evidence;
 mod faults;
 mod lease;
 pub mod modes;
 mod note;
 mod observe;
 mod reconcile;
-// SMOKE
+pub mod smoke;
 mod worker;
 
 use std::sync::Arc;
@@ -39,17 +39,21 @@ use model::{FirstContact, GatewayId, Limits, Node, ProviderName, Stage};
 use providers::Provider;
 use rules::planning::{Change, Plan};
 use serde::{Deserialize, Serialize};
+use store::Store;
 
 pub use boot::BootstrapKey;
 pub use reconcile::reconcile;
 
-use crate::calls::Meter;
+use crate::calls::{Counted, Meter};
 use crate::{Context, Error};
 use observe::State;
 
 /// For how many days the record of a node that is gone is kept: what its provider lists under its
 /// name after that is somebody's to look at.
 const KEPT_DAYS: i64 = 30;
+
+/// Calls that are kept back from providers: what came of the last one, its rest, the lease.
+const KEPT_CALLS: usize = 3;
 
 /// One run's means.
 pub struct Run<'a> {
@@ -66,6 +70,28 @@ pub struct Run<'a> {
     pub seconds: u32,
     /// Whether that time is over. Where the clock stands between calls, the meter ends the run.
     pub is_late: &'a (dyn Fn() -> bool + Send + Sync),
+}
+
+impl<'a> Run<'a> {
+    /// The same run over another store.
+    fn over<'b>(&'b self, store: &'b dyn Store) -> Run<'b>
+    where
+        'a: 'b,
+    {
+        let context = Context {
+            store,
+            ..self.context
+        };
+        Run { context, ..*self }
+    }
+}
+
+/// The run's store, counted.
+fn counted<'a>(run: &Run<'a>) -> Counted<'a> {
+    Counted {
+        store: run.context.store,
+        meter: run.meter,
+    }
 }
 
 /// What nodes are given to boot with.

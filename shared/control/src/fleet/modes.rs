@@ -95,7 +95,9 @@ fn approval(context: &Context<'_>, who: &Admin, request: &SetMode) -> Result<App
         return Err(checks::malformed(detail));
     }
     if request.expires_at.is_some_and(|at| at <= now) {
-        return Err(checks::malformed("'expires_at' is in the past: choose a later time"));
+        return Err(checks::malformed(
+            "'expires_at' is in the past: choose a later time",
+        ));
     }
     Ok(Approval {
         by: who.id.clone(),

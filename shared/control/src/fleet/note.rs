@@ -45,7 +45,10 @@ impl Worker<'_> {
                 };
                 let endpoint = SocketAddr::new(address.ip, node.port);
                 if let Err(error) = checks::endpoint(&self.run.boot.limits, endpoint) {
-                    let why = format!("{error}: have the offline keys sign wider limits, or {}", "take another region");
+                    let why = format!(
+                        "{error}: have the offline keys sign wider limits, or {}",
+                        "take another region"
+                    );
                     return self.give_up(node, why).await;
                 }
                 after.hints.address = Some(address.id.clone());
@@ -123,7 +126,11 @@ impl Worker<'_> {
     /// The record of a node's gateway, with the hash of the secret that it will register with.
     fn provisioning(&self, node: &Node, endpoint: SocketAddr) -> Gateway {
         let now = self.context.moment.now;
-        let secret = self.run.boot.key.secret(&self.context.network.id, &node.gateway);
+        let secret = self
+            .run
+            .boot
+            .key
+            .secret(&self.context.network.id, &node.gateway);
         Gateway {
             id: node.gateway.clone(),
             role: node.role,

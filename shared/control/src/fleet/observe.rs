@@ -2,7 +2,7 @@
 //! made before its record says so is on the list then, and nothing that a record says is there can
 //! be missing only because the list is the older one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Kind;
@@ -168,17 +168,6 @@ impl State {
             remove_unknown,
             now: context.moment.now,
         }))
-    }
-
-    /// The providers that a node which is not gone stands at.
-    pub fn under_way(&self) -> BTreeSet<&GatewayId> {
-        let nodes = self.nodes.iter();
-        nodes
-            .filter(|(_, (node, _))| {
-                !node.stage.is_over() && node.stage != model::Stage::Active
-            })
-            .map(|(id, _)| id)
-            .collect()
     }
 }
 

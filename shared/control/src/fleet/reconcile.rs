@@ -10,12 +10,8 @@ use super::advance::is_at_rest;
 use super::apply::begin;
 use super::observe::State;
 use super::worker::{ACTOR, Worker};
-use super::{Order, Report, Resource, Run, lease};
-use crate::calls::Counted;
-use crate::{Context, Error};
-
-/// Calls that are kept back from providers: what came of the last one, its rest, the lease.
-const KEPT_CALLS: usize = 3;
+use super::{KEPT_CALLS, Order, Report, Resource, Run, counted, lease};
+use crate::Error;
 
 /// Carries out what `order` says, as far as the run's budget goes; the next run goes on.
 ///
@@ -23,16 +19,9 @@ const KEPT_CALLS: usize = 3;
 /// another, or if somebody must decide something first; the refusal says what.
 pub async fn reconcile(run: &Run<'_>, order: Order) -> Result<Report, Error> {
     run.meter.keep(KEPT_CALLS);
-    let store = Counted {
-        store: run.context.store,
-        meter: run.meter,
-    };
-    let context = Context {
-        store: &store,
-        ..run.context
-    };
-    let counted = Run { context, ..*run };
-    if !lease::take(&counted).await? {
+    let store = counted(run);
+    let run = &run.over(&store);
+    if !lease::take(run).await? {
         return Ok(Report {
             busy: true,
             unfinished: true,
@@ -40,8 +29,8 @@ pub async fn reconcile(run: &Run<'_>, order: Order) -> Result<Report, Error> {
             ..Report::default()
         });
     }
-    let done = work(&counted, order).await;
-    lease::give_back(&counted).await;
+    let done = work(run, order).await;
+    lease::give_back(run).await;
     let mut report = done?;
     report.calls = run.meter.spent();
     Ok(report)
@@ -111,7 +100,13 @@ fn order_of(worker: &Worker<'_>) -> Vec<GatewayId> {
         .map(|(node, _)| node)
         .filter(|node| !is_at_rest(node))
         .collect();
-    nodes.sort_by_key(|node| (!node.stage.is_leaving(), node.created_at, node.gateway.clone()));
+    nodes.sort_by_key(|node| {
+        (
+            !node.stage.is_leaving(),
+            node.created_at,
+            node.gateway.clone(),
+        )
+    });
     nodes.into_iter().map(|node| node.gateway.clone()).collect()
 }
 
@@ -192,15 +187,21 @@ impl Worker<'_> {
         let id = match kind {
             ResourceKind::Server => {
                 let mut servers = inventory.servers.iter();
-                servers.find(|server| server.name == name).map(|server| &server.id)
+                servers
+                    .find(|server| server.name == name)
+                    .map(|server| &server.id)
             }
             ResourceKind::Address => {
                 let mut addresses = inventory.addresses.iter();
-                addresses.find(|address| address.name == name).map(|address| &address.id)
+                addresses
+                    .find(|address| address.name == name)
+                    .map(|address| &address.id)
             }
             ResourceKind::Firewall => {
                 let mut firewalls = inventory.firewalls.iter();
-                firewalls.find(|firewall| firewall.name == name).map(|firewall| &firewall.id)
+                firewalls
+                    .find(|firewall| firewall.name == name)
+                    .map(|firewall| &firewall.id)
             }
         }?;
         Some(Resource {

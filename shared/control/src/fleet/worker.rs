@@ -69,7 +69,9 @@ impl<'a> Worker<'a> {
     /// whatever the mode is.
     pub fn is_allowed(&self, node: &Node) -> bool {
         let policy = self.state.policies.get(&node.provider);
-        let mode = policy.map_or(Mode::Plan, |(policy, _)| policy.mode_at(self.context.moment.now));
+        let mode = policy.map_or(Mode::Plan, |(policy, _)| {
+            policy.mode_at(self.context.moment.now)
+        });
         match node.mode {
             Mode::Smoke => mode >= Mode::Smoke || node.stage.is_leaving(),
             _ => mode == Mode::Live,
@@ -101,7 +103,12 @@ impl<'a> Worker<'a> {
             let expect = expect(self.state.nodes.get(&node.gateway));
             let kept = SignedDuration::from_hours(24 * super::KEPT_DAYS);
             let until = node.stage.is_over().then(|| now + kept);
-            writes.push(Write::put_until(items::node(&node.gateway), expect, node, until));
+            writes.push(Write::put_until(
+                items::node(&node.gateway),
+                expect,
+                node,
+                until,
+            ));
         }
         for gateway in &gateways {
             let expect = expect(self.state.gateways.get(&gateway.id));
@@ -115,7 +122,14 @@ impl<'a> Worker<'a> {
         for (action, subject, detail) in events {
             self.events += 1;
             let (context, actor) = (&self.context, &self.actor);
-            writes.push(audit::write(context, self.events, actor, &action, &subject, detail));
+            writes.push(audit::write(
+                context,
+                self.events,
+                actor,
+                &action,
+                &subject,
+                detail,
+            ));
         }
         match self.context.store.commit(now, writes).await {
             Ok(()) => {}
@@ -135,8 +149,14 @@ impl<'a> Worker<'a> {
     ) {
         for node in nodes {
             self.report.noted.push((node.gateway.clone(), node.stage));
-            let version = self.state.nodes.get(&node.gateway).map_or(0, |(_, version)| *version);
-            self.state.nodes.insert(node.gateway.clone(), (node, version + 1));
+            let version = self
+                .state
+                .nodes
+                .get(&node.gateway)
+                .map_or(0, |(_, version)| *version);
+            self.state
+                .nodes
+                .insert(node.gateway.clone(), (node, version + 1));
         }
         for gateway in gateways {
             let there = self.state.gateways.remove(&gateway.id);
@@ -156,7 +176,9 @@ impl<'a> Worker<'a> {
                 Some((_, Expect::Version(version))) => version + 1,
                 _ => 1,
             };
-            self.state.pools.insert(name, (pool, Expect::Version(version)));
+            self.state
+                .pools
+                .insert(name, (pool, Expect::Version(version)));
         }
     }
 

@@ -178,12 +178,7 @@ fn stranger(
 }
 
 /// Firewalls of ours that guard nothing and that no node will need.
-fn firewalls(
-    input: &Input<'_>,
-    provider: &ProviderName,
-    inventory: &Inventory,
-    draft: &mut Draft,
-) {
+fn firewalls(input: &Input<'_>, provider: &ProviderName, inventory: &Inventory, draft: &mut Draft) {
     let there = input.nodes.iter().filter(|node| !node.stage.is_over());
     let needed: BTreeSet<(Role, u16)> = there
         .filter(|node| node.provider == *provider)

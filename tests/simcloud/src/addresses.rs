@@ -35,7 +35,11 @@ pub(crate) fn create(state: &mut State, call: &Call) -> Answer {
     };
     let labels = labels::read(&call.body)?.unwrap_or_default();
     let auto_delete = call.flag("auto_delete", false)?;
-    if !matches!(call.text("assignee_type")?, "server" | "unassigned") {
+    // The official client leaves it out where the address is nobody's.
+    if !matches!(
+        call.body["assignee_type"].as_str(),
+        None | Some("server" | "unassigned")
+    ) {
         return Err(Refusal::invalid("invalid input in field 'assignee_type'"));
     }
     let server = call.body["assignee_id"].as_u64();

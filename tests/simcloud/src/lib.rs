@@ -19,6 +19,7 @@
 mod actions;
 mod addresses;
 mod bill;
+mod boot;
 mod bucket;
 mod call;
 mod error;
@@ -43,6 +44,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use jiff::{SignedDuration, Timestamp};
 
 pub use bill::{Bill, Rent};
+pub use boot::{Isolation, Machines, NoIsolation};
 pub use error::Refusal;
 pub use faults::{Asked, Fault, Rule};
 pub use in_process::InProcess;

@@ -80,7 +80,11 @@ async fn converge(world: &World, board: &Arc<Board>, at: Option<usize>) -> Vec<S
         }
         world.pass(60).await;
     }
-    panic!("no end: {crashed:?}\n{:#?}\n{:?}", world.nodes().await, world.cloud.resources());
+    panic!(
+        "no end: {crashed:?}\n{:#?}\n{:?}",
+        world.nodes().await,
+        world.cloud.resources()
+    );
 }
 
 /// The calls of a change that nothing disturbs.
@@ -104,7 +108,9 @@ async fn dies_anywhere(change: Change, act: Act) {
         let crashed = converge(&world, &board, Some(number)).await;
 
         assert!(crashed.len() <= 1, "{shown}: {crashed:?}");
-        world.assert_nothing_leaked(&format!("{shown}: {crashed:?}")).await;
+        world
+            .assert_nothing_leaked(&format!("{shown}: {crashed:?}"))
+            .await;
         let (there, ever) = change.nodes();
         let nodes = world.nodes().await;
         assert_eq!(world.there().await.len(), there, "{shown}");
@@ -124,12 +130,21 @@ async fn the_points_of_a_change_are_those_that_matter() {
             Change::Replace => (1, 1),
             Change::Delete => (0, 2),
         };
-        let counts = ["create_address", "create_server", "power_off", "release_address"].map(count);
+        let counts = [
+            "create_address",
+            "create_server",
+            "power_off",
+            "release_address",
+        ]
+        .map(count);
         assert_eq!(counts, [created, created, removed, removed], "{change:?}");
         assert_eq!(count("delete server"), removed, "{change:?}");
         assert_eq!(count("delete address"), removed, "{change:?}");
         // Each node has a commit for each stage, and each run two for its lease.
-        assert!(count("store commit") > 5 * (created + removed), "{change:?}");
+        assert!(
+            count("store commit") > 5 * (created + removed),
+            "{change:?}"
+        );
     }
 }
 

@@ -9,14 +9,13 @@ use providers::{
 use rules::planning::{labels, life};
 
 use super::faults::Turn;
+use super::observe::has_little_left;
 use super::worker::Worker;
 use super::{Resource, cloud_init};
 use crate::Error;
 
 /// The most that one node does in a run: more than there is from an intent to its end.
 const MOST_TURNS: usize = 24;
-/// What part of a provider's rate limit is kept back for deletes: a twentieth.
-const KEPT_FOR_DELETES: u32 = 20;
 
 /// What a node's provider shows under its name.
 #[derive(Default)]
@@ -175,9 +174,7 @@ impl Worker<'_> {
 
     /// Whether the provider's limit still has room for what is not a delete.
     fn has_room(&mut self, provider: &dyn Provider) -> bool {
-        let is_low = provider
-            .rate()
-            .is_some_and(|rate| rate.remaining <= rate.limit / KEPT_FOR_DELETES);
+        let is_low = has_little_left(provider);
         if is_low {
             let why = "few requests are left of its limit: they are kept for deletes";
             self.trouble(format_args!("{}: {why}", provider.name()));

@@ -108,6 +108,13 @@ impl State {
         if let Err(why) = inventory {
             return Lists::closed(&why);
         }
+        if has_little_left(provider) {
+            let why = "few requests are left of its limit: they are kept for deletes";
+            return Lists {
+                inventory,
+                offers: Err(format!("{}: {why}", provider.name())),
+            };
+        }
         let offers = provider.offers().await;
         Lists {
             inventory,
@@ -169,6 +176,16 @@ impl State {
             now: context.moment.now,
         }))
     }
+}
+
+/// What part of a provider's rate limit is kept back for deletes: a twentieth.
+const KEPT_FOR_DELETES: u32 = 20;
+
+/// Whether a provider's limit has no room any more for what is not a delete.
+pub(super) fn has_little_left(provider: &dyn Provider) -> bool {
+    provider
+        .rate()
+        .is_some_and(|rate| rate.remaining <= rate.limit / KEPT_FOR_DELETES)
 }
 
 impl Lists {

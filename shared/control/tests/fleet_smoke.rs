@@ -15,7 +15,7 @@ use control::fleet::smoke::{self, Outcome, Smoke, SmokeOrder};
 use control::fleet::{Order, Run};
 use control::{Context, Error};
 use jiff::SignedDuration;
-use model::provider::ResourceKind;
+use model::provider::ResourceKind::{self, Address, Firewall, Server};
 use model::{GatewayId, Mode, Role, Stage};
 use providers::NewAddress;
 use rules::planning::cleaning::Wanted;
@@ -175,8 +175,8 @@ async fn a_trial_is_made_proved_and_removed_and_its_evidence_says_so() {
             evidence.add_smoke(smoke);
         }
         let provider = world.provider();
-        let list = Listing::read(provider.as_ref(), world.network(), world.now()).await;
-        evidence.lists.push(list.unwrap());
+        let listing = Listing::read(provider.as_ref(), world.network(), world.now()).await;
+        evidence.lists.push(listing.unwrap());
         let shelf = Shelf::default();
         evidence.keep(&shelf).await.unwrap();
 
@@ -188,7 +188,6 @@ async fn a_trial_is_made_proved_and_removed_and_its_evidence_says_so() {
         let kinds = |all: &[control::fleet::Resource]| -> Vec<ResourceKind> {
             all.iter().map(|resource| resource.kind).collect()
         };
-        use ResourceKind::{Address, Firewall, Server};
         assert_eq!(kinds(&read.created), [Address, Firewall, Server]);
         assert_eq!(kinds(&read.deleted), [Server, Address, Firewall]);
         assert_eq!((read.gone, read.outcome.as_str()), (vec![id], "proved"));

@@ -80,7 +80,9 @@ impl State {
             spent: false,
         };
         for (name, pool, version) in pools {
-            let name = name.parse().map_err(corrupt)?;
+            let name = name.parse();
+            let name =
+                name.map_err(|error: model::Invalid| StoreError::Corrupt(error.to_string()))?;
             state.pools.insert(name, (pool, Expect::Version(version)));
         }
         for (name, item) in names.iter().zip(policies) {
@@ -206,8 +208,4 @@ async fn read_all<T: serde::de::DeserializeOwned>(
     let read = |item: Item| Ok((item.key.sk.clone(), item.read()?, item.version));
     let read: Result<_, StoreError> = items.into_iter().map(read).collect();
     Ok(read?)
-}
-
-fn corrupt(error: model::Invalid) -> Error {
-    Error::Store(StoreError::Corrupt(error.to_string()))
 }

@@ -109,10 +109,6 @@ fn plan_pool(
             Standing::Good | Standing::Outdated(_) => kept.push(member),
         }
     }
-    if let Some(pool) = pool {
-        recohort(pool, &kept, draft);
-    }
-
     let want = pool.map_or(0, |pool| usize::try_from(pool.count).unwrap_or(usize::MAX));
     let good = kept.iter().filter(|member| !member.is_outdated()).count();
     let lacking = if good == kept.len() {
@@ -125,7 +121,10 @@ fn plan_pool(
     if let (Some(pool), true) = (pool, lacking > 0) {
         create(input, name, pool, lacking, &kept, draft);
     }
-    shrink(name, want, kept, draft);
+    let staying = shrink(name, want, kept, draft);
+    if let Some(pool) = pool {
+        recohort(pool, &staying, draft);
+    }
 }
 
 /// What is known of a member, and whether it is what the pool asks for.
@@ -327,8 +326,13 @@ fn why_create(pool: &Pool, kept: &[Member<'_>], place: &Place) -> String {
 }
 
 /// Lets go what is too many: first what serves nobody, and nothing that serves before enough others
-/// do.
-fn shrink(name: &PoolName, want: usize, kept: Vec<Member<'_>>, draft: &mut Draft) {
+/// do. The others are what it gives back.
+fn shrink<'a>(
+    name: &PoolName,
+    want: usize,
+    kept: Vec<Member<'a>>,
+    draft: &mut Draft,
+) -> Vec<Member<'a>> {
     let outdated = kept.iter().filter(|member| member.is_outdated()).count();
     let excess = kept.len().saturating_sub(want);
     let mut serving = kept.iter().filter(|member| member.serves()).count();
@@ -347,13 +351,15 @@ fn shrink(name: &PoolName, want: usize, kept: Vec<Member<'_>>, draft: &mut Draft
         (rank(member), youngest_first, member.node.gateway.clone())
     });
     let mut left = excess;
-    for member in &order {
+    let mut staying = Vec::new();
+    for member in order {
         let may = if member.is_outdated() {
             left
         } else {
             left.saturating_sub(spare)
         };
         if may == 0 || (member.serves() && serving <= want) {
+            staying.push(member);
             continue;
         }
         let why = match &member.standing {
@@ -362,8 +368,9 @@ fn shrink(name: &PoolName, want: usize, kept: Vec<Member<'_>>, draft: &mut Draft
         };
         serving -= usize::from(member.serves());
         left -= 1;
-        leave(member, why, draft);
+        leave(&member, why, draft);
     }
+    staying
 }
 
 /// Drains what may have devices, and removes what never had any.

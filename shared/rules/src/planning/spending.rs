@@ -35,12 +35,23 @@ impl<'a> Seen<'a> {
             let Ok(inventory) = providing.inventory else {
                 continue;
             };
-            let servers = inventory.servers.iter();
-            let servers = servers.map(|server| (server.name.as_str(), server));
-            seen.servers.insert(name, servers.collect());
-            let addresses = inventory.addresses.iter();
-            let addresses = addresses.map(|address| (address.name.as_str(), address));
-            seen.addresses.insert(name, addresses.collect());
+            // Of several with one name the oldest counts, as looking it up by name does.
+            let mut servers: BTreeMap<&str, &Server> = BTreeMap::new();
+            for server in &inventory.servers {
+                let first = servers.entry(&server.name).or_insert(server);
+                if server.created_at < first.created_at {
+                    *first = server;
+                }
+            }
+            seen.servers.insert(name, servers);
+            let mut addresses: BTreeMap<&str, &Address> = BTreeMap::new();
+            for address in &inventory.addresses {
+                let first = addresses.entry(&address.name).or_insert(address);
+                if address.created_at < first.created_at {
+                    *first = address;
+                }
+            }
+            seen.addresses.insert(name, addresses);
         }
         let nodes = input.nodes.iter();
         seen.nodes = nodes

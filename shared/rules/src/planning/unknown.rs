@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use model::provider::{Inventory, Labels, ResourceKind};
-use model::{GatewayId, Mode, ProviderName, Role};
+use model::provider::{Inventory, Labels, ResourceId, ResourceKind};
+use model::{GatewayId, Mode, Node, ProviderName, Role};
 
 use super::labels::{self, Said};
 use super::spending::Seen;
@@ -18,6 +18,7 @@ use super::{Change, Draft, Gate, Input, UNKNOWN_SECONDS};
 /// A server or an address on a provider's list.
 struct Listed<'a> {
     kind: ResourceKind,
+    id: &'a ResourceId,
     name: &'a str,
     labels: &'a Labels,
     created_at: Option<Timestamp>,
@@ -26,12 +27,14 @@ struct Listed<'a> {
 fn listed(inventory: &Inventory) -> impl Iterator<Item = Listed<'_>> {
     let servers = inventory.servers.iter().map(|server| Listed {
         kind: ResourceKind::Server,
+        id: &server.id,
         name: &server.name,
         labels: &server.labels,
         created_at: server.created_at,
     });
     let addresses = inventory.addresses.iter().map(|address| Listed {
         kind: ResourceKind::Address,
+        id: &address.id,
         name: &address.name,
         labels: &address.labels,
         created_at: address.created_at,
@@ -70,7 +73,8 @@ fn plan_provider(
         match known {
             Some((node, name)) if !node.stage.is_over() => {
                 let same = labels::agree(input.network, node, resource.labels);
-                if !same || node.provider != *provider || name != resource.name {
+                let is_one = node.provider == *provider && name == resource.name;
+                if !same || !is_one || is_second(seen, node, &resource) {
                     not_ours(provider, &resource, draft);
                 } else if let Some(labels) = labels::corrected(input.network, node, resource.labels)
                 {
@@ -84,7 +88,9 @@ fn plan_provider(
                 }
             }
             _ => match (gateway, labels::parse(input.network, resource.labels)) {
-                (Some(gateway), Some(said)) => {
+                (Some(gateway), Some(said))
+                    if labels::node_name(input.network, &gateway) == resource.name =>
+                {
                     let entry = strangers.entry(gateway).or_insert((said, Vec::new()));
                     entry.1.push(resource);
                 }
@@ -97,10 +103,19 @@ fn plan_provider(
     }
 }
 
+/// Whether an older resource has the same name, which some providers allow: nothing would use it.
+fn is_second(seen: &Seen<'_>, node: &Node, resource: &Listed<'_>) -> bool {
+    let first = match resource.kind {
+        ResourceKind::Server => seen.server(node).map(|server| &server.id),
+        _ => seen.address(node).map(|address| &address.id),
+    };
+    first.is_some_and(|first| first != resource.id)
+}
+
 fn not_ours(provider: &ProviderName, resource: &Listed<'_>, draft: &mut Draft) {
     let why = format!(
-        "its labels do not agree with the records ({}): look at it in {provider}'s console, and \
-         correct its labels or delete it there",
+        "its name and its labels do not agree with the records, or it is the second of its name ({}): \
+         look at it in {provider}'s console, and correct its labels or delete it there",
         texts(resource.labels)
     );
     draft.block(

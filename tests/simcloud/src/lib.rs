@@ -72,6 +72,11 @@ impl SimCloud {
         }
     }
 
+    /// Begins anew with nothing, whoever serves it.
+    pub fn reset(&self, settings: Settings) {
+        *self.state() = State::new(settings);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()

@@ -90,20 +90,20 @@ async fn a_server_boots_the_real_agent_which_registers_and_falls_silent_without_
         "name": "postern-a", "server_type": "cx23", "image": "debian-13", "location": "fsn1",
         "user_data": format!("#cloud-config\n{user_data}\n"),
     });
-    let server = post(&served.url, "/servers", &order).await;
-    let server = server["server"]["id"].as_u64().unwrap();
+    let ordered = post(&served.url, "/servers", &order).await;
+    let node = ordered["server"]["id"].as_u64().unwrap();
     until("the gateway is active", async || {
         (state(&data, &id).await == "active").then_some(())
     })
     .await;
 
-    let off = format!("/servers/{server}/actions/poweroff");
+    let off = format!("/servers/{node}/actions/poweroff");
     post(&served.url, &off, &Value::Null).await;
     until("the gateway is silent", async || {
         (state(&data, &id).await == "unhealthy").then_some(())
     })
     .await;
     assert!(machines.powered().is_empty());
-    assert!(!machines.console(server).contains(token));
+    assert!(!machines.console(node).contains(token));
     up.stop().await;
 }

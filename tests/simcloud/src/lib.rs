@@ -42,6 +42,7 @@ mod wire;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 
 pub use bill::{Bill, Rent};
 pub use boot::{Isolation, Machines, NoIsolation};
@@ -62,6 +63,8 @@ use state::State;
 #[derive(Clone, Debug)]
 pub struct SimCloud {
     state: Arc<Mutex<State>>,
+    /// Told when a request has been answered: it may have begun an action.
+    begun: Arc<Notify>,
 }
 
 impl SimCloud {
@@ -69,6 +72,7 @@ impl SimCloud {
     pub fn new(settings: Settings) -> Self {
         Self {
             state: Arc::new(Mutex::new(State::new(settings))),
+            begun: Arc::default(),
         }
     }
 

@@ -45,7 +45,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 pub use bill::{Bill, Rent};
-pub use boot::{Isolation, Machines, NoIsolation};
+pub use boot::{Machines, NoIsolation};
 pub use error::Refusal;
 pub use faults::{Asked, Fault, Rule};
 pub use in_process::InProcess;

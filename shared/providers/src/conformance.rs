@@ -70,10 +70,19 @@ pub struct Picks {
 
 /// Makes one test of each case of the suite. `$stage` is a function without arguments that returns
 /// a [`Stage`].
+///
+/// `conformance!(in_turn $stage)` is an expression in an async function that runs all cases one
+/// after the other, where a stage is dear: there, `$stage` is evaluated for each.
 #[macro_export]
 macro_rules! conformance {
     ($stage:expr) => {
-        $crate::conformance! { @cases $stage;
+        $crate::conformance! { @list cases $stage }
+    };
+    (in_turn $stage:expr) => {
+        $crate::conformance! { @list each $stage }
+    };
+    (@list $mode:ident $stage:expr) => {
+        $crate::conformance! { @$mode $stage;
             life:
                 a_server_has_its_address_and_firewall_and_runs,
                 a_change_is_one_request,
@@ -103,6 +112,9 @@ macro_rules! conformance {
                 a_read_that_fails_can_be_repeated,
                 the_rate_is_kept;
         }
+    };
+    (@each $stage:expr; $($module:ident: $($case:ident),+;)+) => {
+        $($( $crate::conformance::$module::$case(&$stage).await; )+)+
     };
     (@cases $stage:expr; $($module:ident: $($case:ident),+;)+) => {
         $($(

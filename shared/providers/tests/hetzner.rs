@@ -1,97 +1,17 @@
-//! The adapter of Hetzner over `simcloud`: the suite of all providers, and what is Hetzner's own.
+//! The adapter of Hetzner over `simcloud`: the suite of all providers.
+
+mod common;
 
 use std::sync::Arc;
 
-use providers::conformance::{Picks, Stage};
-use providers::{Hetzner, Provider};
-use simcloud::{Fault, Rule, Settings, SimCloud};
+use common::Sim;
+use simcloud::{Settings, SimCloud};
 
-struct Sim {
-    cloud: SimCloud,
-    provider: Arc<Hetzner>,
-}
-
-fn stage() -> Sim {
+/// A stage in this process.
+fn in_process() -> Sim {
     let cloud = SimCloud::new(Settings::default());
-    let provider = Arc::new(adapter(&cloud, "sim-token"));
-    Sim { cloud, provider }
-}
-
-fn adapter(cloud: &SimCloud, token: &str) -> Hetzner {
     let http = Arc::new(cloud.http());
-    Hetzner::at(http, token.parse().unwrap(), "http://sim/v1")
+    Sim::new(cloud, http, "http://sim/v1")
 }
 
-impl Sim {
-    fn next_change(&self, fault: Fault) {
-        self.cloud
-            .inject(Rule::times(1, fault, |asked| asked.is_change));
-    }
-}
-
-impl Stage for Sim {
-    fn provider(&self) -> Arc<dyn Provider> {
-        self.provider.clone()
-    }
-
-    fn stranger(&self) -> (Arc<dyn Provider>, String) {
-        let token = "some-other-token";
-        (Arc::new(adapter(&self.cloud, token)), token.to_owned())
-    }
-
-    fn picks(&self) -> Picks {
-        Picks {
-            region: "fsn1".parse().unwrap(),
-            elsewhere: "hel1".parse().unwrap(),
-            size: "cx23".parse().unwrap(),
-            image: "debian-13".parse().unwrap(),
-        }
-    }
-
-    fn finish_actions(&self) {
-        self.cloud.finish_actions();
-    }
-
-    fn lose_next_answer(&self) {
-        self.next_change(Fault::LostAnswer);
-    }
-
-    fn refuse_next(&self) {
-        self.next_change(Fault::Refused);
-    }
-
-    fn break_next(&self, is_done: bool) {
-        let Fault::Answer(refusal) = Fault::server_error() else {
-            unreachable!("it is an answer");
-        };
-        self.next_change(if is_done {
-            Fault::DoneBut(refusal)
-        } else {
-            Fault::Answer(refusal)
-        });
-    }
-
-    fn throttle_next(&self) {
-        self.cloud
-            .inject(Rule::times(1, Fault::rate_limited(), |_| true));
-    }
-
-    fn fail_next_action(&self) {
-        self.next_change(Fault::FailedAction("action_failed"));
-    }
-
-    fn sell_out(&self) {
-        self.cloud
-            .shop(|shop| shop.offer("cx23", "fsn1").capacity = Some(0));
-    }
-
-    fn reach_limit(&self) {
-        self.cloud.settings(|settings| settings.limits.servers = 0);
-    }
-
-    fn calls(&self) -> u64 {
-        self.cloud.calls()
-    }
-}
-
-providers::conformance!(stage);
+providers::conformance!(in_process);

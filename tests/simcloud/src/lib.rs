@@ -19,6 +19,7 @@
 mod actions;
 mod addresses;
 mod bill;
+mod boot;
 mod bucket;
 mod call;
 mod error;
@@ -41,8 +42,10 @@ mod wire;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 
 pub use bill::{Bill, Rent};
+pub use boot::{Machines, NoIsolation};
 pub use error::Refusal;
 pub use faults::{Asked, Fault, Rule};
 pub use in_process::InProcess;
@@ -60,6 +63,8 @@ use state::State;
 #[derive(Clone, Debug)]
 pub struct SimCloud {
     state: Arc<Mutex<State>>,
+    /// Told when a request has been answered: it may have begun an action.
+    begun: Arc<Notify>,
 }
 
 impl SimCloud {
@@ -67,7 +72,13 @@ impl SimCloud {
     pub fn new(settings: Settings) -> Self {
         Self {
             state: Arc::new(Mutex::new(State::new(settings))),
+            begun: Arc::default(),
         }
+    }
+
+    /// Begins anew with nothing, whoever serves it.
+    pub fn reset(&self, settings: Settings) {
+        *self.state() = State::new(settings);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

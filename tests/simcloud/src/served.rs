@@ -16,10 +16,6 @@ use tower::ServiceExt;
 use crate::gate::Cut;
 use crate::{SimCloud, router};
 
-/// How long the clock of the actions rests where nothing is under way: as long as what begins then
-/// may end late.
-const REST: SignedDuration = SignedDuration::from_millis(50);
-
 /// A cloud that is served until this is dropped.
 #[derive(Debug)]
 pub struct Served {
@@ -82,8 +78,16 @@ async fn keep_time(cloud: SimCloud) {
     loop {
         let now = cloud.now();
         let due = cloud.state().next_due().map(|action| action.due);
-        let rest = due.map_or(REST, |due| due.duration_since(now)).min(REST);
-        let rest = rest.max(SignedDuration::from_millis(1));
-        tokio::time::sleep(rest.unsigned_abs()).await;
+        let begun = cloud.begun.notified();
+        let Some(due) = due else {
+            begun.await;
+            continue;
+        };
+        // A virtual clock may stand before it: then this looks again as long after.
+        let rest = due.duration_since(now).max(SignedDuration::from_millis(1));
+        tokio::select! {
+            () = tokio::time::sleep(rest.unsigned_abs()) => {}
+            () = begun => {}
+        }
     }
 }

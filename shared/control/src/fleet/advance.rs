@@ -9,14 +9,13 @@ use providers::{
 use rules::planning::{labels, life};
 
 use super::faults::Turn;
+use super::observe::has_little_left;
 use super::worker::Worker;
 use super::{Resource, cloud_init};
 use crate::Error;
 
 /// The most that one node does in a run: more than there is from an intent to its end.
 const MOST_TURNS: usize = 24;
-/// What part of a provider's rate limit is kept back for deletes: a twentieth.
-const KEPT_FOR_DELETES: u32 = 20;
 
 /// What a node's provider shows under its name.
 #[derive(Default)]
@@ -66,7 +65,9 @@ impl Worker<'_> {
                 Turn::Over => return Ok(()),
             }
         }
-        Err(Error::Defect(format!("{id} has no end in one run")))
+        // Later runs go on; the others must not wait for one that goes in circles.
+        self.trouble(format_args!("{id}: it did not get to an end in one run"));
+        Ok(())
     }
 
     /// What the provider's list showed, if it could be read.
@@ -112,14 +113,18 @@ impl Worker<'_> {
                 self.trouble(format_args!("{id}: {why}"));
                 Ok(Turn::Over)
             }
+            // The list that the run began with shows what carries our labels: whether it is gone is
+            // asked by its name, whatever its labels became.
+            life::Next::Note(Stage::Off) if view.server.is_none() && !view.looked => Ok(Turn::Look),
+            life::Next::Note(Stage::Absent) if !view.looked => Ok(Turn::Look),
             life::Next::Note(stage) => {
                 let (server, address) = (view.server.as_ref(), view.address.as_ref());
                 let noted = self.note(&node, stage, server, address).await?;
-                self.noted(id, noted)
+                Ok(self.noted(id, noted))
             }
             life::Next::Leave { why } => {
                 let left = self.leave(&node, why).await?;
-                self.noted(id, left)
+                Ok(self.noted(id, left))
             }
             life::Next::RentAddress => self.rent_address(&node, provider, view).await,
             life::Next::RentServer => self.rent_server(&node, provider, view).await,
@@ -160,24 +165,21 @@ impl Worker<'_> {
         })
     }
 
-    fn noted(&mut self, id: &GatewayId, noted: bool) -> Result<Turn, Error> {
-        let over = self.node(id).is_none_or(|node| node.stage.is_over());
+    fn noted(&mut self, id: &GatewayId, noted: bool) -> Turn {
         if !noted {
             self.trouble(format_args!("{id}: somebody else changed it meanwhile"));
-            return Ok(Turn::Over);
+            return Turn::Over;
         }
-        if over {
+        if self.node(id).is_none_or(|node| node.stage.is_over()) {
             self.report.gone.push(id.clone());
-            return Ok(Turn::Over);
+            return Turn::Over;
         }
-        Ok(Turn::Again)
+        Turn::Again
     }
 
     /// Whether the provider's limit still has room for what is not a delete.
     fn has_room(&mut self, provider: &dyn Provider) -> bool {
-        let is_low = provider
-            .rate()
-            .is_some_and(|rate| rate.remaining <= rate.limit / KEPT_FOR_DELETES);
+        let is_low = has_little_left(provider);
         if is_low {
             let why = "few requests are left of its limit: they are kept for deletes";
             self.trouble(format_args!("{}: {why}", provider.name()));
@@ -310,7 +312,14 @@ impl Worker<'_> {
             gateway: node.gateway.clone(),
             secret: self.run.boot.key.secret(network, &node.gateway),
         };
-        cloud_init::render(&token.to_string(), agent, provider.most_user_data()).map(Some)
+        let most = provider.most_user_data();
+        match cloud_init::render(&token.to_string(), agent, most) {
+            Ok(user_data) => Ok(Some(user_data)),
+            Err(too_long) => {
+                self.trouble(format_args!("{}: {too_long}", node.gateway));
+                Ok(None)
+            }
+        }
     }
 
     /// The firewall of the node's role and port, made if there is none yet; none if it is not ours.
@@ -336,19 +345,17 @@ impl Worker<'_> {
             lets_in: lets_in(node.port),
             labels: labels::of_firewall(network, node.role),
         };
-        let firewall = match there {
-            Some(there) => there,
-            None => {
-                let started = provider.create_firewall(&wanted).await?;
-                let id = &started.resource.id;
-                self.report.created.push(Resource {
-                    provider: node.provider.clone(),
-                    kind: ResourceKind::Firewall,
-                    name: wanted.name.clone(),
-                    id: id.clone(),
-                });
-                started.resource
-            }
+        let firewall = if let Some(there) = there {
+            there
+        } else {
+            let started = provider.create_firewall(&wanted).await?;
+            self.report.created.push(Resource {
+                provider: node.provider.clone(),
+                kind: ResourceKind::Firewall,
+                name: wanted.name.clone(),
+                id: started.resource.id.clone(),
+            });
+            started.resource
         };
         if !is_ours(&firewall, &wanted) {
             self.trouble(format_args!(

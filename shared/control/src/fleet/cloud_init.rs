@@ -8,8 +8,6 @@
 use model::fleet::Agent;
 use serde_json::json;
 
-use crate::Error;
-
 /// Where the agent finds its bootstrap token.
 pub const ENVIRONMENT_FILE: &str = "/etc/postern/gateway.env";
 /// The agent on a node.
@@ -48,8 +46,21 @@ ProtectHome=true
 WantedBy=multi-user.target
 ";
 
+/// User data that a provider would not take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the user data has {bytes} bytes, and the provider takes {most}: name fewer front doors in the \
+     first contact"
+)]
+pub struct TooLong {
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// How many would be taken.
+    pub most: usize,
+}
+
 /// The user data of the node that registers with `token`, in at most `most` bytes.
-pub fn render(token: &str, agent: &Agent, most: usize) -> Result<String, Error> {
+pub fn render(token: &str, agent: &Agent, most: usize) -> Result<String, TooLong> {
     let document = json!({
         "package_update": true,
         "packages": ["ca-certificates", "curl"],
@@ -75,11 +86,10 @@ pub fn render(token: &str, agent: &Agent, most: usize) -> Result<String, Error> 
     });
     let text = format!("#cloud-config\n{document:#}\n");
     if text.len() > most {
-        return Err(Error::Defect(format!(
-            "the user data has {} bytes, and the provider takes {most}: name fewer front doors in \
-             the first contact",
-            text.len()
-        )));
+        return Err(TooLong {
+            bytes: text.len(),
+            most,
+        });
     }
     Ok(text)
 }

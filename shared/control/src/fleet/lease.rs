@@ -26,8 +26,12 @@ pub(super) async fn take(run: &Run<'_>) -> Result<bool, Error> {
     }
 }
 
-/// Gives it back. If that fails it ends by itself.
+/// Gives it back. If that fails, or the run was so late that it may be another's by now, it ends by
+/// itself.
 pub(super) async fn give_back(run: &Run<'_>) {
+    if (run.is_late)() {
+        return;
+    }
     let now = run.context.moment.now;
     let delete = Write {
         key: items::fleet_run(),

@@ -80,7 +80,9 @@ impl State {
             spent: false,
         };
         for (name, pool, version) in pools {
-            let name = name.parse().map_err(corrupt)?;
+            let name = name.parse();
+            let name =
+                name.map_err(|error: model::Invalid| StoreError::Corrupt(error.to_string()))?;
             state.pools.insert(name, (pool, Expect::Version(version)));
         }
         for (name, item) in names.iter().zip(policies) {
@@ -107,6 +109,13 @@ impl State {
         let inventory = inventory.map_err(|error| self.hear(&error));
         if let Err(why) = inventory {
             return Lists::closed(&why);
+        }
+        if has_little_left(provider) {
+            let why = "few requests are left of its limit: they are kept for deletes";
+            return Lists {
+                inventory,
+                offers: Err(format!("{}: {why}", provider.name())),
+            };
         }
         let offers = provider.offers().await;
         Lists {
@@ -171,6 +180,16 @@ impl State {
     }
 }
 
+/// What part of a provider's rate limit is kept back for deletes: a twentieth.
+const KEPT_FOR_DELETES: u32 = 20;
+
+/// Whether a provider's limit has no room any more for what is not a delete.
+pub(super) fn has_little_left(provider: &dyn Provider) -> bool {
+    provider
+        .rate()
+        .is_some_and(|rate| rate.remaining <= rate.limit / KEPT_FOR_DELETES)
+}
+
 impl Lists {
     fn closed(why: &str) -> Self {
         Self {
@@ -189,8 +208,4 @@ async fn read_all<T: serde::de::DeserializeOwned>(
     let read = |item: Item| Ok((item.key.sk.clone(), item.read()?, item.version));
     let read: Result<_, StoreError> = items.into_iter().map(read).collect();
     Ok(read?)
-}
-
-fn corrupt(error: model::Invalid) -> Error {
-    Error::Store(StoreError::Corrupt(error.to_string()))
 }

@@ -26,16 +26,15 @@ pub async fn change(
         }
         check(&before, next)?;
         let now = context.moment.now;
-        let (after, mut writes) = match next {
-            GatewayState::Retired => retired(&before, now),
-            _ => {
-                let after = Gateway {
-                    state: next,
-                    changed_at: now,
-                    ..before.clone()
-                };
-                (after, Vec::new())
-            }
+        let (after, mut writes) = if next == GatewayState::Retired {
+            retired(&before, now)
+        } else {
+            let after = Gateway {
+                state: next,
+                changed_at: now,
+                ..before.clone()
+            };
+            (after, Vec::new())
         };
         let detail = format!("was {}", before.state);
         writes.push(Write::put(

@@ -505,6 +505,38 @@ fn other_cohorts_are_written_in_place() {
     assert_eq!(changes(&world.plan()), ["cohorts"]);
 }
 
+#[test]
+fn what_leaves_is_not_changed_otherwise_in_the_same_plan() {
+    let mut world = World::new(1, 3);
+    world.pool().cohorts = vec!["canary".parse().unwrap()];
+    assert_eq!(changes(&world.plan()), ["drain", "drain", "cohorts"]);
+}
+
+#[test]
+fn a_second_resource_of_one_name_is_shown() {
+    let mut world = World::new(1, 1);
+    let inventory = world.inventory.as_mut().unwrap();
+    let mut second = inventory.servers[0].clone();
+    second.id = model::provider::ResourceId("another".to_owned());
+    second.created_at = Some(NOW);
+    inventory.servers.insert(0, second);
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), gates(&plan)), (0, vec![Gate::NotOurs]));
+}
+
+#[test]
+fn labels_on_something_of_another_name_are_not_believed() {
+    let mut world = World::new(0, 1);
+    world.nodes.clear();
+    world.remove_unknown = true;
+    world.now += SignedDuration::from_secs(10_000);
+    let inventory = world.inventory.as_mut().unwrap();
+    inventory.servers[0].name = "somebody-else-s".to_owned();
+    inventory.addresses.clear();
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), gates(&plan)), (0, vec![Gate::NotOurs]));
+}
+
 proptest! {
     /// From any mixture of good, outdated and unhealthy nodes the plans lead to the fleet, with at
     /// most one node more than wanted (or than there was), and without taking out of service what

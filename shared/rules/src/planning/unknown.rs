@@ -8,16 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use model::provider::{Inventory, Labels, ResourceKind};
+use model::provider::{Inventory, Labels, ResourceId, ResourceKind};
 use model::{GatewayId, Mode, ProviderName, Role};
 
 use super::labels::{self, Said};
-use super::spending::Seen;
+use super::seen::{Record, Seen};
 use super::{Change, Draft, Gate, Input, UNKNOWN_SECONDS};
 
 /// A server or an address on a provider's list.
 struct Listed<'a> {
     kind: ResourceKind,
+    id: &'a ResourceId,
     name: &'a str,
     labels: &'a Labels,
     created_at: Option<Timestamp>,
@@ -26,12 +27,14 @@ struct Listed<'a> {
 fn listed(inventory: &Inventory) -> impl Iterator<Item = Listed<'_>> {
     let servers = inventory.servers.iter().map(|server| Listed {
         kind: ResourceKind::Server,
+        id: &server.id,
         name: &server.name,
         labels: &server.labels,
         created_at: server.created_at,
     });
     let addresses = inventory.addresses.iter().map(|address| Listed {
         kind: ResourceKind::Address,
+        id: &address.id,
         name: &address.name,
         labels: &address.labels,
         created_at: address.created_at,
@@ -63,33 +66,25 @@ fn plan_provider(
     draft: &mut Draft,
 ) {
     let mut strangers: BTreeMap<GatewayId, (Said, Vec<Listed<'_>>)> = BTreeMap::new();
+    let mut find = seen.finder();
     for resource in listed(inventory) {
-        let key = resource.labels.get(labels::GATEWAY);
-        let gateway: Option<GatewayId> = key.and_then(|text| text.parse().ok());
-        let known = gateway.as_ref().and_then(|gateway| seen.nodes.get(gateway));
-        match known {
-            Some((node, name)) if !node.stage.is_over() => {
-                let same = labels::agree(input.network, node, resource.labels);
-                if !same || node.provider != *provider || name != resource.name {
-                    not_ours(provider, &resource, draft);
-                } else if let Some(labels) = labels::corrected(input.network, node, resource.labels)
-                {
-                    let change = Change::Relabel {
-                        kind: resource.kind,
-                        name: resource.name.to_owned(),
-                        labels,
-                    };
-                    let why = "its labels do not say what they should".to_owned();
-                    draft.step(provider, change, why);
+        match find(resource.labels) {
+            Some(record) if !record.node.stage.is_over() => {
+                known(input, provider, record, &resource, draft);
+            }
+            _ => {
+                let said = labels::parse(input.network, resource.labels);
+                let gateway = said.as_ref().and_then(|said| said.gateway.clone());
+                let named = gateway
+                    .filter(|gateway| labels::node_name(input.network, gateway) == resource.name);
+                match (named, said) {
+                    (Some(gateway), Some(said)) => {
+                        let entry = strangers.entry(gateway).or_insert((said, Vec::new()));
+                        entry.1.push(resource);
+                    }
+                    _ => not_ours(provider, &resource, draft),
                 }
             }
-            _ => match (gateway, labels::parse(input.network, resource.labels)) {
-                (Some(gateway), Some(said)) => {
-                    let entry = strangers.entry(gateway).or_insert((said, Vec::new()));
-                    entry.1.push(resource);
-                }
-                _ => not_ours(provider, &resource, draft),
-            },
         }
     }
     for (gateway, (said, resources)) in strangers {
@@ -97,10 +92,39 @@ fn plan_provider(
     }
 }
 
+/// Something that labels say is a node's: whether it is, and its labels say all that they should.
+fn known(
+    input: &Input<'_>,
+    provider: &ProviderName,
+    record: &Record<'_>,
+    resource: &Listed<'_>,
+    draft: &mut Draft,
+) {
+    let node = record.node;
+    // Of several with one name, which some providers allow, the oldest is the node's.
+    let own = match resource.kind {
+        ResourceKind::Server => record.server.map(|server| &server.id),
+        _ => record.address.map(|address| &address.id),
+    };
+    let is_own = node.provider == *provider && own == Some(resource.id);
+    if !is_own || !labels::agree(input.network, node, resource.labels) {
+        return not_ours(provider, resource, draft);
+    }
+    if let Some(labels) = labels::corrected(input.network, node, resource.labels) {
+        let change = Change::Relabel {
+            kind: resource.kind,
+            name: resource.name.to_owned(),
+            labels,
+        };
+        let why = "its labels do not say what they should".to_owned();
+        draft.step(provider, change, why);
+    }
+}
+
 fn not_ours(provider: &ProviderName, resource: &Listed<'_>, draft: &mut Draft) {
     let why = format!(
-        "its labels do not agree with the records ({}): look at it in {provider}'s console, and \
-         correct its labels or delete it there",
+        "its name and its labels do not agree with the records, or it is the second of its name ({}): \
+         look at it in {provider}'s console, and correct its labels or delete it there",
         texts(resource.labels)
     );
     draft.block(
@@ -134,7 +158,7 @@ fn stranger(
             .created_at
             .is_none_or(|made| made + grace <= input.now)
     };
-    let is_ended = seen.nodes.contains_key(&gateway);
+    let is_ended = seen.of_gateway(&gateway).is_some();
     let is_trial = said.is_expired_trial(input.now);
     let is_allowed = input.remove_unknown && resources.iter().all(is_old);
     let what = format!("gateway {gateway}");

@@ -7,9 +7,9 @@ use api::{Kind, Problem};
 use crate::refusals::refusals;
 use crate::world::World;
 
-/// Kinds that the tests of any route, of unavailability and of access look for; all others are among the
-/// [`refusals`].
-const ELSEWHERE: [Kind; 15] = [
+/// Kinds that the tests of any route, of unavailability, of access and of `control::fleet` look for; all
+/// others are among the [`refusals`].
+const ELSEWHERE: [Kind; 20] = [
     Kind::UnknownRoute,
     Kind::MethodNotAllowed,
     Kind::TooLarge,
@@ -20,6 +20,11 @@ const ELSEWHERE: [Kind; 15] = [
     Kind::SessionMissing,
     Kind::SessionEnded,
     Kind::NothingPublished,
+    Kind::FleetInvalid,
+    Kind::FleetConflict,
+    Kind::PlanChanged,
+    Kind::PlanRefused,
+    Kind::ProviderMode,
     Kind::PoolCrowded,
     Kind::Contended,
     Kind::StoreUnavailable,

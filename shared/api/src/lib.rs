@@ -10,6 +10,7 @@ pub mod admin;
 pub mod admins;
 pub mod contact;
 pub mod enroll;
+pub mod fleet;
 pub mod http;
 #[cfg(feature = "http-client")]
 pub mod http_client;

@@ -134,6 +134,16 @@ kinds! {
     PolicyInvalid = "policy-invalid", 422, "The policy is not valid";
     /// Another policy was applied meanwhile.
     PolicyConflict = "policy-conflict", 409, "Another policy was applied meanwhile";
+    /// The fleet breaks a rule of its form.
+    FleetInvalid = "fleet-invalid", 422, "The fleet is not valid";
+    /// Another fleet was applied meanwhile.
+    FleetConflict = "fleet-conflict", 409, "Another fleet was applied meanwhile";
+    /// What would be done now is not the plan that was shown.
+    PlanChanged = "plan-changed", 409, "The plan is another one now";
+    /// The plan needs a decision first: an approval, more money, another size.
+    PlanRefused = "plan-refused", 409, "The plan cannot be applied as it is";
+    /// The provider's mode does not allow this.
+    ProviderMode = "provider-mode", 409, "The provider's mode does not allow this";
     /// The heartbeat does not follow the last one.
     HeartbeatOutOfStep = "heartbeat-out-of-step", 409, "The heartbeat does not follow the last one";
     /// The key or the role of whoever asks has no right to this.

@@ -2,7 +2,8 @@
 //! readers and rates.
 
 use model::{
-    AdminId, CohortName, DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, Shard, id,
+    AdminId, CohortName, DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, PoolName,
+    ProviderName, Shard, id,
 };
 use serde::{Deserialize, Serialize};
 use store::{Item, Key, Range, StoreError};
@@ -21,6 +22,16 @@ pub const ADMINS: &str = "admin";
 pub const CATALOG: &str = "catalog";
 /// The partition of the policy and its versions.
 pub const POLICY: &str = "policy";
+/// The partition of the fleet and its versions.
+pub const FLEET: &str = "fleet";
+/// The partition of all nodes.
+pub const NODES: &str = "node";
+/// The partition of what the fleet's pools went through.
+pub const POOLS: &str = "pool";
+/// The partition of what may be done at providers.
+pub const PROVIDERS: &str = "provider";
+/// The partition of how long providers want to be left alone.
+pub const RESTS: &str = "provider-rest";
 /// Over how many partitions a day's audit events spread.
 pub const AUDIT_SPREAD: u8 = 8;
 
@@ -135,6 +146,41 @@ pub fn policy() -> Key {
 /// [`api::policy::PolicyView`]: a policy that is or was in force.
 pub fn policy_version(version: u64) -> Key {
     Key::new(POLICY, format!("v{version:08}"))
+}
+
+/// [`api::fleet::FleetView`]: the fleet that is wanted.
+pub fn fleet() -> Key {
+    Key::new(FLEET, "current")
+}
+
+/// [`api::fleet::FleetView`]: a fleet that is or was wanted.
+pub fn fleet_version(version: u64) -> Key {
+    Key::new(FLEET, format!("v{version:08}"))
+}
+
+/// [`Taken`]: by the run that changes the fleet's nodes now; it expires.
+pub fn fleet_run() -> Key {
+    Key::new(FLEET, "run")
+}
+
+/// [`model::Node`].
+pub fn node(gateway: &GatewayId) -> Key {
+    Key::new(NODES, gateway.as_str())
+}
+
+/// [`model::node::PoolState`].
+pub fn pool(name: &PoolName) -> Key {
+    Key::new(POOLS, name.as_str())
+}
+
+/// [`model::ProviderPolicy`].
+pub fn provider(name: &ProviderName) -> Key {
+    Key::new(PROVIDERS, name.as_str())
+}
+
+/// [`crate::fleet::Rest`].
+pub fn rest(name: &ProviderName) -> Key {
+    Key::new(RESTS, name.as_str())
 }
 
 /// The partition of a shard of the roster.

@@ -7,9 +7,11 @@
 
 pub mod admins;
 pub mod audit;
+pub mod calls;
 mod checks;
 pub mod devices;
 pub mod enroll;
+pub mod fleet;
 pub mod gateways;
 pub mod invites;
 pub mod items;

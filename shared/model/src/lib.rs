@@ -12,6 +12,7 @@ pub mod admin;
 pub mod audit;
 pub mod catalog;
 pub mod device;
+pub mod fleet;
 pub mod gateway;
 pub mod id;
 pub mod invite;
@@ -20,7 +21,9 @@ pub mod kit;
 pub mod money;
 pub mod name;
 pub mod network;
+pub mod node;
 pub mod policy;
+pub mod provider;
 pub mod roster;
 
 pub use address::{AddressPools, Addresses, LeaseIndex};
@@ -28,6 +31,7 @@ pub use admin::{Admin, AdminRole, SetupCode};
 pub use audit::{Actor, AuditEvent, AuditId};
 pub use catalog::{Catalog, CatalogGateway, Slice};
 pub use device::{Device, DeviceState};
+pub use fleet::{Fleet, Pool};
 pub use gateway::{Gateway, GatewayState, Role};
 pub use id::{AdminId, DeviceId, GatewayId, InviteId, NetworkId};
 pub use invite::Invite;
@@ -38,7 +42,9 @@ pub use name::{
     CatalogName, CohortName, ImageName, PoolName, ProviderName, RegionName, RuleName, SizeName, Tag,
 };
 pub use network::{Network, Timing};
+pub use node::{Node, Place, Stage};
 pub use policy::Policy;
+pub use provider::{Mode, ProviderPolicy};
 pub use roster::Shard;
 
 /// A value that is not well-formed: what it was, and what would be.

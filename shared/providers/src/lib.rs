@@ -12,19 +12,26 @@
 //!   [`ServerStatus::Other`] and the like: a provider that grows must not stop a clean-up.
 //! - A token is never part of an error, a debug text or a record.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod hetzner;
+pub mod record;
+mod token;
+
+pub use hetzner::Hetzner;
+pub use token::Token;
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use model::{Amount, Currency, ImageName, NetworkId, ProviderName, RegionName, SizeName};
+use model::{ImageName, NetworkId, ProviderName, RegionName, SizeName};
 use serde::{Deserialize, Serialize};
 
-/// Labels of a resource, as the provider keeps them.
-pub type Labels = BTreeMap<String, String>;
-
-/// The label that every resource of ours has; its value is the network's id.
-pub const NETWORK_LABEL: &str = "postern-network";
+pub use model::provider::{
+    Address, Family, Firewall, ImageOffer, Inventory, Labels, NETWORK_LABEL, Offers, Opening,
+    Price, Protocol, RegionOffer, ResourceId, ResourceKind, Server, ServerStatus, SizeOffer,
+};
 
 /// A cloud that rents nodes.
 #[async_trait]
@@ -44,7 +51,8 @@ pub trait Provider: Send + Sync {
     /// Everything that carries the network's label, from the provider's own lists.
     async fn inventory(&self, network: &NetworkId) -> Result<Inventory, ProviderError>;
 
-    /// The server of this name, whatever its labels.
+    /// The server of this name, whatever its labels. Where names are not unique it is the oldest: the
+    /// others are in the inventory, and nobody's.
     async fn server(&self, name: &str) -> Result<Option<Server>, ProviderError>;
 
     /// The address of this name, whatever its labels.
@@ -87,23 +95,6 @@ pub trait Provider: Send + Sync {
     async fn poll(&self, action: &ActionId) -> Result<ActionState, ProviderError>;
 }
 
-/// The kinds of resources that cost money, or stand in the way of what does.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResourceKind {
-    /// A server.
-    Server,
-    /// A public address.
-    Address,
-    /// A firewall.
-    Firewall,
-}
-
-/// The provider's id of a resource.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ResourceId(pub String);
-
 /// The provider's id of something that it does after it answered.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -134,122 +125,6 @@ pub enum ActionState {
     },
 }
 
-/// A server, as the provider lists it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Server {
-    /// Its id.
-    pub id: ResourceId,
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: Labels,
-    /// What it does.
-    pub status: ServerStatus,
-    /// Where it stands.
-    pub region: Option<RegionName>,
-    /// How large it is.
-    pub size: Option<SizeName>,
-    /// What it was booted from, where that is still known.
-    pub image: Option<ImageName>,
-    /// Its public IPv4 address.
-    pub ipv4: Option<std::net::Ipv4Addr>,
-    /// Its public IPv6 address, the first of its network.
-    pub ipv6: Option<Ipv6Addr>,
-    /// The addresses that are rented apart and are assigned to it.
-    pub addresses: BTreeSet<ResourceId>,
-    /// When it was made.
-    pub created_at: Option<Timestamp>,
-}
-
-/// What a server does.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ServerStatus {
-    /// It is being made, started or moved.
-    Starting,
-    /// It runs.
-    Running,
-    /// It is off.
-    Off,
-    /// It is being deleted.
-    Deleting,
-    /// What this program does not know, as the provider wrote it.
-    Other(String),
-}
-
-/// A public address that is rented apart from servers.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Address {
-    /// Its id.
-    pub id: ResourceId,
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: Labels,
-    /// The address; of an IPv6 network the first.
-    pub ip: IpAddr,
-    /// Where it can be used.
-    pub region: Option<RegionName>,
-    /// The server that has it.
-    pub server: Option<ResourceId>,
-    /// When it was made.
-    pub created_at: Option<Timestamp>,
-}
-
-/// A firewall.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Firewall {
-    /// Its id.
-    pub id: ResourceId,
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: Labels,
-    /// What it lets in, where all its rules are of that form.
-    pub lets_in: BTreeSet<Opening>,
-    /// The servers that it guards.
-    pub servers: BTreeSet<ResourceId>,
-}
-
-/// A port that a firewall lets everybody reach.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct Opening {
-    /// The protocol.
-    pub protocol: Protocol,
-    /// The port; none for ICMP.
-    pub port: Option<u16>,
-}
-
-/// A protocol that a firewall tells apart.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP: the tunnels'.
-    Udp,
-    /// ICMP: path MTU discovery needs it.
-    Icmp,
-}
-
-/// All that carries a network's label.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Inventory {
-    /// The servers, by name.
-    pub servers: Vec<Server>,
-    /// The addresses, by name.
-    pub addresses: Vec<Address>,
-    /// The firewalls, by name.
-    pub firewalls: Vec<Firewall>,
-}
-
-impl Inventory {
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.servers.is_empty() && self.addresses.is_empty() && self.firewalls.is_empty()
-    }
-}
-
 /// An address to rent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewAddress {
@@ -263,18 +138,8 @@ pub struct NewAddress {
     pub labels: Labels,
 }
 
-/// A family of addresses.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
-}
-
 /// A server to rent.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NewServer {
     /// Its name.
     pub name: String,
@@ -284,14 +149,27 @@ pub struct NewServer {
     pub size: SizeName,
     /// What it boots from.
     pub image: ImageName,
-    /// The address that it gets, in its region.
+    /// The address that it gets, in its region: the only one it has.
     pub address: ResourceId,
+    /// Of which family that is.
+    pub family: Family,
     /// The firewall that guards it from its first packet on.
     pub firewall: ResourceId,
     /// Its cloud-init user data; it may hold a secret.
     pub user_data: String,
     /// Its labels.
     pub labels: Labels,
+}
+
+impl std::fmt::Debug for NewServer {
+    /// Without the user data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "NewServer({}, {}, {})",
+            self.name, self.size, self.region
+        )
+    }
 }
 
 /// A firewall to make.
@@ -303,55 +181,6 @@ pub struct NewFirewall {
     pub lets_in: BTreeSet<Opening>,
     /// Its labels.
     pub labels: Labels,
-}
-
-/// What a provider rents.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Offers {
-    /// The currency of all its prices.
-    pub currency: Currency,
-    /// The regions that there are.
-    pub regions: BTreeSet<RegionName>,
-    /// The sizes that there are.
-    pub sizes: BTreeMap<SizeName, SizeOffer>,
-    /// The images that there are, by name and by number.
-    pub images: BTreeMap<ImageName, ImageOffer>,
-    /// What an address costs, by family and region.
-    pub addresses: BTreeMap<Family, BTreeMap<RegionName, Price>>,
-}
-
-/// A size of servers.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SizeOffer {
-    /// The processors' architecture (`x86`, `arm`), as images name it.
-    pub architecture: String,
-    /// In which regions it is offered, at which price, and whether one can be had now.
-    pub regions: BTreeMap<RegionName, RegionOffer>,
-}
-
-/// A size in a region.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RegionOffer {
-    /// What it costs.
-    pub price: Price,
-    /// Whether one can be had now; false is sold out.
-    pub available: bool,
-}
-
-/// An image.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ImageOffer {
-    /// For which architectures it is there.
-    pub architectures: BTreeSet<String>,
-}
-
-/// What something costs, with tax.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Price {
-    /// An hour.
-    pub hour: Amount,
-    /// A month: the most that is billed for one.
-    pub month: Amount,
 }
 
 /// How many requests a provider still answers.
@@ -380,7 +209,7 @@ pub struct ProviderError {
     /// The provider's words; never a credential.
     pub detail: String,
     /// The provider's id of the request, to ask its support.
-    pub request: Option<String>,
+    pub request: Option<Box<str>>,
 }
 
 /// What to do after an error.
@@ -389,8 +218,11 @@ pub struct ProviderError {
 pub enum Fault {
     /// Nobody knows whether it was done (no answer, or a server's error): look, then go on.
     Unclear,
-    /// It was not done, and may be if asked again a little later (locked, a conflict).
+    /// It was not done, and may be if asked again a little later (locked, a conflict, still in use).
+    /// A read that failed is this too.
     Retry,
+    /// It was not even sent: the calls of this run are used up ([`record::Budget`]).
+    Spent,
     /// Too many requests: not before this many seconds have gone.
     Wait {
         /// As the provider says, or a guess of one's own.

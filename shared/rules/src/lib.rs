@@ -7,6 +7,7 @@
 pub mod health;
 pub mod listening;
 pub mod listing;
+pub mod planning;
 pub mod policy;
 pub mod probing;
 pub mod ranking;

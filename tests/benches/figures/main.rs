@@ -7,6 +7,7 @@
 mod catalog;
 mod control_plane;
 mod failover;
+mod planning;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ fn main() {
         failover::run().await;
         catalog::run().await;
     });
+    planning::run();
 }
 
 /// Prints a row.

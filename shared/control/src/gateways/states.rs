@@ -5,6 +5,7 @@
 
 use api::Kind;
 use api::admin::WantedState;
+use jiff::Timestamp;
 use model::{Actor, Gateway, GatewayId, GatewayState};
 use store::{Change, CommitError, Expect, Write};
 
@@ -24,25 +25,17 @@ pub async fn change(
             return Ok(before);
         }
         check(&before, next)?;
-        let mut after = Gateway {
-            state: next,
-            changed_at: context.moment.now,
-            ..before.clone()
+        let now = context.moment.now;
+        let (after, mut writes) = if next == GatewayState::Retired {
+            retired(&before, now)
+        } else {
+            let after = Gateway {
+                state: next,
+                changed_at: now,
+                ..before.clone()
+            };
+            (after, Vec::new())
         };
-        let mut writes = Vec::new();
-        if next == GatewayState::Retired {
-            let identities = before
-                .keys
-                .iter()
-                .chain(before.previous.iter().map(|old| &old.keys));
-            writes.extend(identities.map(|keys| Write {
-                key: items::heartbeat(id, &keys.identity),
-                expect: Expect::Any,
-                change: Change::Delete,
-            }));
-            (after.keys, after.previous, after.bootstrap) = (None, None, None);
-            after.rotation_wanted_at = None;
-        }
         let detail = format!("was {}", before.state);
         writes.push(Write::put(
             items::gateway(id),
@@ -65,6 +58,27 @@ pub async fn change(
         }
     }
     Err(Error::Contended)
+}
+
+/// A gateway's record once it is retired, and the writes that remove its heartbeats.
+pub(crate) fn retired(before: &Gateway, now: Timestamp) -> (Gateway, Vec<Write>) {
+    let previous = before.previous.iter().map(|old| &old.keys);
+    let identities = before.keys.iter().chain(previous);
+    let writes = identities.map(|keys| Write {
+        key: items::heartbeat(&before.id, &keys.identity),
+        expect: Expect::Any,
+        change: Change::Delete,
+    });
+    let after = Gateway {
+        state: GatewayState::Retired,
+        changed_at: now,
+        keys: None,
+        previous: None,
+        bootstrap: None,
+        rotation_wanted_at: None,
+        ..before.clone()
+    };
+    (after, writes.collect())
 }
 
 fn target(wanted: WantedState) -> GatewayState {

@@ -6,12 +6,9 @@
 //! [`Target`]. What the run needs in order to end well, a commit for each mirror's state, is
 //! kept back from the beginning.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
-use jiff::Timestamp;
-use store::{CommitError, Item, Key, Page, Range, Store, StoreError, Write};
+pub(super) use crate::calls::{Counted, Meter};
 
 use super::{Etag, Mirror, MirrorError, Object, Replaced};
 
@@ -27,6 +24,11 @@ pub struct Budget {
 impl Budget {
     /// For where calls cost nothing: a run does all there is to do.
     pub const UNLIMITED: Self = Self { calls: u32::MAX };
+
+    /// What counts them.
+    pub(super) fn meter(self) -> Meter {
+        Meter::new(self.calls)
+    }
 
     /// So many calls.
     pub const fn of(calls: u32) -> Self {
@@ -44,109 +46,6 @@ impl Budget {
     /// calls. One commit is fifty gateways.
     pub(super) fn changes(self) -> u32 {
         (self.calls / 4).max(1)
-    }
-}
-
-/// Counts one run's calls.
-pub(super) struct Meter {
-    budget: Budget,
-    spent: AtomicU32,
-    kept: AtomicU32,
-}
-
-impl Meter {
-    pub fn new(budget: Budget) -> Self {
-        Self {
-            budget,
-            spent: AtomicU32::new(0),
-            kept: AtomicU32::new(0),
-        }
-    }
-
-    pub fn spent(&self) -> u32 {
-        self.spent.load(Ordering::Relaxed)
-    }
-
-    /// How many calls there are for work: what is left without what is kept back.
-    pub fn spare(&self) -> u32 {
-        let kept = self.kept.load(Ordering::Relaxed);
-        self.budget
-            .calls
-            .saturating_sub(self.spent())
-            .saturating_sub(kept)
-    }
-
-    /// Keeps back so many calls, and no others.
-    pub fn keep(&self, calls: usize) {
-        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-        self.kept.store(calls, Ordering::Relaxed);
-    }
-
-    /// Gives up one of the calls that were kept back.
-    pub fn release(&self) {
-        let less = |kept: u32| Some(kept.saturating_sub(1));
-        let _ = self
-            .kept
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// Takes a call for work, if there is one.
-    fn take_spare(&self) -> bool {
-        self.spare() > 0 && self.take()
-    }
-
-    fn take(&self) -> bool {
-        let one = |spent: u32| (spent < self.budget.calls).then(|| spent + 1);
-        let taken = self
-            .spent
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one);
-        taken.is_ok()
-    }
-}
-
-/// A store whose calls are counted. A run asks [`Meter::spare`] before it begins what it can leave
-/// for later; what remains is reading the state, and fails where the budget does not hold it.
-pub(super) struct Counted<'a> {
-    pub store: &'a dyn Store,
-    pub meter: &'a Meter,
-}
-
-impl Counted<'_> {
-    fn take(&self) -> Result<(), StoreError> {
-        if self.meter.take() {
-            return Ok(());
-        }
-        Err(StoreError::Unavailable(
-            "the run's budget of calls is spent: it is too small for this network".to_owned(),
-        ))
-    }
-}
-
-#[async_trait]
-impl Store for Counted<'_> {
-    async fn get_many(
-        &self,
-        now: Timestamp,
-        keys: &[Key],
-    ) -> Result<Vec<Option<Item>>, StoreError> {
-        self.take()?;
-        self.store.get_many(now, keys).await
-    }
-
-    async fn query(
-        &self,
-        now: Timestamp,
-        range: &Range,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.take()?;
-        self.store.query(now, range, after, limit).await
-    }
-
-    async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
-        self.take()?;
-        self.store.commit(now, writes).await
     }
 }
 
@@ -240,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_back_is_not_spent_on_work() {
-        let meter = Meter::new(Budget::of(3));
+        let meter = Meter::new(3);
         meter.keep(2);
 
         assert!(meter.take_spare());

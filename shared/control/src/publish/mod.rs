@@ -211,7 +211,7 @@ impl Publisher<'_> {
     /// Publishes where something changed or grew old, and repairs the mirrors that lag, as far as
     /// the budget goes.
     pub async fn run(&self) -> Result<Report, Error> {
-        let meter = Meter::new(self.budget);
+        let meter = self.budget.meter();
         meter.keep(self.mirrors.len());
         let store = Counted {
             store: self.context.store,

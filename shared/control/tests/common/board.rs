@@ -78,7 +78,8 @@ impl Board {
         self.thawed.add_permits(1);
     }
 
-    async fn call<T, E>(
+    /// Counts a call, and does it or lets it fail, as is planned.
+    pub async fn call<T, E>(
         &self,
         name: String,
         error: impl FnOnce() -> E + Send,

@@ -5,6 +5,7 @@ pub mod board;
 pub mod client;
 #[path = "../../../store/tests/common/dynamodb.rs"]
 pub mod dynamodb;
+pub mod fleets;
 pub mod mirror;
 pub mod nodes;
 pub mod rosters;

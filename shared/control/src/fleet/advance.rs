@@ -1,0 +1,471 @@
+//! One node's turn: what [`life::next`] says, until it has to wait.
+
+use model::provider::{Address, Firewall, ResourceId, ResourceKind, Server};
+use model::{GatewayId, Node, Stage};
+use providers::{
+    ActionId, ActionState, Family, Fault, NewAddress, NewFirewall, NewServer, Opening, Protocol,
+    Provider, ProviderError, ServerStatus,
+};
+use rules::planning::{labels, life};
+
+use super::faults::Turn;
+use super::observe::has_little_left;
+use super::worker::Worker;
+use super::{Resource, cloud_init};
+use crate::Error;
+
+/// The most that one node does in a run: more than there is from an intent to its end.
+const MOST_TURNS: usize = 24;
+
+/// What a node's provider shows under its name.
+#[derive(Default)]
+struct View {
+    server: Option<Server>,
+    address: Option<Address>,
+    /// Whether it was looked at again in this turn, after an answer that nobody expected.
+    looked: bool,
+}
+
+impl Worker<'_> {
+    /// Takes a node as far as it gets.
+    pub async fn advance(&mut self, id: &GatewayId) -> Result<(), Error> {
+        let Some(node) = self.node(id).cloned() else {
+            return Ok(());
+        };
+        if self.waits(&node) {
+            return Ok(());
+        }
+        if !self.is_allowed(&node) {
+            let mode = "its provider's mode does not allow going on with it";
+            self.trouble(format_args!("{id}: {mode}"));
+            return Ok(());
+        }
+        let Some(provider) = self.provider(&node.provider) else {
+            self.trouble(format_args!(
+                "{id}: provider {} is not set up here",
+                node.provider
+            ));
+            return Ok(());
+        };
+        let Some(mut view) = self.view(&node) else {
+            return Ok(());
+        };
+        for _ in 0..MOST_TURNS {
+            if self.is_spent() {
+                self.report.unfinished = true;
+                return Ok(());
+            }
+            match self.turn(id, provider.as_ref(), &mut view).await? {
+                Turn::Again => {}
+                Turn::Look => {
+                    if !self.look(id, provider.as_ref(), &mut view).await? {
+                        return Ok(());
+                    }
+                }
+                Turn::Over => return Ok(()),
+            }
+        }
+        // Later runs go on; the others must not wait for one that goes in circles.
+        self.trouble(format_args!("{id}: it did not get to an end in one run"));
+        Ok(())
+    }
+
+    /// What the provider's list showed, if it could be read.
+    fn view(&self, node: &Node) -> Option<View> {
+        let lists = self.state.lists.get(&node.provider)?;
+        let inventory = lists.inventory.as_ref().ok()?;
+        let name = labels::node_name(&self.context.network.id, &node.gateway);
+        let server = inventory.servers.iter().find(|server| server.name == name);
+        let address = inventory
+            .addresses
+            .iter()
+            .find(|address| address.name == name);
+        Some(View {
+            server: server.cloned(),
+            address: address.cloned(),
+            looked: false,
+        })
+    }
+
+    async fn turn(
+        &mut self,
+        id: &GatewayId,
+        provider: &dyn Provider,
+        view: &mut View,
+    ) -> Result<Turn, Error> {
+        let Some(node) = self.node(id).cloned() else {
+            return Ok(Turn::Over);
+        };
+        let next = self.next(&node, view);
+        let calls = !matches!(
+            next,
+            life::Next::Wait
+                | life::Next::Note(_)
+                | life::Next::Leave { .. }
+                | life::Next::Stuck(_)
+        );
+        if calls && self.closed.contains(&node.provider) {
+            return Ok(Turn::Over);
+        }
+        match next {
+            life::Next::Wait => Ok(Turn::Over),
+            life::Next::Stuck(why) => {
+                self.trouble(format_args!("{id}: {why}"));
+                Ok(Turn::Over)
+            }
+            // The list that the run began with shows what carries our labels: whether it is gone is
+            // asked by its name, whatever its labels became.
+            life::Next::Note(Stage::Off) if view.server.is_none() && !view.looked => Ok(Turn::Look),
+            life::Next::Note(Stage::Absent) if !view.looked => Ok(Turn::Look),
+            life::Next::Note(stage) => {
+                let (server, address) = (view.server.as_ref(), view.address.as_ref());
+                let noted = self.note(&node, stage, server, address).await?;
+                Ok(self.noted(id, noted))
+            }
+            life::Next::Leave { why } => {
+                let left = self.leave(&node, why).await?;
+                Ok(self.noted(id, left))
+            }
+            life::Next::RentAddress => self.rent_address(&node, provider, view).await,
+            life::Next::RentServer => self.rent_server(&node, provider, view).await,
+            life::Next::PowerOff(server) => {
+                let asked = provider.power_off(&server).await;
+                self.asked(&node, provider, view, ResourceKind::Server, asked)
+                    .await
+            }
+            life::Next::Release(address) => {
+                let asked = provider.release_address(&address).await;
+                self.asked(&node, provider, view, ResourceKind::Address, asked)
+                    .await
+            }
+            life::Next::Delete(kind, resource) => {
+                let asked = provider.delete(kind, &resource).await;
+                if asked.is_ok() {
+                    self.report
+                        .deleted
+                        .push(self.resource(&node, kind, &resource));
+                }
+                self.asked(&node, provider, view, kind, asked).await
+            }
+        }
+    }
+
+    fn next(&self, node: &Node, view: &View) -> life::Next {
+        let gateway = self.state.gateways.get(&node.gateway);
+        let fleet = self.state.fleet.fleet.as_ref();
+        life::next(life::Sight {
+            network: &self.context.network.id,
+            node,
+            gateway: gateway.map(|(observed, _)| &observed.gateway),
+            seen_at: gateway.and_then(|(observed, _)| observed.seen_at),
+            server: view.server.as_ref(),
+            address: view.address.as_ref(),
+            drain_seconds: fleet.map_or(0, |fleet| fleet.drain_seconds),
+            now: self.context.moment.now,
+        })
+    }
+
+    fn noted(&mut self, id: &GatewayId, noted: bool) -> Turn {
+        if !noted {
+            self.trouble(format_args!("{id}: somebody else changed it meanwhile"));
+            return Turn::Over;
+        }
+        if self.node(id).is_none_or(|node| node.stage.is_over()) {
+            self.report.gone.push(id.clone());
+            return Turn::Over;
+        }
+        Turn::Again
+    }
+
+    /// Whether the provider's limit still has room for what is not a delete.
+    fn has_room(&mut self, provider: &dyn Provider) -> bool {
+        let is_low = has_little_left(provider);
+        if is_low {
+            let why = "few requests are left of its limit: they are kept for deletes";
+            self.trouble(format_args!("{}: {why}", provider.name()));
+            self.report.unfinished = true;
+        }
+        !is_low
+    }
+
+    async fn rent_address(
+        &mut self,
+        node: &Node,
+        provider: &dyn Provider,
+        view: &mut View,
+    ) -> Result<Turn, Error> {
+        if !self.has_room(provider) {
+            return Ok(Turn::Over);
+        }
+        let network = &self.context.network.id;
+        let name = labels::node_name(network, &node.gateway);
+        let new = NewAddress {
+            name: name.clone(),
+            region: node.place.region.clone(),
+            family: Family::Ipv4,
+            labels: labels::of_node(network, node),
+        };
+        let rented = match provider.address(&name).await {
+            Ok(Some(there)) => Ok(there),
+            Ok(None) => match provider.create_address(&new).await {
+                Ok(started) => {
+                    let id = &started.resource.id;
+                    let made = self.resource(node, ResourceKind::Address, id);
+                    self.report.created.push(made);
+                    Ok(started.resource)
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match rented {
+            Ok(address) => {
+                view.address = Some(address);
+                Ok(Turn::Again)
+            }
+            Err(error) => {
+                self.fault(&node.gateway, ResourceKind::Address, error, view.looked)
+                    .await
+            }
+        }
+    }
+
+    async fn rent_server(
+        &mut self,
+        node: &Node,
+        provider: &dyn Provider,
+        view: &mut View,
+    ) -> Result<Turn, Error> {
+        if !self.has_room(provider) {
+            return Ok(Turn::Over);
+        }
+        let Some(address) = view.address.as_ref().map(|address| address.id.clone()) else {
+            return Ok(Turn::Over);
+        };
+        let Some(user_data) = self.user_data(node, provider)? else {
+            return Ok(Turn::Over);
+        };
+        let rented = self.find_or_rent(node, provider, address, user_data).await;
+        match rented {
+            Ok(Some(server)) => {
+                view.server = Some(server);
+                Ok(Turn::Again)
+            }
+            Ok(None) => Ok(Turn::Over),
+            Err(error) => {
+                self.fault(&node.gateway, ResourceKind::Server, error, view.looked)
+                    .await
+            }
+        }
+    }
+
+    async fn find_or_rent(
+        &mut self,
+        node: &Node,
+        provider: &dyn Provider,
+        address: ResourceId,
+        user_data: String,
+    ) -> Result<Option<Server>, ProviderError> {
+        let network = &self.context.network.id;
+        let name = labels::node_name(network, &node.gateway);
+        if let Some(there) = provider.server(&name).await? {
+            return Ok(Some(there));
+        }
+        let Some(firewall) = self.firewall(node, provider).await? else {
+            return Ok(None);
+        };
+        let new = NewServer {
+            name,
+            region: node.place.region.clone(),
+            size: node.place.size.clone(),
+            image: node.place.image.clone(),
+            address,
+            family: Family::Ipv4,
+            firewall,
+            user_data,
+            labels: labels::of_node(network, node),
+        };
+        let started = provider.create_server(&new).await?;
+        let made = self.resource(node, ResourceKind::Server, &started.resource.id);
+        self.report.created.push(made);
+        Ok(Some(started.resource))
+    }
+
+    /// What the node is told when it boots; none if nobody can say which agent it runs.
+    fn user_data(&mut self, node: &Node, provider: &dyn Provider) -> Result<Option<String>, Error> {
+        let lists = self.state.lists.get(&node.provider);
+        let offers = lists.and_then(|lists| lists.offers.as_ref().ok());
+        let size = offers.and_then(|offers| offers.sizes.get(&node.place.size));
+        let fleet = self.state.fleet()?;
+        let agent = size.and_then(|size| fleet.agent.get(&size.architecture));
+        let Some(agent) = agent else {
+            let id = &node.gateway;
+            self.trouble(format_args!(
+                "{id}: the fleet names no agent for {}, or its offers cannot be read",
+                node.place.size
+            ));
+            return Ok(None);
+        };
+        let network = &self.context.network.id;
+        let token = api::BootstrapText {
+            contact: self.run.boot.contact.clone(),
+            gateway: node.gateway.clone(),
+            secret: self.run.boot.key.secret(network, &node.gateway),
+        };
+        let most = provider.most_user_data();
+        match cloud_init::render(&token.to_string(), agent, most) {
+            Ok(user_data) => Ok(Some(user_data)),
+            Err(too_long) => {
+                self.trouble(format_args!("{}: {too_long}", node.gateway));
+                Ok(None)
+            }
+        }
+    }
+
+    /// The firewall of the node's role and port, made if there is none yet; none if it is not ours.
+    async fn firewall(
+        &mut self,
+        node: &Node,
+        provider: &dyn Provider,
+    ) -> Result<Option<ResourceId>, ProviderError> {
+        let network = &self.context.network.id;
+        let name = labels::firewall_name(network, node.role, node.port);
+        let listed = self.state.lists.get(&node.provider);
+        let listed = listed.and_then(|lists| lists.inventory.as_ref().ok());
+        let listed = listed.and_then(|inventory| {
+            let mut firewalls = inventory.firewalls.iter();
+            firewalls.find(|firewall| firewall.name == name).cloned()
+        });
+        let there = match listed {
+            Some(there) => Some(there),
+            None => provider.firewall(&name).await?,
+        };
+        let wanted = NewFirewall {
+            name,
+            lets_in: lets_in(node.port),
+            labels: labels::of_firewall(network, node.role),
+        };
+        let firewall = if let Some(there) = there {
+            there
+        } else {
+            let started = provider.create_firewall(&wanted).await?;
+            self.report.created.push(Resource {
+                provider: node.provider.clone(),
+                kind: ResourceKind::Firewall,
+                name: wanted.name.clone(),
+                id: started.resource.id.clone(),
+            });
+            started.resource
+        };
+        if !is_ours(&firewall, &wanted) {
+            self.trouble(format_args!(
+                "{}: the firewall {} is not as it should be (it lets in {:?}): delete it at {}",
+                node.gateway, firewall.name, firewall.lets_in, node.provider
+            ));
+            return Ok(None);
+        }
+        let lists = self.state.lists.get_mut(&node.provider);
+        if let Some(inventory) = lists.and_then(|lists| lists.inventory.as_mut().ok())
+            && !inventory.firewalls.iter().any(|one| one.id == firewall.id)
+        {
+            inventory.firewalls.push(firewall.clone());
+        }
+        Ok(Some(firewall.id))
+    }
+
+    /// What comes of having asked for something that takes its time: it is looked at once, and by
+    /// the next run after that.
+    async fn asked(
+        &mut self,
+        node: &Node,
+        provider: &dyn Provider,
+        view: &mut View,
+        kind: ResourceKind,
+        asked: Result<Option<ActionId>, ProviderError>,
+    ) -> Result<Turn, Error> {
+        let action = match asked {
+            Ok(Some(action)) => action,
+            Ok(None) => return Ok(Turn::Look),
+            Err(error) if error.fault == Fault::Gone && !view.looked => return Ok(Turn::Look),
+            Err(error) => return self.fault(&node.gateway, kind, error, view.looked).await,
+        };
+        match provider.poll(&action).await {
+            Ok(ActionState::Done) => Ok(Turn::Look),
+            Ok(ActionState::Running) => Ok(Turn::Over),
+            Ok(ActionState::Failed { code, detail }) => {
+                self.failed_action(node, &code, &detail).await?;
+                Ok(Turn::Over)
+            }
+            Err(error) => self.fault(&node.gateway, kind, error, view.looked).await,
+        }
+    }
+
+    /// Looks under the node's name; false if that cannot be done now. An address whose server is
+    /// gone is nobody's, whatever the list that was read before said.
+    async fn look(
+        &mut self,
+        id: &GatewayId,
+        provider: &dyn Provider,
+        view: &mut View,
+    ) -> Result<bool, Error> {
+        let name = labels::node_name(&self.context.network.id, id);
+        let found = match provider.server(&name).await {
+            Ok(server) => provider
+                .address(&name)
+                .await
+                .map(|address| (server, address)),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok((server, address)) => {
+                // What is on its way out is not asked again in this run.
+                let waits = server
+                    .as_ref()
+                    .is_some_and(|server| server.status == ServerStatus::Deleting);
+                view.looked = true;
+                (view.server, view.address) = (server, address);
+                Ok(!waits)
+            }
+            Err(error) => {
+                self.fault(id, ResourceKind::Server, error, true).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    pub fn resource(&self, node: &Node, kind: ResourceKind, id: &ResourceId) -> Resource {
+        Resource {
+            provider: node.provider.clone(),
+            kind,
+            name: labels::node_name(&self.context.network.id, &node.gateway),
+            id: id.clone(),
+        }
+    }
+}
+
+/// What a gateway's firewall lets in: its tunnels, and what path MTU discovery needs.
+fn lets_in(port: u16) -> std::collections::BTreeSet<Opening> {
+    let tunnels = Opening {
+        protocol: Protocol::Udp,
+        port: Some(port),
+    };
+    let icmp = Opening {
+        protocol: Protocol::Icmp,
+        port: None,
+    };
+    [tunnels, icmp].into()
+}
+
+/// Whether a firewall carries our labels and lets in what it should.
+fn is_ours(firewall: &Firewall, wanted: &NewFirewall) -> bool {
+    let has = |(key, value): (&String, &String)| firewall.labels.get(key) == Some(value);
+    wanted.labels.iter().all(has) && firewall.lets_in == wanted.lets_in
+}
+
+/// Whether a node needs no run: it serves, or it is gone.
+pub(super) fn is_at_rest(node: &Node) -> bool {
+    match node.mode {
+        model::Mode::Smoke => node.stage.is_over(),
+        _ => node.stage.is_over() || node.stage == Stage::Active,
+    }
+}

@@ -1,0 +1,115 @@
+//! The fleet that is wanted: the one in force and the ones before it.
+//!
+//! As with the policy, the fleet in force is one item; applying another is one commit, which takes the
+//! item's place only if nobody else did since the caller looked, keeps it under its version for good,
+//! and is in the audit. Applying a fleet rents nothing: a plan shows what it would, and carrying that
+//! out is another request.
+
+use api::Kind;
+use api::fleet::{ApplyFleet, FleetView};
+use model::{Actor, Limits};
+use store::{CommitError, Expect, Item, StoreError, Write};
+
+use crate::{Context, Error, checks, items};
+
+/// The fleet in force.
+pub async fn show(context: &Context<'_>) -> Result<FleetView, Error> {
+    let (view, _) = current(context).await?;
+    Ok(view)
+}
+
+/// Puts a fleet in force in the place of the version that the caller expects, within the signed
+/// `limits`. The same request again changes nothing.
+pub async fn apply(
+    context: &Context<'_>,
+    limits: &Limits,
+    actor: &Actor,
+    request: ApplyFleet,
+) -> Result<FleetView, Error> {
+    let now = context.moment.now;
+    let ApplyFleet {
+        expected_version,
+        fleet,
+    } = request;
+    fleet
+        .check()
+        .map_err(|invalid| Error::refused(Kind::FleetInvalid, invalid.to_string()))?;
+    for cohort in fleet.pools.values().flat_map(|pool| &pool.cohorts) {
+        checks::cohort(limits, cohort)?;
+    }
+    let (there, expect) = current(context).await?;
+    let view = FleetView {
+        version: there.version + 1,
+        applied_at: Some(now),
+        fleet: Some(fleet),
+    };
+    if is_done(&there, expected_version, &view) {
+        return Ok(there);
+    }
+    if there.version != expected_version {
+        return Err(conflict(there.version));
+    }
+    let pools = view.fleet.iter().flat_map(|fleet| &fleet.pools);
+    let pools: Vec<String> = pools
+        .map(|(name, pool)| format!("{name}: {} at {}", pool.count, pool.provider))
+        .collect();
+    let writes = vec![
+        Write::put(items::fleet(), expect, &view),
+        Write::put(items::fleet_version(view.version), Expect::Absent, &view),
+        crate::audit::write(
+            context,
+            0,
+            actor,
+            "fleet.applied",
+            &view.version,
+            pools.join(", "),
+        ),
+    ];
+    match context.store.commit(now, writes).await {
+        Ok(()) => Ok(view),
+        Err(CommitError::Failed(_)) => {
+            let (there, _) = current(context).await?;
+            if is_done(&there, expected_version, &view) {
+                return Ok(there);
+            }
+            Err(conflict(there.version))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The fleet that an item of [`items::fleet`] puts in force.
+pub(super) fn in_force(item: Option<&Item>) -> Result<FleetView, StoreError> {
+    Ok(items::read(item)?.unwrap_or(FleetView {
+        version: 0,
+        applied_at: None,
+        fleet: None,
+    }))
+}
+
+async fn current(context: &Context<'_>) -> Result<(FleetView, Expect), Error> {
+    let found = context
+        .store
+        .get_many(context.moment.now, &[items::fleet()])
+        .await?;
+    let item = found[0].as_ref();
+    let expect = item.map_or(Expect::Absent, |item| Expect::Version(item.version));
+    Ok((in_force(item)?, expect))
+}
+
+/// Whether `there` is what applying `wanted` over the version `expected` makes or leaves.
+fn is_done(there: &FleetView, expected: u64, wanted: &FleetView) -> bool {
+    let just_after = Some(there.version) == expected.checked_add(1);
+    there.fleet == wanted.fleet && (there.version == expected || just_after)
+}
+
+fn conflict(version: u64) -> Error {
+    Error::Refused {
+        kind: Kind::FleetConflict,
+        detail: format!(
+            "version {version} is in force: look at it ('fleet show'), bring your changes together \
+             with it and apply again"
+        ),
+        version: Some(version),
+    }
+}

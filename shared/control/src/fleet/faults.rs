@@ -1,0 +1,152 @@
+//! What is done about a provider's error: look again, wait, take another place, give up.
+
+use jiff::SignedDuration;
+use model::provider::ResourceKind;
+use model::{GatewayId, Node};
+use providers::{Fault, ProviderError};
+use rules::planning::{choose, waiting};
+
+use super::worker::{Staged, Worker};
+use crate::Error;
+
+/// After so many refusals in a row a node that is not in service yet is given up.
+const MOST_TRIES: u32 = 5;
+
+/// How a node's turn goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// Decide again, by what is known now.
+    Again,
+    /// Look under its name first.
+    Look,
+    /// Nothing more in this run.
+    Over,
+}
+
+impl Worker<'_> {
+    /// What comes of an error in renting or removing something of a node.
+    pub async fn fault(
+        &mut self,
+        id: &GatewayId,
+        doing: ResourceKind,
+        error: ProviderError,
+        looked: bool,
+    ) -> Result<Turn, Error> {
+        let Some(node) = self.node(id).cloned() else {
+            return Ok(Turn::Over);
+        };
+        match error.fault {
+            Fault::Adopt | Fault::Gone if !looked => return Ok(Turn::Look),
+            Fault::Spent => {
+                self.report.unfinished = true;
+                self.closed.insert(error.provider);
+            }
+            Fault::Credential => self.close(&error),
+            Fault::Wait { seconds } => {
+                let why = error.to_string();
+                self.rest(&error.provider, seconds, why).await?;
+            }
+            Fault::Unavailable if !node.stage.is_leaving() => {
+                return self.sold_out(&node, doing, &error).await;
+            }
+            Fault::Limit if !node.stage.is_leaving() => {
+                let why = format!("{error}: ask the provider for a higher limit");
+                self.give_up(&node, why).await?;
+            }
+            Fault::Refused if !node.stage.is_leaving() && node.tries + 1 >= MOST_TRIES => {
+                self.give_up(&node, error.to_string()).await?;
+            }
+            _ => self.remember(&node, &error).await?,
+        }
+        Ok(Turn::Over)
+    }
+
+    /// Writes down what went wrong, and until when the node is left alone.
+    pub async fn remember(&mut self, node: &Node, error: &ProviderError) -> Result<(), Error> {
+        let now = self.context.moment.now;
+        self.trouble(format_args!("{}: {error}", node.gateway));
+        let tries = node.tries.saturating_add(1);
+        let staged = Staged {
+            nodes: vec![Node {
+                tries,
+                not_before: Some(waiting::again(&node.gateway, tries, 0, now)),
+                last_error: Some(error.to_string()),
+                ..node.clone()
+            }],
+            ..Staged::default()
+        };
+        // If somebody else changed the record meanwhile, it is as well to look at it anew.
+        self.commit(staged).await?;
+        Ok(())
+    }
+
+    /// What was on offer is sold out: the next size in the same region, where the address is; if
+    /// there is none, the node leaves, and the next one is planned elsewhere.
+    async fn sold_out(
+        &mut self,
+        node: &Node,
+        doing: ResourceKind,
+        error: &ProviderError,
+    ) -> Result<Turn, Error> {
+        let now = self.context.moment.now;
+        let there = self.state.pools.get(&node.pool);
+        let before = there.map(|(pool, _)| pool.clone()).unwrap_or_default();
+        let after = waiting::sold_out(&before, &node.place, now);
+        let fleet = self.state.fleet()?;
+        let lists = self.state.lists.get(&node.provider);
+        let offers = lists.and_then(|lists| lists.offers.as_ref().ok());
+        let pool = fleet.pools.get(&node.pool);
+        let next = pool.zip(offers).and_then(|(pool, offers)| {
+            let only = Some(&node.place.region);
+            choose(fleet, pool, offers, Some(&after), only, now).ok()
+        });
+        let Some((place, price)) = next.filter(|_| doing == ResourceKind::Server) else {
+            let why = format!("{error}: the next one is planned elsewhere");
+            self.leave_with(node, why, |_| Some(after)).await?;
+            return Ok(Turn::Over);
+        };
+        self.trouble(format_args!(
+            "{}: {error}: takes {}",
+            node.gateway, place.size
+        ));
+        let mut staged = Staged::default();
+        staged.pools.insert(node.pool.clone(), after);
+        staged.nodes.push(Node {
+            place,
+            price: Some(price),
+            ..node.clone()
+        });
+        Ok(if self.commit(staged).await? {
+            Turn::Again
+        } else {
+            Turn::Over
+        })
+    }
+
+    /// Writes down that an action that was under way failed.
+    pub async fn failed_action(
+        &mut self,
+        node: &Node,
+        code: &str,
+        detail: &str,
+    ) -> Result<(), Error> {
+        let error = ProviderError {
+            provider: node.provider.clone(),
+            doing: "carry out what it had taken on".to_owned(),
+            fault: Fault::Retry,
+            code: Some(code.to_owned()),
+            detail: detail.to_owned(),
+            request: None,
+        };
+        self.remember(node, &error).await
+    }
+
+    /// Whether a node is left alone for now, after what went wrong.
+    pub fn waits(&self, node: &Node) -> bool {
+        let now = self.context.moment.now;
+        let longest = SignedDuration::from_hours(24);
+        // A time too far away is a record that somebody's wrong clock wrote.
+        node.not_before
+            .is_some_and(|at| now < at && at < now + longest)
+    }
+}

@@ -1,0 +1,395 @@
+//! What each pool needs: how many more, how many less, which of them go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use model::{Gateway, GatewayState, Mode, Node, Place, Pool, PoolName, Stage};
+
+use super::spending::Seen;
+use super::{Change, Draft, Gate, Input, REGISTRATION_SECONDS, choose, labels};
+
+/// How a member of a pool stands to what is wanted.
+enum Standing {
+    /// As wanted.
+    Good,
+    /// It works, and is not what the pool asks for.
+    Outdated(String),
+    /// It serves nobody and will not.
+    Dead { why: String, failed: bool },
+    /// An operator drains it by hand.
+    Drained,
+}
+
+struct Member<'a> {
+    node: &'a Node,
+    gateway: Option<&'a Gateway>,
+    standing: Standing,
+}
+
+impl Member<'_> {
+    /// Whether devices are sent to it.
+    fn serves(&self) -> bool {
+        self.state() == Some(GatewayState::Active)
+    }
+
+    fn state(&self) -> Option<GatewayState> {
+        self.gateway.map(|gateway| gateway.state)
+    }
+
+    fn is_outdated(&self) -> bool {
+        matches!(self.standing, Standing::Outdated(_))
+    }
+}
+
+/// Plans every pool that is wanted or has nodes, and the end of trials that have expired.
+pub(super) fn plan(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) {
+    let mut members: BTreeMap<&PoolName, Vec<&Node>> = BTreeMap::new();
+    for node in input.nodes {
+        if node.stage.is_leaving() {
+            continue;
+        }
+        match node.mode {
+            Mode::Smoke => end_trial(input, node, draft),
+            _ => members.entry(&node.pool).or_default().push(node),
+        }
+    }
+    let names: BTreeSet<&PoolName> = input
+        .fleet
+        .pools
+        .keys()
+        .chain(members.keys().copied())
+        .collect();
+    for name in names {
+        let nodes = members.remove(name).unwrap_or_default();
+        plan_pool(input, seen, name, &nodes, draft);
+    }
+    if input.mass_silence {
+        draft.block(
+            "gateways".to_owned(),
+            Gate::MassSilence,
+            "too many went silent at once, so the control plane suspects itself and replaces \
+             nothing: see the alarm in 'posternctl status'"
+                .to_owned(),
+        );
+    }
+}
+
+fn end_trial(input: &Input<'_>, node: &Node, draft: &mut Draft) {
+    if node.expires_at.is_none_or(|at| at <= input.now) {
+        let change = Change::Remove {
+            gateway: node.gateway.clone(),
+            failed: false,
+        };
+        draft.step(&node.provider, change, "its smoke run is over".to_owned());
+    }
+}
+
+fn plan_pool(
+    input: &Input<'_>,
+    seen: &Seen<'_>,
+    name: &PoolName,
+    nodes: &[&Node],
+    draft: &mut Draft,
+) {
+    let pool = input.fleet.pools.get(name);
+    let mut kept: Vec<Member<'_>> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let member = Member {
+            node,
+            gateway: input.gateways.get(&node.gateway),
+            standing: standing(input, seen, pool, node),
+        };
+        adopt(input, seen, node, draft);
+        match &member.standing {
+            Standing::Dead { why, failed } => remove(&member, *failed, why.clone(), draft),
+            Standing::Drained => {
+                let why = "an operator drains its gateway".to_owned();
+                leave(&member, why, draft);
+            }
+            Standing::Good | Standing::Outdated(_) => kept.push(member),
+        }
+    }
+    let want = pool.map_or(0, |pool| usize::try_from(pool.count).unwrap_or(usize::MAX));
+    let good = kept.iter().filter(|member| !member.is_outdated()).count();
+    let lacking = if good == kept.len() {
+        want.saturating_sub(good)
+    } else {
+        // One more than wanted at most, while the new ones take the old ones' places.
+        want.saturating_sub(good)
+            .min((want + 1).saturating_sub(kept.len()))
+    };
+    if let (Some(pool), true) = (pool, lacking > 0) {
+        create(input, name, pool, lacking, &kept, draft);
+    }
+    let staying = shrink(name, want, kept, draft);
+    if let Some(pool) = pool {
+        recohort(pool, &staying, draft);
+    }
+}
+
+/// What is known of a member, and whether it is what the pool asks for.
+fn standing(input: &Input<'_>, seen: &Seen<'_>, pool: Option<&Pool>, node: &Node) -> Standing {
+    let gateway = input.gateways.get(&node.gateway);
+    let state = gateway.map(|gateway| gateway.state);
+    if matches!(state, Some(GatewayState::Draining | GatewayState::Drained)) {
+        return Standing::Drained;
+    }
+    if !input.mass_silence
+        && let Some(dead) = dead(input, seen, node, gateway)
+    {
+        return dead;
+    }
+    let Some(pool) = pool.filter(|_| !input.mass_silence) else {
+        return Standing::Good;
+    };
+    outdated(pool, node).map_or(Standing::Good, Standing::Outdated)
+}
+
+/// Whether it serves nobody and will not.
+fn dead(
+    input: &Input<'_>,
+    seen: &Seen<'_>,
+    node: &Node,
+    gateway: Option<&Gateway>,
+) -> Option<Standing> {
+    let over = |since: Timestamp, seconds: u32| {
+        input.now >= since + SignedDuration::from_secs(i64::from(seconds))
+    };
+    let dead = |why: String, failed| Some(Standing::Dead { why, failed });
+    if node.stage >= Stage::Server && seen.server_is_gone(node) {
+        return dead(
+            "its provider does not list its server any more".to_owned(),
+            false,
+        );
+    }
+    let gateway = gateway?;
+    match gateway.state {
+        GatewayState::Provisioning | GatewayState::Registered => {
+            let began = match gateway.state {
+                GatewayState::Provisioning => node.server_at?,
+                _ => gateway.changed_at,
+            };
+            let done = match gateway.state {
+                GatewayState::Provisioning => "registered",
+                _ => "came into service",
+            };
+            if !over(began, REGISTRATION_SECONDS) {
+                return None;
+            }
+            let minutes = REGISTRATION_SECONDS / 60;
+            dead(
+                format!("it never {done} in {minutes} minutes from {began}"),
+                true,
+            )
+        }
+        GatewayState::Unhealthy if over(gateway.changed_at, input.fleet.unhealthy_seconds) => dead(
+            format!("it is unhealthy since {}", gateway.changed_at),
+            false,
+        ),
+        GatewayState::Retired | GatewayState::Failed => {
+            dead(format!("its gateway is {}", gateway.state), false)
+        }
+        _ => None,
+    }
+}
+
+/// What the pool asks for and the node is not.
+fn outdated(pool: &Pool, node: &Node) -> Option<String> {
+    let place = &node.place;
+    let differs = |what: &str, is: &dyn std::fmt::Display| {
+        Some(format!("the pool does not ask for {what} '{is}' any more"))
+    };
+    if node.provider != pool.provider {
+        return differs("provider", &node.provider);
+    }
+    if node.role != pool.role {
+        return differs("role", &node.role);
+    }
+    if !pool.regions.contains(&place.region) {
+        return differs("region", &place.region);
+    }
+    if !pool.sizes.contains(&place.size) {
+        return differs("size", &place.size);
+    }
+    if place.image != pool.image {
+        return differs("image", &place.image);
+    }
+    if node.port != pool.port {
+        return differs("port", &node.port);
+    }
+    None
+}
+
+/// Shows what a lost answer made: the record does not say yet that it is there.
+fn adopt(input: &Input<'_>, seen: &Seen<'_>, node: &Node, draft: &mut Draft) {
+    for (kind, name) in seen.made_unnoticed(node) {
+        let change = Change::Adopt {
+            gateway: node.gateway.clone(),
+            kind,
+            name: name.to_owned(),
+        };
+        let agree = seen
+            .labels(node, kind)
+            .is_some_and(|labels| labels::agree(input.network, node, labels));
+        if agree {
+            let why = "it is there, and the answer that said so was lost".to_owned();
+            draft.step(&node.provider, change, why);
+        }
+    }
+}
+
+fn recohort(pool: &Pool, kept: &[Member<'_>], draft: &mut Draft) {
+    for member in kept
+        .iter()
+        .filter(|member| member.node.cohorts != pool.cohorts)
+    {
+        let change = Change::Cohorts {
+            gateway: member.node.gateway.clone(),
+            cohorts: pool.cohorts.clone(),
+        };
+        let why = "the pool is for other cohorts now".to_owned();
+        draft.step(&member.node.provider, change, why);
+    }
+}
+
+fn create(
+    input: &Input<'_>,
+    name: &PoolName,
+    pool: &Pool,
+    lacking: usize,
+    kept: &[Member<'_>],
+    draft: &mut Draft,
+) {
+    let what = format!("pool {name}");
+    let state = input.pools.get(name);
+    let Some(providing) = input.providers.get(&pool.provider) else {
+        let why = format!(
+            "provider '{}' is not set up: give this program its credential",
+            pool.provider
+        );
+        return draft.block(what, Gate::Provider, why);
+    };
+    if let Err(why) = providing.inventory {
+        return draft.block(
+            format!("provider {}", pool.provider),
+            Gate::Provider,
+            why.to_owned(),
+        );
+    }
+    let offers = match providing.offers {
+        Ok(offers) => offers,
+        Err(why) => {
+            let what = format!("provider {}", pool.provider);
+            return draft.block(what, Gate::Provider, why.to_owned());
+        }
+    };
+    if let Some(until) = state
+        .and_then(|state| state.not_before)
+        .filter(|at| input.now < *at)
+    {
+        let alarm = state.and_then(|state| state.alarm.as_deref());
+        let why = format!(
+            "{}, so none is made before {until}: look at a node's console, at the agent's URL and at \
+             the control plane's address",
+            alarm.unwrap_or("its last nodes never came into service")
+        );
+        return draft.block(what, Gate::Failures, why);
+    }
+    match choose(input.fleet, pool, offers, state, None, input.now) {
+        Ok((place, price)) => {
+            let first = state.map_or(0, |state| state.intended);
+            let why = why_create(pool, kept, &place);
+            for number in (first..).take(lacking) {
+                let change = Change::Create {
+                    gateway: labels::node_id(input.network, name, number),
+                    pool: name.clone(),
+                    place: place.clone(),
+                };
+                draft.step(&pool.provider, change, why.clone()).adds = Some(price);
+            }
+        }
+        Err((gate, why)) => draft.block(what, gate, why),
+    }
+}
+
+fn why_create(pool: &Pool, kept: &[Member<'_>], place: &Place) -> String {
+    let outdated = kept.iter().filter(|member| member.is_outdated()).count();
+    let mut why = if outdated > 0 {
+        format!("takes the place of one of {outdated} that are not as wanted")
+    } else {
+        format!("{} of {} are there", kept.len(), pool.count)
+    };
+    if place.region != pool.regions[0] || place.size != pool.sizes[0] {
+        why = format!("{why}; the first choice cannot be had");
+    }
+    why
+}
+
+/// Lets go what is too many: first what serves nobody, and nothing that serves before enough others
+/// do. The others are what it gives back.
+fn shrink<'a>(
+    name: &PoolName,
+    want: usize,
+    kept: Vec<Member<'a>>,
+    draft: &mut Draft,
+) -> Vec<Member<'a>> {
+    let outdated = kept.iter().filter(|member| member.is_outdated()).count();
+    let excess = kept.len().saturating_sub(want);
+    let mut serving = kept.iter().filter(|member| member.serves()).count();
+    let mut order = kept;
+    // While old ones are replaced one of them is too many by intention: only an old one goes for it.
+    let spare = usize::from(outdated > 0).min(excess);
+    let rank = |member: &Member<'_>| match (member.is_outdated(), member.serves()) {
+        (true, false) => 0,
+        (true, true) => 1,
+        (false, false) => 2,
+        (false, true) => 3,
+    };
+    // The youngest first: what has served for long has proved itself.
+    order.sort_by_key(|member| {
+        let youngest_first = std::cmp::Reverse(member.node.created_at);
+        (rank(member), youngest_first, member.node.gateway.clone())
+    });
+    let mut left = excess;
+    let mut staying = Vec::new();
+    for member in order {
+        let may = if member.is_outdated() {
+            left
+        } else {
+            left.saturating_sub(spare)
+        };
+        if may == 0 || (member.serves() && serving <= want) {
+            staying.push(member);
+            continue;
+        }
+        let why = match &member.standing {
+            Standing::Outdated(why) => why.clone(),
+            _ => format!("pool '{name}' has {want} and no more"),
+        };
+        serving -= usize::from(member.serves());
+        left -= 1;
+        leave(&member, why, draft);
+    }
+    staying
+}
+
+/// Drains what may have devices, and removes what never had any.
+fn leave(member: &Member<'_>, why: String, draft: &mut Draft) {
+    use GatewayState::{Active, Draining, Unhealthy};
+    if matches!(member.state(), Some(Active | Unhealthy | Draining)) {
+        let change = Change::Drain {
+            gateway: member.node.gateway.clone(),
+        };
+        draft.step(&member.node.provider, change, why);
+    } else {
+        remove(member, false, why, draft);
+    }
+}
+
+fn remove(member: &Member<'_>, failed: bool, why: String, draft: &mut Draft) {
+    let change = Change::Remove {
+        gateway: member.node.gateway.clone(),
+        failed,
+    };
+    draft.step(&member.node.provider, change, why);
+}

@@ -1,0 +1,585 @@
+use jiff::SignedDuration;
+use model::provider::Labels;
+use model::{Amount, GatewayState, Stage};
+use proptest::prelude::*;
+
+use super::fixture::{NOW, address, firewall, fleet, gateway, network, node, offers, server};
+use super::*;
+
+/// What is there, as a plan is given it.
+#[derive(Clone)]
+struct World {
+    fleet: Fleet,
+    nodes: Vec<Node>,
+    gateways: BTreeMap<GatewayId, Gateway>,
+    pools: BTreeMap<PoolName, PoolState>,
+    inventory: Option<Inventory>,
+    offers: Offers,
+    policy: ProviderPolicy,
+    mass_silence: bool,
+    remove_unknown: bool,
+    now: Timestamp,
+}
+
+impl World {
+    /// A fleet of so many, of which so many are there and well.
+    fn new(count: u32, there: u64) -> Self {
+        let nodes: Vec<Node> = (0..there).map(|number| node("ingress", number)).collect();
+        let gateways = nodes.iter().map(|node| {
+            let gateway = gateway(node, GatewayState::Active);
+            (node.gateway.clone(), gateway)
+        });
+        let state = PoolState {
+            intended: there,
+            ..PoolState::default()
+        };
+        let policy = ProviderPolicy {
+            mode: Mode::Live,
+            approval: Some(model::provider::Approval {
+                by: format!("a-{}", "a".repeat(26)).parse().unwrap(),
+                at: NOW,
+                reason: "a test".to_owned(),
+                expires_at: None,
+            }),
+            ..ProviderPolicy::default()
+        };
+        let mut world = Self {
+            fleet: fleet(count),
+            gateways: gateways.collect(),
+            nodes,
+            pools: BTreeMap::from([("ingress".parse().unwrap(), state)]),
+            inventory: Some(Inventory::default()),
+            offers: offers(),
+            policy,
+            mass_silence: false,
+            remove_unknown: false,
+            now: NOW,
+        };
+        world.list();
+        world
+    }
+
+    /// Lets the provider list what the records say is there.
+    fn list(&mut self) {
+        let listed = |node: &&Node| !matches!(node.stage, Stage::Intent | Stage::Absent);
+        let nodes: Vec<&Node> = self.nodes.iter().filter(listed).collect();
+        self.inventory = Some(Inventory {
+            servers: nodes.iter().map(|node| server(node)).collect(),
+            addresses: nodes.iter().map(|node| address(node)).collect(),
+            firewalls: nodes
+                .first()
+                .map(|_| firewall(Role::Ingress, &nodes))
+                .into_iter()
+                .collect(),
+        });
+    }
+
+    fn plan(&self) -> Plan {
+        let providing = Providing {
+            policy: &self.policy,
+            inventory: self.inventory.as_ref().ok_or("its API is down"),
+            offers: Ok(&self.offers),
+        };
+        plan(&Input {
+            network: &network(),
+            fleet: &self.fleet,
+            fleet_version: 1,
+            nodes: &self.nodes,
+            gateways: &self.gateways,
+            pools: &self.pools,
+            providers: &BTreeMap::from([("hetzner".parse().unwrap(), providing)]),
+            mass_silence: self.mass_silence,
+            remove_unknown: self.remove_unknown,
+            now: self.now,
+        })
+    }
+
+    fn pool(&mut self) -> &mut model::Pool {
+        self.fleet.pools.values_mut().next().unwrap()
+    }
+
+    fn set_state(&mut self, number: usize, state: GatewayState) {
+        let gateway = self.gateways.get_mut(&self.nodes[number].gateway).unwrap();
+        gateway.state = state;
+        gateway.changed_at = NOW - SignedDuration::from_secs(1000);
+    }
+
+    /// Carries out what nothing holds, as if every provider did everything at once; new nodes boot
+    /// and come into service one call later.
+    fn step(&mut self) -> usize {
+        let up: Vec<usize> = (0..self.nodes.len())
+            .filter(|number| self.nodes[*number].stage == Stage::Server)
+            .collect();
+        let plan = self.plan();
+        let mut done = 0;
+        for step in plan.free() {
+            done += 1;
+            match &step.change {
+                Change::Create {
+                    gateway: id, place, ..
+                } => {
+                    let mut new = node("ingress", 0);
+                    new.gateway = id.clone();
+                    new.place = place.clone();
+                    new.stage = Stage::Server;
+                    new.server_at = Some(self.now);
+                    let record = gateway(&new, GatewayState::Provisioning);
+                    assert!(
+                        self.gateways.insert(id.clone(), record).is_none(),
+                        "twice {id}"
+                    );
+                    self.nodes.push(new);
+                    self.pools.values_mut().next().unwrap().intended += 1;
+                }
+                Change::Drain { gateway } | Change::Remove { gateway, .. } => {
+                    let node = self.nodes.iter_mut().find(|node| node.gateway == *gateway);
+                    node.unwrap().stage = Stage::Absent;
+                    self.gateways.get_mut(gateway).unwrap().state = GatewayState::Retired;
+                }
+                Change::Cohorts { .. } | Change::DeleteFirewall { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        for number in up {
+            if self.nodes[number].stage == Stage::Server {
+                self.nodes[number].stage = Stage::Active;
+                self.set_state(number, GatewayState::Active);
+                done += 1;
+            }
+        }
+        self.list();
+        done
+    }
+
+    fn members(&self) -> usize {
+        self.nodes
+            .iter()
+            .filter(|node| !node.stage.is_leaving())
+            .count()
+    }
+
+    fn serving(&self) -> usize {
+        self.nodes
+            .iter()
+            .filter(|node| !node.stage.is_leaving())
+            .filter(|node| self.gateways[&node.gateway].state == GatewayState::Active)
+            .count()
+    }
+}
+
+fn changes(plan: &Plan) -> Vec<&'static str> {
+    plan.steps
+        .iter()
+        .map(|step| match &step.change {
+            Change::Create { .. } => "create",
+            Change::Drain { .. } => "drain",
+            Change::Remove { failed: false, .. } => "remove",
+            Change::Remove { failed: true, .. } => "remove failed",
+            Change::Adopt { .. } => "adopt",
+            Change::RemoveUnknown { .. } => "remove unknown",
+            Change::DeleteFirewall { .. } => "delete firewall",
+            Change::Relabel { .. } => "relabel",
+            Change::Cohorts { .. } => "cohorts",
+        })
+        .collect()
+}
+
+fn gates(plan: &Plan) -> Vec<Gate> {
+    plan.blocked.iter().map(|blocked| blocked.gate).collect()
+}
+
+#[test]
+fn a_new_fleet_is_made_with_its_costs_and_a_fleet_that_is_there_is_left_alone() {
+    let plan = World::new(3, 0).plan();
+    assert_eq!(changes(&plan), ["create"; 3]);
+    assert_eq!((plan.before.month.0, plan.after.month.0), (0, 13_500_000));
+    assert_eq!(plan.blocked, []);
+
+    let plan = World::new(3, 3).plan();
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.before, plan.after);
+    assert_eq!(plan.before.month.0, 13_500_000);
+}
+
+#[test]
+fn the_hash_is_of_what_is_done_and_not_of_the_moment() {
+    let world = World::new(3, 1);
+    let hash = |change: &dyn Fn(&mut World)| {
+        let mut world = world.clone();
+        change(&mut world);
+        world.plan().hash
+    };
+    let shown = world.plan().hash;
+    assert_eq!(
+        hash(&|world| world.now += SignedDuration::from_secs(5)),
+        shown
+    );
+    assert_eq!(hash(&|world| world.nodes.reverse()), shown);
+    assert_ne!(hash(&|world| world.pool().count = 2), shown);
+    assert_ne!(hash(&|world| world.pool().sizes.reverse()), shown);
+    assert_ne!(
+        hash(&|world| world.set_state(0, GatewayState::Retired)),
+        shown
+    );
+    let dearer = |world: &mut World| {
+        for size in world.offers.sizes.values_mut() {
+            for region in size.regions.values_mut() {
+                region.price.month = Amount(5_000_000);
+            }
+        }
+    };
+    assert_ne!(hash(&dearer), shown);
+}
+
+#[test]
+fn fallbacks_are_taken_in_order() {
+    let mut world = World::new(1, 0);
+    let mut places = Vec::new();
+    loop {
+        let plan = world.plan();
+        let Some(Change::Create { place, .. }) = plan.steps.first().map(|step| &step.change) else {
+            assert_eq!(gates(&plan), [Gate::SoldOut]);
+            break;
+        };
+        let sizes = &mut world.offers.sizes;
+        let region = sizes
+            .get_mut(&place.size)
+            .unwrap()
+            .regions
+            .get_mut(&place.region);
+        region.unwrap().available = false;
+        places.push(format!("{} {}", place.region, place.size));
+    }
+    assert_eq!(places, ["fsn1 cx23", "fsn1 cx33", "nbg1 cx23", "nbg1 cx33"]);
+}
+
+#[test]
+fn what_the_provider_does_not_have_is_refused_with_what_it_has() {
+    let refused = |change: &dyn Fn(&mut World)| {
+        let mut world = World::new(1, 0);
+        change(&mut world);
+        let plan = world.plan();
+        assert_eq!(plan.steps, []);
+        assert_eq!(plan.refusals().count(), 1);
+        (plan.blocked[0].gate, plan.blocked[0].why.clone())
+    };
+    let (gate, why) = refused(&|world| world.pool().regions.push("moon1".parse().unwrap()));
+    assert_eq!(gate, Gate::UnknownRegion);
+    assert!(
+        why.contains("'moon1'") && why.contains("fsn1, nbg1"),
+        "{why}"
+    );
+    let (gate, why) = refused(&|world| world.pool().sizes.push("cx99".parse().unwrap()));
+    assert_eq!(gate, Gate::UnknownSize);
+    assert!(why.contains("cax11, cx23, cx33"), "{why}");
+    let (gate, _) = refused(&|world| world.pool().image = "beos".parse().unwrap());
+    assert_eq!(gate, Gate::Image);
+    let arm = |world: &mut World| world.pool().sizes = vec!["cax11".parse().unwrap()];
+    let (gate, why) = refused(&|world| {
+        arm(world);
+        world.pool().image = "fedora".parse().unwrap();
+    });
+    assert_eq!(gate, Gate::Architecture);
+    assert!(why.contains("x86 alone"), "{why}");
+    let (gate, why) = refused(&arm);
+    assert_eq!(gate, Gate::Architecture);
+    assert!(why.contains("no program"), "{why}");
+    let (gate, _) = refused(&|world| world.offers.currency = "USD".parse().unwrap());
+    assert_eq!(gate, Gate::Currency);
+}
+
+#[test]
+fn the_spend_cap_counts_what_is_there_and_what_leaves_until_it_is_gone() {
+    let mut world = World::new(3, 2);
+    world.fleet.most_per_month = "13.50".parse().unwrap();
+    assert_eq!(world.plan().refusals().count(), 0);
+    world.fleet.most_per_month = "13.49".parse().unwrap();
+    let plan = world.plan();
+    assert_eq!(gates(&plan), [Gate::SpendCap]);
+    assert!(
+        plan.blocked[0].why.contains("13.50 EUR"),
+        "{}",
+        plan.blocked[0].why
+    );
+    assert_eq!(plan.free().count(), 0);
+
+    world.fleet.most_per_month = "13.50".parse().unwrap();
+    let mut leaving = node("ingress", 7);
+    leaving.stage = Stage::Drained;
+    world.nodes.push(leaving);
+    world.list();
+    assert_eq!(gates(&world.plan()), [Gate::SpendCap]);
+
+    world.fleet.most_per_month = "100.00".parse().unwrap();
+    world.pool().most_per_month = Some("17.99".parse().unwrap());
+    assert_eq!(gates(&world.plan()), [Gate::SpendCap]);
+    world.pool().most_per_month = Some("18.00".parse().unwrap());
+    assert_eq!(gates(&world.plan()), []);
+}
+
+#[test]
+fn more_than_the_most_changes_holds_all_of_them() {
+    let mut world = World::new(5, 0);
+    world.fleet.most_changes = 4;
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), plan.free().count()), (5, 0));
+    assert_eq!(gates(&plan), [Gate::MostChanges]);
+}
+
+#[test]
+fn without_an_approval_that_holds_every_step_is_shown_and_none_is_free() {
+    let mut world = World::new(3, 1);
+    world.policy.approval.as_mut().unwrap().expires_at = Some(NOW);
+    let ended = world.plan();
+    assert_eq!((ended.steps.len(), ended.free().count()), (2, 0));
+    assert!(ended.blocked[0].why.contains("has ended"));
+    for mode in [Mode::Plan, Mode::Smoke] {
+        world.policy = ProviderPolicy {
+            mode,
+            ..ProviderPolicy::default()
+        };
+        let plan = world.plan();
+        assert_eq!(plan.free().count(), 0);
+        assert_eq!(gates(&plan), [Gate::Mode]);
+        assert_eq!(plan.after.month.0, 13_500_000);
+    }
+}
+
+#[test]
+fn a_provider_that_cannot_be_read_is_left_alone() {
+    let mut world = World::new(1, 3);
+    world.set_state(0, GatewayState::Retired);
+    world.inventory = None;
+    let plan = world.plan();
+    assert_eq!(plan.free().count(), 0);
+    assert!(plan.steps.len() >= 2);
+    assert_eq!(gates(&plan), [Gate::Provider]);
+    assert_eq!(
+        plan.before.month.0, 13_500_000,
+        "as offered for the records"
+    );
+}
+
+#[test]
+fn a_node_that_never_registers_is_removed_counted_and_replaced() {
+    let mut world = World::new(2, 2);
+    world.nodes[0].stage = Stage::Server;
+    world.nodes[0].server_at = Some(NOW - SignedDuration::from_secs(899));
+    world.set_state(0, GatewayState::Provisioning);
+    assert_eq!(world.plan().steps, []);
+
+    world.now += SignedDuration::from_secs(1);
+    assert_eq!(changes(&world.plan()), ["remove failed", "create"]);
+
+    let state = world.pools.values_mut().next().unwrap();
+    state.not_before = Some(world.now + SignedDuration::from_secs(1));
+    let plan = world.plan();
+    assert_eq!(changes(&plan), ["remove failed"]);
+    assert_eq!(gates(&plan), [Gate::Failures]);
+}
+
+#[test]
+fn the_long_unhealthy_are_replaced_but_not_while_the_control_plane_suspects_itself() {
+    let mut world = World::new(2, 2);
+    world.set_state(0, GatewayState::Unhealthy);
+    world.fleet.unhealthy_seconds = 1001;
+    assert_eq!(world.plan().steps, []);
+    world.fleet.unhealthy_seconds = 1000;
+    assert_eq!(changes(&world.plan()), ["remove", "create"]);
+    world.mass_silence = true;
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert_eq!(gates(&plan), [Gate::MassSilence]);
+}
+
+#[test]
+fn a_server_that_somebody_deleted_is_replaced() {
+    let mut world = World::new(2, 2);
+    world.inventory.as_mut().unwrap().servers.remove(0);
+    assert_eq!(changes(&world.plan()), ["remove", "create"]);
+}
+
+#[test]
+fn an_operator_s_drain_takes_the_node_along_and_a_new_one_comes() {
+    let mut world = World::new(2, 2);
+    world.set_state(1, GatewayState::Draining);
+    assert_eq!(changes(&world.plan()), ["drain", "create"]);
+}
+
+#[test]
+fn another_size_comes_first_and_the_old_one_drains_when_it_serves() {
+    let mut world = World::new(2, 2);
+    world.pool().sizes = vec!["cx33".parse().unwrap()];
+    assert_eq!(changes(&world.plan()), ["create"]);
+    world.step();
+    assert_eq!(changes(&world.plan()), [""; 0], "it boots");
+    world.step();
+    assert_eq!(changes(&world.plan()), ["drain"]);
+}
+
+#[test]
+fn unknown_live_resources_are_removed_only_if_that_is_asked_for_and_they_are_old() {
+    let mut world = World::new(2, 3);
+    let stranger = world.nodes.pop().unwrap();
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), gates(&plan)), (0, vec![Gate::Unknown]));
+    assert!(plan.before.month.0 > 9_000_000, "it is paid for");
+
+    world.remove_unknown = true;
+    assert_eq!(
+        gates(&world.plan()),
+        [Gate::Unknown],
+        "it is 1,000 seconds old"
+    );
+    world.now += SignedDuration::from_secs(2600);
+    let plan = world.plan();
+    assert_eq!(changes(&plan), ["remove unknown"]);
+    assert_eq!(plan.after.month.0, 9_000_000);
+
+    world.remove_unknown = false;
+    world.nodes.push(Node {
+        stage: Stage::Absent,
+        ..stranger
+    });
+    assert_eq!(
+        changes(&world.plan()),
+        ["remove unknown"],
+        "its record says that it is gone"
+    );
+}
+
+#[test]
+fn labels_that_went_wrong_are_written_anew_or_shown() {
+    let mut world = World::new(1, 1);
+    let labels = &mut world.inventory.as_mut().unwrap().servers[0].labels;
+    labels.remove(super::labels::MODE);
+    assert_eq!(changes(&world.plan()), ["relabel"]);
+    let labels = &mut world.inventory.as_mut().unwrap().servers[0].labels;
+    labels.remove(super::labels::POOL);
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), gates(&plan)), (0, vec![Gate::NotOurs]));
+}
+
+#[test]
+fn what_a_lost_answer_made_is_adopted_where_the_labels_agree() {
+    let mut world = World::new(1, 1);
+    world.nodes[0].stage = Stage::Address;
+    world.gateways.clear();
+    assert_eq!(changes(&world.plan()), ["adopt"]);
+    world.inventory.as_mut().unwrap().servers[0].labels = Labels::new();
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), gates(&plan)), (0, vec![Gate::NotOurs]));
+}
+
+#[test]
+fn the_last_firewall_of_a_role_goes_with_its_last_node() {
+    let mut world = World::new(0, 1);
+    assert_eq!(changes(&world.plan()), ["drain"]);
+    world.nodes[0].stage = Stage::Absent;
+    world.list();
+    let left = firewall(Role::Ingress, &[]);
+    world.inventory.as_mut().unwrap().firewalls.push(left);
+    assert_eq!(changes(&world.plan()), ["delete firewall"]);
+}
+
+#[test]
+fn a_trial_that_expired_goes_in_every_mode() {
+    let mut world = World::new(0, 0);
+    world.policy = ProviderPolicy::default();
+    let mut trial = node("smoke", 1);
+    trial.mode = Mode::Smoke;
+    trial.expires_at = Some(NOW + SignedDuration::from_secs(1));
+    world.nodes.push(trial);
+    world.list();
+    assert_eq!(changes(&world.plan()), [""; 0]);
+    world.now += SignedDuration::from_secs(1);
+    let plan = world.plan();
+    assert_eq!(changes(&plan), ["remove"]);
+    assert_eq!(plan.free().count(), 1);
+}
+
+#[test]
+fn other_cohorts_are_written_in_place() {
+    let mut world = World::new(1, 1);
+    world.pool().cohorts = vec!["canary".parse().unwrap()];
+    assert_eq!(changes(&world.plan()), ["cohorts"]);
+}
+
+#[test]
+fn what_leaves_is_not_changed_otherwise_in_the_same_plan() {
+    let mut world = World::new(1, 3);
+    world.pool().cohorts = vec!["canary".parse().unwrap()];
+    assert_eq!(changes(&world.plan()), ["drain", "drain", "cohorts"]);
+}
+
+#[test]
+fn a_second_resource_of_one_name_is_shown() {
+    let mut world = World::new(1, 1);
+    let inventory = world.inventory.as_mut().unwrap();
+    let mut second = inventory.servers[0].clone();
+    second.id = model::provider::ResourceId("another".to_owned());
+    second.created_at = Some(NOW);
+    inventory.servers.insert(0, second);
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), gates(&plan)), (0, vec![Gate::NotOurs]));
+}
+
+#[test]
+fn labels_on_something_of_another_name_are_not_believed() {
+    let mut world = World::new(0, 1);
+    world.nodes.clear();
+    world.remove_unknown = true;
+    world.now += SignedDuration::from_secs(10_000);
+    let inventory = world.inventory.as_mut().unwrap();
+    inventory.servers[0].name = "somebody-else-s".to_owned();
+    inventory.addresses.clear();
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), gates(&plan)), (0, vec![Gate::NotOurs]));
+}
+
+proptest! {
+    /// From any mixture of good, outdated and unhealthy nodes the plans lead to the fleet, with at
+    /// most one node more than wanted (or than there was), and without taking out of service what
+    /// is still needed.
+    #[test]
+    fn plans_lead_to_the_fleet_and_never_below_what_serves(
+        want in 0u32..6,
+        states in prop::collection::vec(0u8..4, 0..8),
+    ) {
+        let mut world = World::new(want, u64::try_from(states.len()).unwrap());
+        for (number, state) in states.iter().enumerate() {
+            match state {
+                0 => {}
+                1 => world.nodes[number].place.size = "cax11".parse().unwrap(),
+                2 => world.set_state(number, GatewayState::Unhealthy),
+                _ => {
+                    world.nodes[number].place.size = "cax11".parse().unwrap();
+                    world.set_state(number, GatewayState::Unhealthy);
+                }
+            }
+        }
+        world.fleet.unhealthy_seconds = 1000;
+        world.list();
+        let want = usize::try_from(want).unwrap();
+        let most = world.members().max(want + 1);
+
+        for round in 0.. {
+            let before = world.serving();
+            let done = world.step();
+            prop_assert!(world.members() <= most);
+            prop_assert!(world.serving() >= before.min(want), "{before} → {}", world.serving());
+            if done == 0 {
+                break;
+            }
+            prop_assert!(round < 40, "no end");
+        }
+        prop_assert_eq!(world.members(), want);
+        prop_assert_eq!(world.serving(), want);
+        let rest = world.plan();
+        prop_assert!(rest.blocked.is_empty() && rest.before == rest.after, "{:?}", rest);
+        let outdated = world.nodes.iter().any(|node| {
+            !node.stage.is_leaving() && node.place.size.as_str() == "cax11"
+        });
+        prop_assert!(!outdated);
+    }
+}

@@ -1,0 +1,230 @@
+//! What carries the network's labels and is not as the records say: nodes that nobody knows, labels
+//! that went wrong, firewalls that guard nothing.
+//!
+//! A database that was lost looks just like a network whose nodes nobody knows. So what carries live
+//! labels and has no record is removed only if an operator says that the database is whole; what has a
+//! record that says that it is gone, or was a trial that has expired, goes without being asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use model::provider::{Inventory, Labels, ResourceId, ResourceKind};
+use model::{GatewayId, Mode, Node, ProviderName, Role};
+
+use super::labels::{self, Said};
+use super::spending::Seen;
+use super::{Change, Draft, Gate, Input, UNKNOWN_SECONDS};
+
+/// A server or an address on a provider's list.
+struct Listed<'a> {
+    kind: ResourceKind,
+    id: &'a ResourceId,
+    name: &'a str,
+    labels: &'a Labels,
+    created_at: Option<Timestamp>,
+}
+
+fn listed(inventory: &Inventory) -> impl Iterator<Item = Listed<'_>> {
+    let servers = inventory.servers.iter().map(|server| Listed {
+        kind: ResourceKind::Server,
+        id: &server.id,
+        name: &server.name,
+        labels: &server.labels,
+        created_at: server.created_at,
+    });
+    let addresses = inventory.addresses.iter().map(|address| Listed {
+        kind: ResourceKind::Address,
+        id: &address.id,
+        name: &address.name,
+        labels: &address.labels,
+        created_at: address.created_at,
+    });
+    servers.chain(addresses)
+}
+
+/// Plans what is to be done about everything listed that no pool's plan has seen.
+pub(super) fn plan(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) {
+    for (provider, providing) in input.providers {
+        match providing.inventory {
+            Ok(inventory) => {
+                plan_provider(input, seen, provider, inventory, draft);
+                firewalls(input, provider, inventory, draft);
+            }
+            Err(why) => {
+                let what = format!("provider {provider}");
+                draft.block(what, Gate::Provider, why.to_owned());
+            }
+        }
+    }
+}
+
+fn plan_provider(
+    input: &Input<'_>,
+    seen: &Seen<'_>,
+    provider: &ProviderName,
+    inventory: &Inventory,
+    draft: &mut Draft,
+) {
+    let mut strangers: BTreeMap<GatewayId, (Said, Vec<Listed<'_>>)> = BTreeMap::new();
+    for resource in listed(inventory) {
+        let key = resource.labels.get(labels::GATEWAY);
+        let gateway: Option<GatewayId> = key.and_then(|text| text.parse().ok());
+        let known = gateway.as_ref().and_then(|gateway| seen.nodes.get(gateway));
+        match known {
+            Some((node, name)) if !node.stage.is_over() => {
+                let same = labels::agree(input.network, node, resource.labels);
+                let is_one = node.provider == *provider && name == resource.name;
+                if !same || !is_one || is_second(seen, node, &resource) {
+                    not_ours(provider, &resource, draft);
+                } else if let Some(labels) = labels::corrected(input.network, node, resource.labels)
+                {
+                    let change = Change::Relabel {
+                        kind: resource.kind,
+                        name: resource.name.to_owned(),
+                        labels,
+                    };
+                    let why = "its labels do not say what they should".to_owned();
+                    draft.step(provider, change, why);
+                }
+            }
+            _ => match (gateway, labels::parse(input.network, resource.labels)) {
+                (Some(gateway), Some(said))
+                    if labels::node_name(input.network, &gateway) == resource.name =>
+                {
+                    let entry = strangers.entry(gateway).or_insert((said, Vec::new()));
+                    entry.1.push(resource);
+                }
+                _ => not_ours(provider, &resource, draft),
+            },
+        }
+    }
+    for (gateway, (said, resources)) in strangers {
+        stranger(input, seen, provider, gateway, &said, &resources, draft);
+    }
+}
+
+/// Whether an older resource has the same name, which some providers allow: nothing would use it.
+fn is_second(seen: &Seen<'_>, node: &Node, resource: &Listed<'_>) -> bool {
+    let first = match resource.kind {
+        ResourceKind::Server => seen.server(node).map(|server| &server.id),
+        _ => seen.address(node).map(|address| &address.id),
+    };
+    first.is_some_and(|first| first != resource.id)
+}
+
+fn not_ours(provider: &ProviderName, resource: &Listed<'_>, draft: &mut Draft) {
+    let why = format!(
+        "its name and its labels do not agree with the records, or it is the second of its name ({}): \
+         look at it in {provider}'s console, and correct its labels or delete it there",
+        texts(resource.labels)
+    );
+    draft.block(
+        format!("{} {}", resource.kind, resource.name),
+        Gate::NotOurs,
+        why,
+    );
+}
+
+fn texts(labels: &Labels) -> String {
+    let texts: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    texts.join(", ")
+}
+
+/// Resources of a gateway that has no record, or whose record says that they are gone.
+fn stranger(
+    input: &Input<'_>,
+    seen: &Seen<'_>,
+    provider: &ProviderName,
+    gateway: GatewayId,
+    said: &Said,
+    resources: &[Listed<'_>],
+    draft: &mut Draft,
+) {
+    let grace = SignedDuration::from_secs(i64::from(UNKNOWN_SECONDS));
+    let is_old = |resource: &Listed<'_>| {
+        resource
+            .created_at
+            .is_none_or(|made| made + grace <= input.now)
+    };
+    let is_ended = seen.nodes.contains_key(&gateway);
+    let is_trial = said.is_expired_trial(input.now);
+    let is_allowed = input.remove_unknown && resources.iter().all(is_old);
+    let what = format!("gateway {gateway}");
+    let (Some(pool), Some(role)) = (said.pool.clone(), said.role) else {
+        let why = format!(
+            "something at {provider} carries its label but not its pool and its role: look at it \
+             there"
+        );
+        return draft.block(what, Gate::NotOurs, why);
+    };
+    if !(is_ended || is_trial || is_allowed) {
+        let why = match said.mode {
+            Some(Mode::Smoke) => format!(
+                "a smoke run at {provider} that no record knows: it is removed when it has expired"
+            ),
+            _ => format!(
+                "{provider} lists it, and no record knows it: if the database is whole, plan with \
+                 the removal of unknown resources; if it was lost, restore it first"
+            ),
+        };
+        return draft.block(what, Gate::Unknown, why);
+    }
+    let why = if is_ended {
+        "its record says that it is gone, and its provider lists it"
+    } else if is_trial {
+        "a smoke run that has expired"
+    } else {
+        "no record knows it"
+    };
+    let change = Change::RemoveUnknown {
+        gateway,
+        pool,
+        role,
+        mode: said.mode.unwrap_or(Mode::Live),
+        resources: resources
+            .iter()
+            .map(|resource| (resource.kind, resource.name.to_owned()))
+            .collect(),
+    };
+    draft.step(provider, change, why.to_owned());
+}
+
+/// Firewalls of ours that guard nothing and that no node will need.
+fn firewalls(input: &Input<'_>, provider: &ProviderName, inventory: &Inventory, draft: &mut Draft) {
+    let there = input.nodes.iter().filter(|node| !node.stage.is_over());
+    let needed: BTreeSet<(Role, u16)> = there
+        .filter(|node| node.provider == *provider)
+        .map(|node| (node.role, node.port))
+        .chain(wanted(input, provider))
+        .collect();
+    let name = |(role, port)| labels::firewall_name(input.network, role, port);
+    let needed: BTreeSet<String> = needed.into_iter().map(name).collect();
+    for firewall in &inventory.firewalls {
+        let said = labels::parse(input.network, &firewall.labels);
+        let Some(role) = said.and_then(|said| said.role) else {
+            continue;
+        };
+        if needed.contains(&firewall.name) || !firewall.servers.is_empty() {
+            continue;
+        }
+        let change = Change::DeleteFirewall {
+            name: firewall.name.clone(),
+        };
+        let why = format!("no {role} node is left that needs it");
+        draft.step(provider, change, why);
+    }
+}
+
+/// The roles and ports of the pools that want nodes at a provider.
+fn wanted<'a>(
+    input: &'a Input<'_>,
+    provider: &'a ProviderName,
+) -> impl Iterator<Item = (Role, u16)> {
+    let pools = input.fleet.pools.values();
+    pools
+        .filter(move |pool| pool.provider == *provider && pool.count > 0)
+        .map(|pool| (pool.role, pool.port))
+}

@@ -51,11 +51,11 @@ impl Place {
         let made = posternctl(&data, &init).await;
 
         let mut table = Table::make(clouds.database.url(), test).await;
-        let to_database = Tap::to(clouds.database.url()).await;
+        let to_database = Tap::to(clouds.database.url());
         let database = Proxy::start(&to_database.url(), Faults::NONE).await;
         table.endpoint = database.url().to_owned();
         let mut bucket = Bucket::make(clouds.aws.url(), test).await;
-        let to_bucket = Tap::to(clouds.aws.url()).await;
+        let to_bucket = Tap::to(clouds.aws.url());
         bucket.endpoint = to_bucket.url();
         let buckets = std::slice::from_ref(&bucket);
         let control = ControlPlane::start(runtime, &data, listener, &table, buckets).await;

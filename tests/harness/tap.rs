@@ -15,7 +15,7 @@ pub struct Tap {
 
 impl Tap {
     /// An open way to the server with this base URL.
-    pub async fn to(url: &str) -> Self {
+    pub fn to(url: &str) -> Self {
         let upstream = url.strip_prefix("http://").and_then(|at| at.parse().ok());
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let mut tap = Self {

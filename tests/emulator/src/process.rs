@@ -21,7 +21,9 @@ const OTHER: &str = "POSTERN_DYNAMODB";
 /// The emulator, its items in memory.
 pub struct Emulator {
     url: String,
-    _process: Option<Child>,
+    /// It ends when its standard input is closed.
+    #[allow(dead_code, reason = "it is held as long as it is needed")]
+    process: Option<Child>,
 }
 
 impl Emulator {
@@ -31,8 +33,7 @@ impl Emulator {
         static SHARED: OnceLock<Option<Emulator>> = OnceLock::new();
         let start = || {
             if let Ok(url) = std::env::var(OTHER) {
-                let _process = None;
-                return Some(Self { url, _process });
+                return Some(Self { url, process: None });
             }
             let program = tool("bin/dynoxide");
             if !program.exists() {
@@ -44,7 +45,7 @@ impl Emulator {
             });
             Some(Self {
                 url,
-                _process: Some(process),
+                process: Some(process),
             })
         };
         SHARED.get_or_init(start).as_ref()

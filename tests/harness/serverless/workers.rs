@@ -120,6 +120,11 @@ impl Workers {
         self.process.processor_time()
     }
 
+    /// The part of it that was spent in the runtime itself and not in the system for it.
+    pub fn own_time(&self) -> Duration {
+        self.process.own_time()
+    }
+
     /// What the functions wrote to the console.
     pub fn said(&self) -> String {
         self.process.said()

@@ -55,6 +55,15 @@ pub(crate) fn without_this_package(command: &mut std::process::Command) {
     }
 }
 
+/// The interpreter that has the packages of the interoperability tests: `POSTERN_PYTHON`, or where
+/// the test command puts it.
+pub fn python() -> Option<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    let named = std::env::var_os("POSTERN_PYTHON").map(PathBuf::from);
+    let installed = workspace.join(".tools/python/bin/python");
+    named.or(Some(installed)).filter(|python| python.exists())
+}
+
 /// Runs `posternctl --json` on the data folder and gives its document.
 pub async fn posternctl(data: &Path, arguments: &[&str]) -> Value {
     let mut command = Command::new(program("posternctl"));

@@ -1,19 +1,11 @@
 //! hcloud-python, Hetzner's official client, drives `simcloud` and agrees with it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use harness::programs::python;
 use harness::skipped;
 use simcloud::{Settings, SimCloud};
 use tokio::process::Command;
-
-/// The interpreter that has the package `hcloud`: `POSTERN_PYTHON`, or where the test command puts
-/// it.
-fn python() -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    let named = std::env::var_os("POSTERN_PYTHON").map(PathBuf::from);
-    let installed = workspace.join(".tools/python/bin/python");
-    named.or(Some(installed)).filter(|python| python.exists())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_official_client_rents_and_returns_everything_through_its_ordinary_calls() {

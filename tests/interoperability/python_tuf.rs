@@ -1,17 +1,10 @@
 //! python-tuf, the reference client, reads our repository from a front door.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use harness::programs::python;
 use harness::{Up, skipped};
 use tokio::process::Command;
-
-/// The interpreter that has the package `tuf`: `POSTERN_PYTHON`, or where the test command puts it.
-fn python() -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    let named = std::env::var_os("POSTERN_PYTHON").map(PathBuf::from);
-    let installed = workspace.join(".tools/python/bin/python");
-    named.or(Some(installed)).filter(|python| python.exists())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python_tuf_downloads_the_catalog_and_the_recovery_kit_through_the_delegation() {

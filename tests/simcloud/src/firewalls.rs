@@ -48,14 +48,7 @@ pub(crate) fn create(state: &mut State, call: &Call) -> Answer {
         created: state.now,
     };
     state.firewalls.insert(id, firewall);
-    let actions = change(
-        state,
-        call,
-        id,
-        &servers,
-        "apply_firewall",
-        Effect::FirewallApplied,
-    );
+    let actions = change(state, call, id, &servers, true);
     let body = json!({
         "firewall": wire::firewall(state, state.firewall(id)?),
         "actions": wire::actions(state, &actions),
@@ -119,14 +112,7 @@ pub(crate) fn apply(state: &mut State, call: &Call) -> Answer {
         let message = "the firewall is already applied to the resource";
         return Err(Refusal::new(422, "firewall_already_applied", message));
     }
-    let actions = change(
-        state,
-        call,
-        id,
-        &servers,
-        "apply_firewall",
-        Effect::FirewallApplied,
-    );
+    let actions = change(state, call, id, &servers, true);
     Ok((201, json!({"actions": wire::actions(state, &actions)})))
 }
 
@@ -134,29 +120,21 @@ pub(crate) fn remove(state: &mut State, call: &Call) -> Answer {
     let id = call.id()?;
     state.firewall(id)?;
     let servers = servers(state, &call.body["remove_from"])?;
-    let actions = change(
-        state,
-        call,
-        id,
-        &servers,
-        "remove_firewall",
-        Effect::FirewallRemoved,
-    );
+    let actions = change(state, call, id, &servers, false);
     Ok((201, json!({"actions": wire::actions(state, &actions)})))
 }
 
-fn change(
-    state: &mut State,
-    call: &Call,
-    firewall: u64,
-    servers: &[u64],
-    command: &'static str,
-    effect: fn(u64, u64) -> Effect,
-) -> Vec<u64> {
+/// Starts to apply a firewall to servers, or to remove it from them.
+fn change(state: &mut State, call: &Call, id: u64, servers: &[u64], applies: bool) -> Vec<u64> {
     let after = state.settings.durations.firewall;
     let change = |server: &u64| {
-        let about = vec![("firewall", firewall), ("server", *server)];
-        state.act(command, about, after, call.twist, effect(firewall, *server))
+        let about = vec![("firewall", id), ("server", *server)];
+        let (command, effect) = if applies {
+            ("apply_firewall", Effect::FirewallApplied(id, *server))
+        } else {
+            ("remove_firewall", Effect::FirewallRemoved(id, *server))
+        };
+        state.act(command, about, after, call.twist, effect)
     };
     servers.iter().map(change).collect()
 }

@@ -39,7 +39,9 @@ pub(crate) async fn pass(
         Ok((twist, after)) => {
             parts.extensions.insert(twist);
             let request = Request::from_parts(parts, Body::from(body));
-            (next.run(request).await, after)
+            let answer = next.run(request).await;
+            cloud.begun.notify_one();
+            (answer, after)
         }
     };
     cloud.state().let_out(ordinal, answer, after.as_ref())
@@ -72,6 +74,7 @@ impl State {
         });
         let asked = Asked {
             ordinal,
+            at: self.now,
             method: &parts.method,
             path: uri.split('?').next().unwrap_or(""),
             is_change: parts.method != Method::GET,

@@ -42,9 +42,10 @@ mod wire;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 
 pub use bill::{Bill, Rent};
-pub use boot::{Isolation, Machines, NoIsolation};
+pub use boot::{Machines, NoIsolation};
 pub use error::Refusal;
 pub use faults::{Asked, Fault, Rule};
 pub use in_process::InProcess;
@@ -62,6 +63,8 @@ use state::State;
 #[derive(Clone, Debug)]
 pub struct SimCloud {
     state: Arc<Mutex<State>>,
+    /// Told when a request has been answered: it may have begun an action.
+    begun: Arc<Notify>,
 }
 
 impl SimCloud {
@@ -69,6 +72,7 @@ impl SimCloud {
     pub fn new(settings: Settings) -> Self {
         Self {
             state: Arc::new(Mutex::new(State::new(settings))),
+            begun: Arc::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,10 +16,6 @@ use tower::ServiceExt;
 
 use crate::gate::Cut;
 use crate::{SimCloud, router};
-
-/// How long the clock of the actions rests where nothing is under way: as long as what begins then
-/// may end late.
-const REST: SignedDuration = SignedDuration::from_millis(50);
 
 /// A cloud that is served until this is dropped.
 #[derive(Debug)]
@@ -51,13 +48,14 @@ impl Drop for Served {
 }
 
 async fn accept(listener: TcpListener, cloud: SimCloud) {
+    let router = router(&cloud);
     let mut connections = JoinSet::new();
     loop {
         // An error is of one connection: the caller's.
         if let Ok((stream, _)) = listener.accept().await {
-            let cloud = cloud.clone();
+            let router = router.clone();
             connections.spawn(async move {
-                let service = service_fn(move |request| answer(cloud.clone(), request));
+                let service = service_fn(move |request| answer(router.clone(), request));
                 // An error is a connection that was cut: by the other side, or as it was to be.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
@@ -68,8 +66,8 @@ async fn accept(listener: TcpListener, cloud: SimCloud) {
     }
 }
 
-async fn answer(cloud: SimCloud, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
-    let answer = router(&cloud).oneshot(request.map(Body::new)).await;
+async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
+    let answer = router.oneshot(request.map(Body::new)).await;
     let answer = answer.expect("a router does not fail");
     if answer.extensions().get::<Cut>().is_some() {
         return Err(io::Error::other("cut"));
@@ -82,8 +80,16 @@ async fn keep_time(cloud: SimCloud) {
     loop {
         let now = cloud.now();
         let due = cloud.state().next_due().map(|action| action.due);
-        let rest = due.map_or(REST, |due| due.duration_since(now)).min(REST);
-        let rest = rest.max(SignedDuration::from_millis(1));
-        tokio::time::sleep(rest.unsigned_abs()).await;
+        let begun = cloud.begun.notified();
+        let Some(due) = due else {
+            begun.await;
+            continue;
+        };
+        // A virtual clock may stand before it: then this looks again as long after.
+        let rest = due.duration_since(now).max(SignedDuration::from_millis(1));
+        tokio::select! {
+            () = tokio::time::sleep(rest.unsigned_abs()) => {}
+            () = begun => {}
+        }
     }
 }

@@ -142,8 +142,8 @@ impl State {
         self.last_id
     }
 
-    /// An address that nobody had before: of TEST-NET-2 and -3 first (RFC 5737), then of the
-    /// benchmarks' network (RFC 2544), or a /64 of the documentation's IPv6 network (RFC 3849).
+    /// An address that nobody had before: of the network for benchmarks (RFC 2544), or a /64 of the
+    /// documentation's (RFC 3849).
     pub fn fresh_ip(&mut self, family: &str) -> IpAddr {
         self.last_address += 1;
         let n = self.last_address;

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use axum::routing::get;
 use common::Api;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use simcloud::{Machines, Settings, SimCloud};
+use simcloud::{Machines, Settings};
 use tokio::net::TcpListener;
 
 /// What stands for the agent: it shows what it was given and stays.
@@ -21,14 +22,69 @@ const AGENT: &str = "#!/bin/sh\n\
     test ! -w /usr/bin && echo \"the host is safe\"\n\
     exec sleep 1000\n";
 
-/// Machines, or none where namespaces cannot be made, which is said.
-async fn machines(folder: &Path) -> Option<Arc<Machines>> {
-    match Machines::new(folder).await {
-        Ok(machines) => Some(machines),
-        Err(why) => {
-            emulator::skipped("boot", &why.to_string());
-            None
-        }
+/// A cloud whose servers are machines with their disks in a folder.
+struct World {
+    folder: tempfile::TempDir,
+    machines: Arc<Machines>,
+    api: Api,
+}
+
+impl World {
+    /// One, or none where namespaces cannot be made, which is said.
+    async fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let machines = match Machines::new(folder.path()).await {
+            Ok(machines) => machines,
+            Err(why) => {
+                emulator::skipped("boot", &why.to_string());
+                return None;
+            }
+        };
+        let api = Api::new(Settings::default());
+        api.cloud.run_nodes(machines.clone());
+        Some(Self {
+            folder,
+            machines,
+            api,
+        })
+    }
+
+    async fn order(&self, user_data: &str) -> u64 {
+        let order = json!({
+            "name": "postern-a", "server_type": "cx23", "image": "debian-13", "location": "fsn1",
+            "user_data": user_data,
+        });
+        let made = self.api.ok("POST", "/servers", order).await;
+        made["server"]["id"].as_u64().unwrap()
+    }
+
+    /// Carries out a change of a server and lets its action end.
+    async fn change(&self, method: &str, path: &str) {
+        self.api.ok(method, path, Value::Null).await;
+        self.api.cloud.finish_actions();
+    }
+
+    /// Awaits what a machine says on its console.
+    async fn until(&self, what: &str, server: u64, seen: impl Fn(&str) -> bool) {
+        let look = async {
+            while !seen(&self.machines.console(server)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let seen = tokio::time::timeout(Duration::from_secs(20), look).await;
+        let console = self.machines.console(server);
+        assert!(seen.is_ok(), "not seen: {what}\n{console}");
+    }
+
+    /// Awaits the end of all processes of machines: the kernel ends them, and tells us nothing.
+    async fn ended(&self) {
+        let look = async {
+            while processes(self.folder.path()) > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(10), look).await;
+        assert!(ended.is_ok(), "processes are left");
     }
 }
 
@@ -66,30 +122,6 @@ fn hash() -> String {
     data_encoding::HEXLOWER.encode(&hash)
 }
 
-async fn until(what: &str, machines: &Machines, server: u64, seen: impl Fn(&str) -> bool) {
-    let look = async {
-        while !seen(&machines.console(server)) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let seen = tokio::time::timeout(Duration::from_secs(20), look).await;
-    assert!(
-        seen.is_ok(),
-        "not seen: {what}\n{}",
-        machines.console(server)
-    );
-}
-
-async fn order(api: &Api, user_data: &str) -> u64 {
-    let order = json!({
-        "name": "postern-a", "server_type": "cx23", "image": "debian-13", "location": "fsn1",
-        "user_data": user_data,
-        "public_net": {"enable_ipv4": true, "enable_ipv6": false},
-    });
-    let made = api.ok("POST", "/servers", order).await;
-    made["server"]["id"].as_u64().unwrap()
-}
-
 /// The processes of this host that the agent of the test is: those that sleep in a machine.
 fn processes(folder: &Path) -> usize {
     let marker = folder.to_string_lossy().into_owned();
@@ -103,61 +135,44 @@ fn processes(folder: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_boots_from_its_user_data_and_ends_with_its_power() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(machines) = machines(folder.path()).await else {
+    let Some(world) = World::new().await else {
         return;
     };
-    let cloud = SimCloud::new(Settings::default());
-    cloud.run_nodes(machines.clone());
-    let api = Api::over(&cloud, Arc::new(cloud.http()), "http://sim/v1");
-    let server = order(&api, &user_data(&mirror().await, &hash())).await;
+    let machines = &world.machines;
+    let server = world.order(&user_data(&mirror().await, &hash())).await;
     assert!(machines.powered().is_empty());
 
-    cloud.finish_actions();
+    world.api.cloud.finish_actions();
     let line = "agent s3cret postern-a /var/lib/agent";
-    until("the agent", &machines, server, |console| {
-        console.contains(line) && console.contains("the host is safe")
-    })
-    .await;
+    let runs = |console: &str| console.contains(line) && console.contains("the host is safe");
+    world.until("the agent", server, runs).await;
     assert!(machines.console(server).contains("runcmd goes on"));
     let secret = machines.path(server, "/etc/postern/gateway.env");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&secret.metadata().unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(
+        secret.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     assert!(!Path::new("/etc/postern/gateway.env").exists());
-    assert!(processes(folder.path()) > 0);
+    assert!(processes(world.folder.path()) > 0);
 
     let path = format!("/servers/{server}");
-    api.ok("POST", &format!("{path}/actions/poweroff"), Value::Null)
+    world
+        .change("POST", &format!("{path}/actions/poweroff"))
         .await;
-    cloud.finish_actions();
     assert!(machines.powered().is_empty());
-    ended(folder.path()).await;
+    world.ended().await;
 
-    api.ok("POST", &format!("{path}/actions/poweron"), Value::Null)
+    world
+        .change("POST", &format!("{path}/actions/poweron"))
         .await;
-    cloud.finish_actions();
-    until("the second boot", &machines, server, |console| {
-        console.matches(line).count() == 2
-    })
-    .await;
+    let again = |console: &str| console.matches(line).count() == 2;
+    world.until("the second boot", server, again).await;
     let runs = machines.console(server).matches("runcmd ended").count();
     assert_eq!(runs, 1, "cloud-init runs once");
 
-    api.ok("DELETE", &path, Value::Null).await;
-    cloud.finish_actions();
-    ended(folder.path()).await;
-    gone(&folder.path().join(server.to_string())).await;
-}
-
-/// Awaits the end of all processes of machines: the kernel ends them, and tells us nothing.
-async fn ended(folder: &Path) {
-    let look = async {
-        while processes(folder) > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let ended = tokio::time::timeout(Duration::from_secs(10), look).await;
-    assert!(ended.is_ok(), "{} processes are left", processes(folder));
+    world.change("DELETE", &path).await;
+    world.ended().await;
+    gone(&world.folder.path().join(server.to_string())).await;
 }
 
 async fn gone(path: &Path) {
@@ -172,40 +187,32 @@ async fn gone(path: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_with_another_hash_is_never_started() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(machines) = machines(folder.path()).await else {
+    let Some(world) = World::new().await else {
         return;
     };
-    let cloud = SimCloud::new(Settings::default());
-    cloud.run_nodes(machines.clone());
-    let api = Api::over(&cloud, Arc::new(cloud.http()), "http://sim/v1");
     let other = user_data(&mirror().await, &"0".repeat(64));
-    let server = order(&api, &other).await;
+    let server = world.order(&other).await;
 
-    cloud.finish_actions();
-    until("the end of runcmd", &machines, server, |console| {
-        console.contains("runcmd ended")
-    })
-    .await;
-    assert!(machines.console(server).contains("runcmd goes on"));
-    assert!(!machines.console(server).contains("agent s3cret"));
-    assert!(!machines.path(server, "/usr/local/bin/agent").exists());
+    world.api.cloud.finish_actions();
+    let ended = |console: &str| console.contains("runcmd ended");
+    world.until("the end of runcmd", server, ended).await;
+
+    let console = world.machines.console(server);
+    assert!(console.contains("runcmd goes on"));
+    assert!(!console.contains("agent s3cret"));
+    assert!(!world.machines.path(server, "/usr/local/bin/agent").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn user_data_that_nobody_understands_boots_a_machine_that_does_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(machines) = machines(folder.path()).await else {
+    let Some(world) = World::new().await else {
         return;
     };
-    let cloud = SimCloud::new(Settings::default());
-    cloud.run_nodes(machines.clone());
-    let api = Api::over(&cloud, Arc::new(cloud.http()), "http://sim/v1");
-    let server = order(&api, "#cloud-config\nwrite_files: s3cret\n").await;
-    cloud.finish_actions();
-    until("a word of it", &machines, server, |console| {
-        console.contains("cloud-init: the user data is not YAML")
-    })
-    .await;
-    assert!(!machines.console(server).contains("s3cret"));
+    let server = world.order("#cloud-config\nwrite_files: s3cret\n").await;
+
+    world.api.cloud.finish_actions();
+    let said = |console: &str| console.contains("cloud-init: the user data is not YAML");
+    world.until("a word of it", server, said).await;
+
+    assert!(!world.machines.console(server).contains("s3cret"));
 }

@@ -236,3 +236,33 @@ fn wait(headers: &HeaderMap) -> u32 {
     let seconds = told.or(full).unwrap_or(MOST).max(1);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_as_told_or_until_the_bucket_is_full_and_at_most_a_minute() {
+        let date = ("date", "Sun, 01 Nov 2026 00:00:00 GMT");
+        let reset = |seconds: i64| {
+            let date: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+            (date.as_second() + seconds).to_string()
+        };
+        let waits = |pairs: &[(&'static str, &str)]| {
+            let pairs = pairs.iter();
+            let headers = pairs.map(|(name, value)| {
+                let name = http::HeaderName::from_static(name);
+                (name, http::HeaderValue::from_str(value).unwrap())
+            });
+            wait(&headers.collect())
+        };
+        assert_eq!(waits(&[date, ("ratelimit-reset", &reset(30))]), 30);
+        assert_eq!(waits(&[date, ("ratelimit-reset", &reset(3600))]), 60);
+        assert_eq!(waits(&[date, ("ratelimit-reset", &reset(-5))]), 1);
+        assert_eq!(
+            waits(&[("retry-after", "7"), date, ("ratelimit-reset", &reset(30))]),
+            7
+        );
+        assert_eq!(waits(&[("ratelimit-reset", &reset(30))]), 60);
+    }
+}

@@ -28,9 +28,9 @@ use tokio::task::JoinHandle;
 
 use crate::nodes::{Booted, Nodes};
 use cloud_init::CloudInit;
-use root::Root;
+use root::{Isolation, Root};
 
-pub use root::{Isolation, NoIsolation};
+pub use root::NoIsolation;
 
 /// Runs the machines of a cloud.
 #[derive(Debug)]

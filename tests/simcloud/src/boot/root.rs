@@ -90,7 +90,7 @@ esac
 
 /// How programs are kept apart from the host's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Isolation {
+pub(super) enum Isolation {
     /// As root.
     Root,
     /// As an ordinary user, who is root in a user namespace.

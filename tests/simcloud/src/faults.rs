@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::Method;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::error::Refusal;
 
@@ -102,6 +102,8 @@ fn server_error() -> Refusal {
 pub struct Asked<'a> {
     /// Which one it is, from 1.
     pub ordinal: u64,
+    /// When it comes: a cloud that is down for a while refuses all that come until then.
+    pub at: Timestamp,
     /// Its method.
     pub method: &'a Method,
     /// Its path behind the version, as `/servers/7`.

@@ -74,6 +74,7 @@ impl State {
         });
         let asked = Asked {
             ordinal,
+            at: self.now,
             method: &parts.method,
             path: uri.split('?').next().unwrap_or(""),
             is_change: parts.method != Method::GET,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -47,13 +48,14 @@ impl Drop for Served {
 }
 
 async fn accept(listener: TcpListener, cloud: SimCloud) {
+    let router = router(&cloud);
     let mut connections = JoinSet::new();
     loop {
         // An error is of one connection: the caller's.
         if let Ok((stream, _)) = listener.accept().await {
-            let cloud = cloud.clone();
+            let router = router.clone();
             connections.spawn(async move {
-                let service = service_fn(move |request| answer(cloud.clone(), request));
+                let service = service_fn(move |request| answer(router.clone(), request));
                 // An error is a connection that was cut: by the other side, or as it was to be.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
@@ -64,8 +66,8 @@ async fn accept(listener: TcpListener, cloud: SimCloud) {
     }
 }
 
-async fn answer(cloud: SimCloud, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
-    let answer = router(&cloud).oneshot(request.map(Body::new)).await;
+async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
+    let answer = router.oneshot(request.map(Body::new)).await;
     let answer = answer.expect("a router does not fail");
     if answer.extensions().get::<Cut>().is_some() {
         return Err(io::Error::other("cut"));

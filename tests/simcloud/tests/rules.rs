@@ -247,10 +247,11 @@ async fn a_slow_action_takes_longer_and_a_cloud_that_is_down_answers_nobody() {
         api.ok("GET", &path, json!(null)).await["server"]["status"],
         "deleting"
     );
-    api.cloud.set_down(true);
+    let up_again = api.cloud.now() + SignedDuration::from_mins(2);
+    let down = Rule::always(Fault::Refused, move |asked| asked.at < up_again);
+    api.cloud.inject(down);
     assert!(api.send("GET", &path, json!(null)).await.is_err());
     api.cloud.advance(SignedDuration::from_mins(2));
-    api.cloud.heal();
     assert_eq!(api.refused("GET", &path).await.0, 404);
 }
 

@@ -171,8 +171,8 @@ async fn a_server_whose_labels_somebody_took_away_is_not_taken_for_gone() {
         world.pass(60).await;
     }
 
-    let node = &world.nodes().await[0];
-    assert!(!node.stage.is_over(), "{node:?}");
+    let left = &world.nodes().await[0];
+    assert!(!left.stage.is_over(), "{left:?}");
     let report = world.run(Order::Heal).await.unwrap();
     let troubles = report.troubles.join("; ");
     assert!(troubles.contains("whose labels do not agree"), "{troubles}");

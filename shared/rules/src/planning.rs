@@ -24,6 +24,7 @@ pub mod fixture;
 pub mod labels;
 pub mod life;
 mod pools;
+mod seen;
 mod spending;
 mod unknown;
 pub mod waiting;
@@ -290,7 +291,7 @@ impl Plan {
 
 /// Makes the plan. Linear in what it is given, but for sorting.
 pub fn plan(input: &Input<'_>) -> Plan {
-    let seen = spending::Seen::of(input);
+    let seen = seen::Seen::of(input);
     let mut draft = Draft::default();
     pools::plan(input, &seen, &mut draft);
     unknown::plan(input, &seen, &mut draft);

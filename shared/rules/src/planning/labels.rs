@@ -26,6 +26,11 @@ pub fn node_name(network: &NetworkId, gateway: &GatewayId) -> String {
     format!("postern-{network}-{gateway}")
 }
 
+/// What the names of all nodes' servers and addresses start with; the gateway's id follows.
+pub(super) fn node_name_prefix(network: &NetworkId) -> String {
+    format!("postern-{network}-")
+}
+
 /// The name of the firewall of a role's servers whose tunnels have this port. What a firewall lets in
 /// never changes: another port is another firewall.
 pub fn firewall_name(network: &NetworkId, role: Role, port: u16) -> String {
@@ -47,11 +52,14 @@ pub fn node_id(network: &NetworkId, pool: &PoolName, number: u64) -> GatewayId {
 
 /// The labels of a node's server and address.
 pub fn of_node(network: &NetworkId, node: &Node) -> Labels {
-    let mut labels = Labels::new();
-    for (key, value) in entries(network, node) {
-        labels.insert(key.to_owned(), value);
-    }
-    labels
+    let fixed = fixed(network, node).into_iter();
+    let expires = node
+        .expires_at
+        .map(|at| (EXPIRES, at.as_second().to_string()));
+    fixed
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .chain(expires.map(|(key, value)| (key.to_owned(), value)))
+        .collect()
 }
 
 /// The labels of the firewall of a role's servers.
@@ -63,19 +71,30 @@ pub fn of_firewall(network: &NetworkId, role: Role) -> Labels {
     ])
 }
 
-fn entries(network: &NetworkId, node: &Node) -> impl Iterator<Item = (&'static str, String)> {
-    let expires = node
-        .expires_at
-        .map(|at| (EXPIRES, at.as_second().to_string()));
+fn text_of_role(role: Role) -> &'static str {
+    match role {
+        Role::Ingress => "ingress",
+        Role::Egress => "egress",
+    }
+}
+
+fn text_of_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Plan => "plan",
+        Mode::Smoke => "smoke",
+        Mode::Live => "live",
+    }
+}
+
+/// The labels that every node's resources have, with their values.
+fn fixed<'a>(network: &'a NetworkId, node: &'a Node) -> [(&'static str, &'a str); 5] {
     [
-        (NETWORK_LABEL, network.to_string()),
-        (GATEWAY, node.gateway.to_string()),
-        (ROLE, node.role.to_string()),
-        (POOL, node.pool.to_string()),
-        (MODE, node.mode.to_string()),
+        (NETWORK_LABEL, network.as_str()),
+        (GATEWAY, node.gateway.as_str()),
+        (ROLE, text_of_role(node.role)),
+        (POOL, node.pool.as_str()),
+        (MODE, text_of_mode(node.mode)),
     ]
-    .into_iter()
-    .chain(expires)
 }
 
 /// Whether a resource with these labels is the node's: what a lost answer made is adopted only then.
@@ -89,9 +108,12 @@ pub fn agree(network: &NetworkId, node: &Node, labels: &Labels) -> bool {
 /// What a resource's labels must become to say all that they should, if they do not: ours as they
 /// ought to be, and what others wrote beside them.
 pub fn corrected(network: &NetworkId, node: &Node, labels: &Labels) -> Option<Labels> {
-    let wrong = entries(network, node).any(|(key, value)| labels.get(key) != Some(&value));
-    let stale = node.expires_at.is_none() && labels.contains_key(EXPIRES);
-    if !wrong && !stale {
+    let is = |(key, value): (&str, &str)| labels.get(key).is_some_and(|there| there == value);
+    let expires = match node.expires_at {
+        Some(at) => is((EXPIRES, &at.as_second().to_string())),
+        None => !labels.contains_key(EXPIRES),
+    };
+    if expires && fixed(network, node).into_iter().all(is) {
         return None;
     }
     let mut corrected = labels.clone();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use model::{Gateway, GatewayState, Mode, Node, Place, Pool, PoolName, Stage};
 
-use super::spending::Seen;
+use super::seen::{Record, Seen};
 use super::{Change, Draft, Gate, Input, REGISTRATION_SECONDS, choose, labels};
 
 /// How a member of a pool stands to what is wanted.
@@ -43,14 +43,15 @@ impl Member<'_> {
 
 /// Plans every pool that is wanted or has nodes, and the end of trials that have expired.
 pub(super) fn plan(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) {
-    let mut members: BTreeMap<&PoolName, Vec<&Node>> = BTreeMap::new();
-    for node in input.nodes {
+    let mut members: BTreeMap<&PoolName, Vec<&Record<'_>>> = BTreeMap::new();
+    for record in &seen.records {
+        let node = record.node;
         if node.stage.is_leaving() {
             continue;
         }
         match node.mode {
             Mode::Smoke => end_trial(input, node, draft),
-            _ => members.entry(&node.pool).or_default().push(node),
+            _ => members.entry(&node.pool).or_default().push(record),
         }
     }
     let names: BTreeSet<&PoolName> = input
@@ -60,8 +61,8 @@ pub(super) fn plan(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) {
         .chain(members.keys().copied())
         .collect();
     for name in names {
-        let nodes = members.remove(name).unwrap_or_default();
-        plan_pool(input, seen, name, &nodes, draft);
+        let records = members.remove(name).unwrap_or_default();
+        plan_pool(input, name, &records, draft);
     }
     if input.mass_silence {
         draft.block(
@@ -84,22 +85,16 @@ fn end_trial(input: &Input<'_>, node: &Node, draft: &mut Draft) {
     }
 }
 
-fn plan_pool(
-    input: &Input<'_>,
-    seen: &Seen<'_>,
-    name: &PoolName,
-    nodes: &[&Node],
-    draft: &mut Draft,
-) {
+fn plan_pool(input: &Input<'_>, name: &PoolName, records: &[&Record<'_>], draft: &mut Draft) {
     let pool = input.fleet.pools.get(name);
-    let mut kept: Vec<Member<'_>> = Vec::with_capacity(nodes.len());
-    for node in nodes {
+    let mut kept: Vec<Member<'_>> = Vec::with_capacity(records.len());
+    for record in records {
         let member = Member {
-            node,
-            gateway: input.gateways.get(&node.gateway),
-            standing: standing(input, seen, pool, node),
+            node: record.node,
+            gateway: record.gateway,
+            standing: standing(input, pool, record),
         };
-        adopt(input, seen, node, draft);
+        adopt(input, record, draft);
         match &member.standing {
             Standing::Dead { why, failed } => remove(&member, *failed, why.clone(), draft),
             Standing::Drained => {
@@ -128,41 +123,36 @@ fn plan_pool(
 }
 
 /// What is known of a member, and whether it is what the pool asks for.
-fn standing(input: &Input<'_>, seen: &Seen<'_>, pool: Option<&Pool>, node: &Node) -> Standing {
-    let gateway = input.gateways.get(&node.gateway);
-    let state = gateway.map(|gateway| gateway.state);
+fn standing(input: &Input<'_>, pool: Option<&Pool>, record: &Record<'_>) -> Standing {
+    let state = record.gateway.map(|gateway| gateway.state);
     if matches!(state, Some(GatewayState::Draining | GatewayState::Drained)) {
         return Standing::Drained;
     }
     if !input.mass_silence
-        && let Some(dead) = dead(input, seen, node, gateway)
+        && let Some(dead) = dead(input, record)
     {
         return dead;
     }
     let Some(pool) = pool.filter(|_| !input.mass_silence) else {
         return Standing::Good;
     };
-    outdated(pool, node).map_or(Standing::Good, Standing::Outdated)
+    outdated(pool, record.node).map_or(Standing::Good, Standing::Outdated)
 }
 
 /// Whether it serves nobody and will not.
-fn dead(
-    input: &Input<'_>,
-    seen: &Seen<'_>,
-    node: &Node,
-    gateway: Option<&Gateway>,
-) -> Option<Standing> {
+fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
+    let node = record.node;
     let over = |since: Timestamp, seconds: u32| {
         input.now >= since + SignedDuration::from_secs(i64::from(seconds))
     };
     let dead = |why: String, failed| Some(Standing::Dead { why, failed });
-    if node.stage >= Stage::Server && seen.server_is_gone(node) {
+    if node.stage >= Stage::Server && record.server_is_gone() {
         return dead(
             "its provider does not list its server any more".to_owned(),
             false,
         );
     }
-    let gateway = gateway?;
+    let gateway = record.gateway?;
     match gateway.state {
         GatewayState::Provisioning | GatewayState::Registered => {
             let began = match gateway.state {
@@ -221,20 +211,19 @@ fn outdated(pool: &Pool, node: &Node) -> Option<String> {
 }
 
 /// Shows what a lost answer made: the record does not say yet that it is there.
-fn adopt(input: &Input<'_>, seen: &Seen<'_>, node: &Node, draft: &mut Draft) {
-    for (kind, name) in seen.made_unnoticed(node) {
+fn adopt(input: &Input<'_>, record: &Record<'_>, draft: &mut Draft) {
+    let node = record.node;
+    for (kind, name, labels) in record.made_unnoticed() {
+        if !labels::agree(input.network, node, labels) {
+            continue;
+        }
         let change = Change::Adopt {
             gateway: node.gateway.clone(),
             kind,
             name: name.to_owned(),
         };
-        let agree = seen
-            .labels(node, kind)
-            .is_some_and(|labels| labels::agree(input.network, node, labels));
-        if agree {
-            let why = "it is there, and the answer that said so was lost".to_owned();
-            draft.step(&node.provider, change, why);
-        }
+        let why = "it is there, and the answer that said so was lost".to_owned();
+        draft.step(&node.provider, change, why);
     }
 }
 
@@ -335,6 +324,9 @@ fn shrink<'a>(
 ) -> Vec<Member<'a>> {
     let outdated = kept.iter().filter(|member| member.is_outdated()).count();
     let excess = kept.len().saturating_sub(want);
+    if excess == 0 {
+        return kept;
+    }
     let mut serving = kept.iter().filter(|member| member.serves()).count();
     let mut order = kept;
     // While old ones are replaced one of them is too many by intention: only an old one goes for it.
@@ -346,9 +338,11 @@ fn shrink<'a>(
         (false, true) => 3,
     };
     // The youngest first: what has served for long has proved itself.
-    order.sort_by_key(|member| {
-        let youngest_first = std::cmp::Reverse(member.node.created_at);
-        (rank(member), youngest_first, member.node.gateway.clone())
+    order.sort_by(|a, b| {
+        rank(a)
+            .cmp(&rank(b))
+            .then(b.node.created_at.cmp(&a.node.created_at))
+            .then(a.node.gateway.cmp(&b.node.gateway))
     });
     let mut left = excess;
     let mut staying = Vec::new();

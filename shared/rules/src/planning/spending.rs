@@ -1,20 +1,13 @@
-//! What the providers list, by node; and what all of it costs.
+//! What is there costs, and what it would cost.
 
 use std::collections::BTreeMap;
 
-use model::provider::{Address, Labels, Price, ResourceKind, Server};
-use model::{Amount, GatewayId, Mode, Node, PoolName, ProviderName, Stage};
+use model::provider::{Labels, Price};
+use model::{Amount, GatewayId, Mode, PoolName};
 
 use super::choice::address_price;
+use super::seen::{Record, Seen};
 use super::{Change, Draft, Gate, Input, Step, labels};
-
-/// The servers and addresses of all providers by their names.
-pub(super) struct Seen<'a> {
-    servers: BTreeMap<&'a ProviderName, BTreeMap<&'a str, &'a Server>>,
-    addresses: BTreeMap<&'a ProviderName, BTreeMap<&'a str, &'a Address>>,
-    /// The records by gateway, with the names of their resources.
-    pub nodes: BTreeMap<&'a GatewayId, (&'a Node, String)>,
-}
 
 /// What a plan costs.
 pub(super) struct Costs {
@@ -24,104 +17,18 @@ pub(super) struct Costs {
     pub unpriced: Vec<String>,
 }
 
-impl<'a> Seen<'a> {
-    pub fn of(input: &Input<'a>) -> Self {
-        let mut seen = Self {
-            servers: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            nodes: BTreeMap::new(),
-        };
-        for (name, providing) in input.providers {
-            let Ok(inventory) = providing.inventory else {
-                continue;
-            };
-            // Of several with one name the oldest counts, as looking it up by name does.
-            let mut servers: BTreeMap<&str, &Server> = BTreeMap::new();
-            for server in &inventory.servers {
-                let first = servers.entry(&server.name).or_insert(server);
-                if server.created_at < first.created_at {
-                    *first = server;
-                }
-            }
-            seen.servers.insert(name, servers);
-            let mut addresses: BTreeMap<&str, &Address> = BTreeMap::new();
-            for address in &inventory.addresses {
-                let first = addresses.entry(&address.name).or_insert(address);
-                if address.created_at < first.created_at {
-                    *first = address;
-                }
-            }
-            seen.addresses.insert(name, addresses);
-        }
-        let nodes = input.nodes.iter();
-        seen.nodes = nodes
-            .map(|node| {
-                let name = labels::node_name(input.network, &node.gateway);
-                (&node.gateway, (node, name))
-            })
-            .collect();
-        seen
-    }
-
-    fn name(&self, node: &Node) -> &str {
-        self.nodes.get(&node.gateway).map_or("", |(_, name)| name)
-    }
-
-    pub fn server(&self, node: &Node) -> Option<&'a Server> {
-        self.servers
-            .get(&node.provider)?
-            .get(self.name(node))
-            .copied()
-    }
-
-    pub fn address(&self, node: &Node) -> Option<&'a Address> {
-        self.addresses
-            .get(&node.provider)?
-            .get(self.name(node))
-            .copied()
-    }
-
-    /// Whether the provider's list is there, and the node's server is not on it.
-    pub fn server_is_gone(&self, node: &Node) -> bool {
-        let list = self.servers.get(&node.provider);
-        list.is_some_and(|list| !list.contains_key(self.name(node)))
-    }
-
-    /// What the provider lists of a node although its record does not say so yet.
-    pub fn made_unnoticed(&self, node: &Node) -> impl Iterator<Item = (ResourceKind, &str)> {
-        let address = (node.stage == Stage::Intent)
-            .then(|| self.address(node))
-            .flatten();
-        let server = (node.stage <= Stage::Address)
-            .then(|| self.server(node))
-            .flatten();
-        let address = address.map(|address| (ResourceKind::Address, address.name.as_str()));
-        let server = server.map(|server| (ResourceKind::Server, server.name.as_str()));
-        address.into_iter().chain(server)
-    }
-
-    /// The labels of a node's server or address, if it is listed.
-    pub fn labels(&self, node: &Node, kind: ResourceKind) -> Option<&'a Labels> {
-        match kind {
-            ResourceKind::Server => self.server(node).map(|server| &server.labels),
-            ResourceKind::Address => self.address(node).map(|address| &address.labels),
-            ResourceKind::Firewall => None,
-        }
-    }
-}
-
 /// Counts all costs, fills in what steps save, and holds what the caps do not allow.
 pub(super) fn count(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) -> Costs {
     let mut before = Price::default();
     let mut going = Price::default();
     let mut unpriced = Vec::new();
     let mut by_pool: BTreeMap<&PoolName, Amount> = BTreeMap::new();
-    let mut by_node: BTreeMap<&GatewayId, Price> = BTreeMap::new();
-    for (node, _) in seen.nodes.values() {
+    for record in &seen.records {
+        let node = record.node;
         if node.stage.is_over() {
             continue;
         }
-        let cost = cost(input, seen, node, &mut unpriced);
+        let cost = cost(input, record, &mut unpriced);
         before = before.plus(cost);
         if node.stage.is_leaving() {
             going = going.plus(cost);
@@ -130,7 +37,6 @@ pub(super) fn count(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) -> Co
             let sum = by_pool.entry(&node.pool).or_default();
             *sum = sum.plus(cost.month);
         }
-        by_node.insert(&node.gateway, cost);
     }
     let strangers = strangers(input, seen, &mut unpriced);
     before = before.plus(
@@ -142,9 +48,9 @@ pub(super) fn count(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) -> Co
     let mut adds = Price::default();
     for step in &mut draft.steps {
         step.saves = match &step.change {
-            Change::Drain { gateway } | Change::Remove { gateway, .. } => {
-                by_node.get(gateway).copied()
-            }
+            Change::Drain { gateway } | Change::Remove { gateway, .. } => seen
+                .of_gateway(gateway)
+                .map(|record| cost(input, record, &mut Vec::new())),
             Change::RemoveUnknown { gateway, .. } => strangers.get(gateway).copied(),
             _ => None,
         };
@@ -166,19 +72,17 @@ pub(super) fn count(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) -> Co
 }
 
 /// What a node costs: what its provider lists of it, and what its record intends.
-fn cost(input: &Input<'_>, seen: &Seen<'_>, node: &Node, unpriced: &mut Vec<String>) -> Price {
-    let providing = input.providers.get(&node.provider);
-    let listed = providing.is_some_and(|providing| providing.inventory.is_ok());
-    if listed && node.stage.is_leaving() {
-        let server = seen.server(node).is_some();
-        if !server && seen.address(node).is_none() {
-            return Price::default();
-        }
+fn cost(input: &Input<'_>, record: &Record<'_>, unpriced: &mut Vec<String>) -> Price {
+    let node = record.node;
+    let is_there = record.server.is_some() || record.address.is_some();
+    if record.is_listed && node.stage.is_leaving() && !is_there {
+        return Price::default();
     }
+    let providing = input.providers.get(&node.provider);
     let offers = providing.and_then(|providing| providing.offers.ok());
     let offered = offers.and_then(|offers| super::price(offers, &node.place));
     offered.or(node.price).unwrap_or_else(|| {
-        unpriced.push(seen.name(node).to_owned());
+        unpriced.push(labels::node_name(input.network, &node.gateway));
         Price::default()
     })
 }
@@ -190,43 +94,52 @@ fn strangers(
     unpriced: &mut Vec<String>,
 ) -> BTreeMap<GatewayId, Price> {
     let mut costs: BTreeMap<GatewayId, Price> = BTreeMap::new();
+    let mut find = seen.finder();
     for providing in input.providers.values() {
         let (Ok(inventory), Ok(offers)) = (providing.inventory, providing.offers) else {
             continue;
         };
-        let servers = inventory.servers.iter().map(|server| {
-            let sizes = server.size.as_ref().and_then(|size| offers.sizes.get(size));
+        for server in &inventory.servers {
+            if find(&server.labels).is_some_and(|record| !record.node.stage.is_over()) {
+                continue;
+            }
+            let size = server.size.as_ref().and_then(|size| offers.sizes.get(size));
             let region = server.region.as_ref();
-            let offer = sizes
+            let offer = size
                 .zip(region)
                 .and_then(|(size, region)| size.regions.get(region));
-            (&server.name, &server.labels, offer.map(|offer| offer.price))
-        });
-        let addresses = inventory.addresses.iter().map(|address| {
+            let price = offer.map(|offer| offer.price);
+            add(&mut costs, unpriced, &server.name, &server.labels, price);
+        }
+        for address in &inventory.addresses {
+            if find(&address.labels).is_some_and(|record| !record.node.stage.is_over()) {
+                continue;
+            }
             let region = address.region.as_ref();
             let price = region.and_then(|region| address_price(offers, region));
-            (&address.name, &address.labels, price)
-        });
-        for (name, labels, price) in servers.chain(addresses) {
-            let gateway = labels
-                .get(labels::GATEWAY)
-                .and_then(|text| text.parse().ok());
-            let gateway: Option<GatewayId> = gateway;
-            let known = gateway.as_ref().and_then(|gateway| seen.nodes.get(gateway));
-            if known.is_some_and(|(node, _)| !node.stage.is_over()) {
-                continue;
-            }
-            let Some(price) = price else {
-                unpriced.push(name.clone());
-                continue;
-            };
-            if let Some(gateway) = gateway {
-                let sum = costs.entry(gateway).or_default();
-                *sum = sum.plus(price);
-            }
+            add(&mut costs, unpriced, &address.name, &address.labels, price);
         }
     }
     costs
+}
+
+fn add(
+    costs: &mut BTreeMap<GatewayId, Price>,
+    unpriced: &mut Vec<String>,
+    name: &str,
+    labels: &Labels,
+    price: Option<Price>,
+) {
+    let gateway = labels
+        .get(labels::GATEWAY)
+        .and_then(|text| text.parse().ok());
+    match (gateway, price) {
+        (Some(gateway), Some(price)) => {
+            let sum: &mut Price = costs.entry(gateway).or_default();
+            *sum = sum.plus(price);
+        }
+        _ => unpriced.push(name.to_owned()),
+    }
 }
 
 /// Holds all making of nodes if the fleet, or a pool, would cost more than it may.

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use model::provider::{Inventory, Labels, ResourceId, ResourceKind};
-use model::{GatewayId, Mode, Node, ProviderName, Role};
+use model::{GatewayId, Mode, ProviderName, Role};
 
 use super::labels::{self, Said};
-use super::spending::Seen;
+use super::seen::{Record, Seen};
 use super::{Change, Draft, Gate, Input, UNKNOWN_SECONDS};
 
 /// A server or an address on a provider's list.
@@ -66,36 +66,25 @@ fn plan_provider(
     draft: &mut Draft,
 ) {
     let mut strangers: BTreeMap<GatewayId, (Said, Vec<Listed<'_>>)> = BTreeMap::new();
+    let mut find = seen.finder();
     for resource in listed(inventory) {
-        let key = resource.labels.get(labels::GATEWAY);
-        let gateway: Option<GatewayId> = key.and_then(|text| text.parse().ok());
-        let known = gateway.as_ref().and_then(|gateway| seen.nodes.get(gateway));
-        match known {
-            Some((node, name)) if !node.stage.is_over() => {
-                let same = labels::agree(input.network, node, resource.labels);
-                let is_one = node.provider == *provider && name == resource.name;
-                if !same || !is_one || is_second(seen, node, &resource) {
-                    not_ours(provider, &resource, draft);
-                } else if let Some(labels) = labels::corrected(input.network, node, resource.labels)
-                {
-                    let change = Change::Relabel {
-                        kind: resource.kind,
-                        name: resource.name.to_owned(),
-                        labels,
-                    };
-                    let why = "its labels do not say what they should".to_owned();
-                    draft.step(provider, change, why);
+        match find(resource.labels) {
+            Some(record) if !record.node.stage.is_over() => {
+                known(input, provider, record, &resource, draft);
+            }
+            _ => {
+                let said = labels::parse(input.network, resource.labels);
+                let gateway = said.as_ref().and_then(|said| said.gateway.clone());
+                let named = gateway
+                    .filter(|gateway| labels::node_name(input.network, gateway) == resource.name);
+                match (named, said) {
+                    (Some(gateway), Some(said)) => {
+                        let entry = strangers.entry(gateway).or_insert((said, Vec::new()));
+                        entry.1.push(resource);
+                    }
+                    _ => not_ours(provider, &resource, draft),
                 }
             }
-            _ => match (gateway, labels::parse(input.network, resource.labels)) {
-                (Some(gateway), Some(said))
-                    if labels::node_name(input.network, &gateway) == resource.name =>
-                {
-                    let entry = strangers.entry(gateway).or_insert((said, Vec::new()));
-                    entry.1.push(resource);
-                }
-                _ => not_ours(provider, &resource, draft),
-            },
         }
     }
     for (gateway, (said, resources)) in strangers {
@@ -103,13 +92,33 @@ fn plan_provider(
     }
 }
 
-/// Whether an older resource has the same name, which some providers allow: nothing would use it.
-fn is_second(seen: &Seen<'_>, node: &Node, resource: &Listed<'_>) -> bool {
-    let first = match resource.kind {
-        ResourceKind::Server => seen.server(node).map(|server| &server.id),
-        _ => seen.address(node).map(|address| &address.id),
+/// Something that labels say is a node's: whether it is, and its labels say all that they should.
+fn known(
+    input: &Input<'_>,
+    provider: &ProviderName,
+    record: &Record<'_>,
+    resource: &Listed<'_>,
+    draft: &mut Draft,
+) {
+    let node = record.node;
+    // Of several with one name, which some providers allow, the oldest is the node's.
+    let own = match resource.kind {
+        ResourceKind::Server => record.server.map(|server| &server.id),
+        _ => record.address.map(|address| &address.id),
     };
-    first.is_some_and(|first| first != resource.id)
+    let is_own = node.provider == *provider && own == Some(resource.id);
+    if !is_own || !labels::agree(input.network, node, resource.labels) {
+        return not_ours(provider, resource, draft);
+    }
+    if let Some(labels) = labels::corrected(input.network, node, resource.labels) {
+        let change = Change::Relabel {
+            kind: resource.kind,
+            name: resource.name.to_owned(),
+            labels,
+        };
+        let why = "its labels do not say what they should".to_owned();
+        draft.step(provider, change, why);
+    }
 }
 
 fn not_ours(provider: &ProviderName, resource: &Listed<'_>, draft: &mut Draft) {
@@ -149,7 +158,7 @@ fn stranger(
             .created_at
             .is_none_or(|made| made + grace <= input.now)
     };
-    let is_ended = seen.nodes.contains_key(&gateway);
+    let is_ended = seen.of_gateway(&gateway).is_some();
     let is_trial = said.is_expired_trial(input.now);
     let is_allowed = input.remove_unknown && resources.iter().all(is_old);
     let what = format!("gateway {gateway}");

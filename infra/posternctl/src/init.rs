@@ -165,6 +165,7 @@ pub fn make(
     let config_seed: [u8; 32] = random()?;
     data.write_key("online/config", &SigningKey::ed25519_from_seed(config_seed))?;
     let config_key = IdentitySecret::from_seed(config_seed).public();
+    data.bootstrap_key()?;
 
     let expires = now().checked_add(OFFLINE_LIFE)?;
     let roles = RootRoles {

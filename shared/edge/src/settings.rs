@@ -43,6 +43,11 @@ pub const SESSION_TOKEN: Setting = Setting {
     name: "AWS_SESSION_TOKEN",
     holds: "the session token of a temporary access key, or nothing",
 };
+/// The signed limits, without their signature.
+pub const LIMITS: Setting = Setting {
+    name: "POSTERN_LIMITS",
+    holds: "the network's limits as JSON: the file limits.json that the offline keys have signed",
+};
 /// A stand-in for the region's DynamoDB, by the name that AWS's own programs know.
 pub const ENDPOINT: Setting = Setting {
     name: "AWS_ENDPOINT_URL_DYNAMODB",
@@ -103,6 +108,18 @@ impl<'a> Reader<'a> {
             return Some(None);
         };
         self.parsed(setting, &text, parse).map(Some)
+    }
+
+    /// What stands for a setting that is not there, or why it cannot be made.
+    pub fn made<T>(
+        &mut self,
+        setting: Setting,
+        make: impl FnOnce() -> Result<T, String>,
+    ) -> Option<T> {
+        match make() {
+            Ok(value) => Some(value),
+            Err(why) => self.fault(setting, format!("is missing, and without it ({why})")),
+        }
     }
 
     /// What was wrong, if anything was.

@@ -3,6 +3,7 @@
 //!
 //! Helpers panic with what was seen: they are assertions of the tests.
 
+pub mod agent;
 pub mod door;
 pub mod programs;
 pub mod serverless;
@@ -10,6 +11,7 @@ pub mod signed;
 pub mod site;
 pub mod tap;
 
+pub use agent::Agent;
 pub use door::{Answered, Door, Fault};
 pub use emulator::skipped;
 pub use programs::{Gateway, Up, postern, postern_refused, posternctl};

@@ -200,7 +200,7 @@ impl Place {
             quiet.push(cost);
         }
         let runs = u32::try_from(RUNS).expect("a bench's count is small");
-        let own = (workers.own_time() - before) / runs;
+        let own = workers.own_time().saturating_sub(before) / runs;
         let place = format!("{COHORTS} cohorts, {MIRRORS} mirrors");
         let runs = first.len();
         row(

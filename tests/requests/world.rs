@@ -186,8 +186,8 @@ impl World {
             function: Function::Reconcile,
             ..self.operator(&api::fleet::smoke(&hetzner), &json!({"role": "egress"}))
         };
-        let begun: SmokeBegun = self.stage.ask(&begin).await.read();
-        assert_eq!(begun.gateway, Self::trial());
+        let trial: SmokeBegun = self.stage.ask(&begin).await.read();
+        assert_eq!(trial.gateway, Self::trial());
     }
 
     /// The gateway of the trial that has begun.

@@ -139,7 +139,7 @@ impl Reconcile {
             return None;
         }
         let mut evidence = self.evidence(edge, moment, what).await;
-        evidence.outcome = "broken off".to_owned();
+        "broken off".clone_into(&mut evidence.outcome);
         evidence.troubles.push(error.to_string());
         Some(evidence)
     }

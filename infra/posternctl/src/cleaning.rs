@@ -28,6 +28,10 @@ const MOST_TROUBLES: usize = 5;
 
 /// What to remove.
 #[derive(Args, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct CleanupOptions {
     /// The provider, as hetzner.
     provider: ProviderName,
@@ -42,7 +46,7 @@ pub struct CleanupOptions {
     #[arg(long)]
     unknown: bool,
     /// Without a control plane and its database: with the provider's token of this machine's environment
-    /// (POSTERN_HETZNER_TOKEN). No record protects anything then: trials go, and with --unknown all.
+    /// (`POSTERN_HETZNER_TOKEN`). No record protects anything then: trials go, and with --unknown all.
     #[arg(long)]
     alone: bool,
     /// Whose resources, with --alone; the profile's or the data folder's network if it is not given.

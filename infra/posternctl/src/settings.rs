@@ -30,7 +30,7 @@ pub enum Function {
 pub enum Runtime {
     /// AWS Lambda: variables of the environment, or files of the package.
     Lambda,
-    /// Cloudflare Workers: bindings. What is too long for one stands in several (NAME, NAME_2, …).
+    /// Cloudflare Workers: bindings. What is too long for one stands in several (`NAME`, `NAME_2`, …).
     Workers,
 }
 

@@ -79,7 +79,8 @@ async fn converge(world: &World, shown: &str) {
 
 async fn fails_anywhere(change: Change) {
     for (ordinal, changes) in requests(change).await {
-        for (name, fault) in Fault::all() {
+        let limit = ("limit", Fault::limit());
+        for (name, fault) in Fault::all().into_iter().chain([limit]) {
             // A read that fails is only tried again; one fault of each kind will do.
             if !changes && !["refused", "429", "500"].contains(&name) {
                 continue;

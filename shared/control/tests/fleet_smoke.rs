@@ -1,4 +1,4 @@
-//! Trials, clean-up from the provider's list alone, the gates before them, and the evidence.
+//! Trials, clean-up from the provider's list alone, and the evidence.
 
 mod common;
 
@@ -9,17 +9,16 @@ use common::board::{Act, Board};
 use common::fleets::{World, fleet_of, hetzner};
 use common::{moment, operator};
 use control::calls::Meter;
+use control::fleet::Run;
 use control::fleet::cleanup::{Cleaned, Cleanup, cleanup};
 use control::fleet::evidence::{Against, Archive, Evidence, Listing, What};
 use control::fleet::smoke::{self, Outcome, Smoke, SmokeOrder};
-use control::fleet::{Order, Run};
 use control::{Context, Error};
 use jiff::SignedDuration;
 use model::provider::ResourceKind::{self, Address, Firewall, Server};
 use model::{GatewayId, Mode, Role, Stage};
 use providers::NewAddress;
 use rules::planning::cleaning::Wanted;
-use simcloud::{Asked, Fault, Rule};
 
 /// A fleet that wants nothing, and names the agent that trials need.
 async fn trying(mode: Mode) -> World {
@@ -305,6 +304,28 @@ async fn killed_anywhere_clean_up_alone_removes_all_of_ours_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn killed_anywhere_a_trial_is_gone_on_with_by_whoever_begins_it_again() {
+    for at in 0.. {
+        let (world, was_killed) = killed(at, Act::FailAfter).await;
+        if !was_killed {
+            break;
+        }
+        world.pass(60).await;
+        let there = world.there().await.len();
+        let id = begin(&world, &order(Role::Ingress)).await.unwrap();
+
+        let steps = finish(&world, &id).await;
+
+        let shown = format!("killed at {at}");
+        assert_eq!(steps.last().unwrap().outcome, Outcome::Proved, "{shown}");
+        assert_eq!(world.cloud.resources(), [""; 0], "{shown}");
+        world.assert_nothing_leaked(&shown).await;
+        let was_over = usize::from(there == 0 && world.nodes().await.len() == 2);
+        assert_eq!(world.nodes().await.len(), 1 + was_over, "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_trial_that_expired_is_cleaned_up_and_its_record_follows() {
     let (world, _) = killed(30, Act::FailBefore).await;
     assert!(!world.cloud.resources().is_empty());
@@ -377,123 +398,4 @@ async fn a_live_fleet_whose_database_was_lost_is_not_cleaned_up_unasked() {
     )
     .await;
     assert_eq!(world.cloud.resources(), [""; 0]);
-}
-
-#[tokio::test]
-async fn what_must_be_decided_first_is_refused_before_any_change() {
-    let pools = |region: &'static str, size: &'static str, count| {
-        fleet_of(&[("ingress", "ingress", region, size, count)])
-    };
-    let cases: [(&str, &str); 5] = [
-        ("approve of mode 'live'", "mode"),
-        ("raise 'most_per_month'", "cap"),
-        ("raise 'most_changes'", "changes"),
-        ("no region 'moon1': it has", "region"),
-        ("cx23 is sold out in fsn1: add a size", "sold out"),
-    ];
-    for (said, case) in cases {
-        let mut fleet = match case {
-            "region" => pools("moon1|fsn1", "cx23", 1),
-            _ => pools("fsn1", "cx23", 3),
-        };
-        match case {
-            "cap" => fleet.most_per_month = "10.00".parse().unwrap(),
-            "changes" => fleet.most_changes = 2,
-            _ => {}
-        }
-        let world = World::live(fleet).await;
-        match case {
-            "mode" => world.set_mode(Mode::Smoke).await,
-            "sold out" => world
-                .cloud
-                .shop(|shop| shop.offer("cx23", "fsn1").capacity = Some(0)),
-            _ => {}
-        }
-        let plan = world.plan().await;
-        let order = Order::Apply {
-            hash: plan.hash,
-            by: operator(),
-            remove_unknown: false,
-        };
-
-        let refused = world.run(order).await.unwrap_err();
-
-        assert!(refused.to_string().contains(said), "{case}: {refused}");
-        assert!(
-            world
-                .cloud
-                .requests()
-                .iter()
-                .all(|request| request.method == "GET")
-        );
-        assert_eq!(world.nodes().await, [], "{case}");
-    }
-}
-
-#[tokio::test]
-async fn only_an_owner_with_a_reason_approves_of_live() {
-    use api::fleet::SetMode;
-    use control::fleet::modes;
-
-    let world = World::new();
-    let operator = model::Admin {
-        role: model::AdminRole::Operator,
-        ..common::fleets::owner()
-    };
-    let live = |reason: &str| SetMode {
-        mode: Mode::Live,
-        reason: reason.to_owned(),
-        expires_at: Some(world.now() + SignedDuration::from_hours(1)),
-        smoke_most_per_hour: None,
-    };
-    let context = world.context();
-    let name = hetzner();
-
-    let refused = modes::set(&context, &operator, &name, live("because")).await;
-    assert!(refused.unwrap_err().to_string().contains("only an owner"));
-    let refused = modes::set(&context, &common::fleets::owner(), &name, live(" ")).await;
-    assert!(refused.unwrap_err().to_string().contains("'reason'"));
-    assert_eq!(
-        modes::show(&context, &name).await.unwrap().policy.mode,
-        Mode::Plan
-    );
-
-    let set = modes::set(&context, &common::fleets::owner(), &name, live("launch")).await;
-    let policy = set.unwrap().policy;
-    assert_eq!(policy.mode_at(world.now()), Mode::Live);
-    assert_eq!(
-        policy.mode_at(world.now() + SignedDuration::from_hours(1)),
-        Mode::Plan
-    );
-    let today = control::audit::day_of(world.now());
-    let (events, _) = control::audit::list(&context, today, None).await.unwrap();
-    let event = &events[0];
-    assert_eq!(
-        (event.action.as_str(), event.subject.as_str()),
-        ("provider.live", "hetzner")
-    );
-    assert!(event.detail.contains("launch"), "{}", event.detail);
-    assert_eq!(modes::list(&context).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn fallbacks_are_taken_in_order_also_where_the_offer_was_wrong() {
-    let world = World::live(fleet_of(&[(
-        "ingress",
-        "ingress",
-        "fsn1|nbg1",
-        "cx23|cx33",
-        1,
-    )]))
-    .await;
-    // Both are on offer in fsn1, and there are none.
-    let of_servers = |asked: &Asked<'_>| asked.is_change && asked.path == "/servers";
-    world
-        .cloud
-        .inject(Rule::times(2, Fault::sold_out(), of_servers));
-    world.settle().await;
-    world.assert_nothing_leaked("sold out twice").await;
-    let there = world.there().await;
-    assert_eq!(there[0].place.region.as_str(), "nbg1");
-    assert_eq!(there[0].place.size.as_str(), "cx23");
 }

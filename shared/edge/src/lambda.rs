@@ -66,8 +66,8 @@ pub fn serve_on_schedule<T, R: Serialize>(
 ) -> ExitCode {
     program(async {
         let (edge, own) = deployed::edge(&source, from_settings, open)?;
-        let router = crate::finish(routes(edge.clone(), &own), edge.clone());
-        let (edge, own, run, router) = (&edge, &own, &run, &router);
+        let answers = crate::finish(routes(edge.clone(), &own), edge.clone());
+        let (edge, own, run, answers) = (&edge, &own, &run, &answers);
         let at_event = async |event: LambdaEvent<Value>| {
             let (payload, context) = event.into_parts();
             if payload.get("requestContext").is_none() {
@@ -75,7 +75,7 @@ pub fn serve_on_schedule<T, R: Serialize>(
                 return Ok::<_, lambda_runtime::Error>(serde_json::to_value(report)?);
             }
             let request: LambdaRequest = serde_json::from_value(payload)?;
-            let mut http = Adapter::from(router.clone());
+            let mut http = Adapter::from(answers.clone());
             let answer = http.call(LambdaEvent::new(request, context)).await?;
             Ok(serde_json::to_value(answer)?)
         };

@@ -1,27 +1,21 @@
 //! A fleet over a cloud that remembers, with nodes that boot from their user data, register and beat.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use api::BootstrapText;
 use api::enroll::InviteSecret;
 use api::fleet::{ApplyFleet, SetMode};
 use api::register::{HeartbeatRequest, RegisterRequest};
-use async_trait::async_trait;
 use control::calls::{CountedHttp, Meter};
 use control::fleet::{Boot, BootstrapKey, Order, Report, Run, desired, modes, reconcile};
 use control::{Context, Error, gateways, items};
 use jiff::{SignedDuration, Timestamp};
-use model::provider::{Labels, ResourceId, ResourceKind};
 use model::{
     Admin, AdminId, AdminRole, FirstContact, Fleet, Gateway, GatewayState, IdentityKey, Limits,
     Mode, NetworkId, Node, ProviderName, RootPin, Stage, TunnelKey,
 };
-use providers::{
-    ActionId, ActionState, Address, Fault, Firewall, Hetzner, Inventory, NewAddress, NewFirewall,
-    NewServer, Offers, Provider, ProviderError, Rate, Server, Started,
-};
+use providers::{Hetzner, Provider};
 use rules::planning::Plan;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -29,6 +23,7 @@ use simcloud::{Booted, Nodes, Settings, SimCloud};
 use store::{Expect, Store, Write};
 
 use super::board::{Board, BoardStore};
+use super::board_provider::BoardProvider;
 use super::{Stage as Control, moment, operator};
 
 /// How long a run may last.
@@ -415,130 +410,4 @@ pub fn token_of(user_data: &str) -> BootstrapText {
     let content = file["content"].as_str().unwrap();
     let token = content.trim().strip_prefix("POSTERN_TOKEN=").unwrap();
     BootstrapText::parse(token).unwrap()
-}
-
-/// A provider behind a board: its calls are named after what they do.
-pub struct BoardProvider {
-    pub board: Arc<Board>,
-    pub provider: Arc<dyn Provider>,
-}
-
-impl BoardProvider {
-    async fn call<T>(
-        &self,
-        doing: String,
-        act: impl Future<Output = Result<T, ProviderError>> + Send,
-    ) -> Result<T, ProviderError> {
-        let error = || ProviderError {
-            provider: hetzner(),
-            doing: doing.clone(),
-            fault: Fault::Unclear,
-            code: None,
-            detail: "by the board".to_owned(),
-            request: None,
-        };
-        self.board
-            .call(format!("provider {doing}"), error, act)
-            .await
-    }
-}
-
-#[async_trait]
-impl Provider for BoardProvider {
-    fn name(&self) -> ProviderName {
-        self.provider.name()
-    }
-
-    fn most_user_data(&self) -> usize {
-        self.provider.most_user_data()
-    }
-
-    fn rate(&self) -> Option<Rate> {
-        self.provider.rate()
-    }
-
-    async fn offers(&self) -> Result<Offers, ProviderError> {
-        self.call("offers".to_owned(), self.provider.offers()).await
-    }
-
-    async fn inventory(&self, network: &NetworkId) -> Result<Inventory, ProviderError> {
-        self.call("inventory".to_owned(), self.provider.inventory(network))
-            .await
-    }
-
-    async fn server(&self, name: &str) -> Result<Option<Server>, ProviderError> {
-        self.call("server".to_owned(), self.provider.server(name))
-            .await
-    }
-
-    async fn address(&self, name: &str) -> Result<Option<Address>, ProviderError> {
-        self.call("address".to_owned(), self.provider.address(name))
-            .await
-    }
-
-    async fn firewall(&self, name: &str) -> Result<Option<Firewall>, ProviderError> {
-        self.call("firewall".to_owned(), self.provider.firewall(name))
-            .await
-    }
-
-    async fn create_address(&self, new: &NewAddress) -> Result<Started<Address>, ProviderError> {
-        self.call(
-            "create_address".to_owned(),
-            self.provider.create_address(new),
-        )
-        .await
-    }
-
-    async fn create_server(&self, new: &NewServer) -> Result<Started<Server>, ProviderError> {
-        self.call("create_server".to_owned(), self.provider.create_server(new))
-            .await
-    }
-
-    async fn create_firewall(&self, new: &NewFirewall) -> Result<Started<Firewall>, ProviderError> {
-        self.call(
-            "create_firewall".to_owned(),
-            self.provider.create_firewall(new),
-        )
-        .await
-    }
-
-    async fn label(
-        &self,
-        what: ResourceKind,
-        id: &ResourceId,
-        labels: &Labels,
-    ) -> Result<(), ProviderError> {
-        self.call(
-            format!("label {what}"),
-            self.provider.label(what, id, labels),
-        )
-        .await
-    }
-
-    async fn power_off(&self, id: &ResourceId) -> Result<Option<ActionId>, ProviderError> {
-        self.call("power_off".to_owned(), self.provider.power_off(id))
-            .await
-    }
-
-    async fn release_address(&self, id: &ResourceId) -> Result<Option<ActionId>, ProviderError> {
-        self.call(
-            "release_address".to_owned(),
-            self.provider.release_address(id),
-        )
-        .await
-    }
-
-    async fn delete(
-        &self,
-        what: ResourceKind,
-        id: &ResourceId,
-    ) -> Result<Option<ActionId>, ProviderError> {
-        self.call(format!("delete {what}"), self.provider.delete(what, id))
-            .await
-    }
-
-    async fn poll(&self, action: &ActionId) -> Result<ActionState, ProviderError> {
-        self.call("poll".to_owned(), self.provider.poll(action))
-            .await
-    }
 }

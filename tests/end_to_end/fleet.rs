@@ -1,14 +1,17 @@
 //! A fleet from its document to nothing: an operator applies it with `posternctl`, nodes are rented at a
-//! stand-in for Hetzner that really boots them, the real agents register, and all of it goes again.
+//! stand-in for Hetzner that really boots them, the real agents register, and all of it goes again. And a
+//! trial of the provider, proved, or killed and cleaned up.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::Stdio;
+use std::time::Duration;
 
-use harness::programs::posternctl_lines;
-use harness::{Agent, Up, postern, posternctl, skipped, until};
+use harness::programs::{posternctl_command, posternctl_lines, program, run};
+use harness::{Agent, Up, postern, posternctl, until};
 use serde_json::{Value, json};
-use simcloud::{Machines, Served, Settings, SimCloud};
+use simcloud::{Served, SimCloud};
+use tokio::process::Command;
 
 /// A network on this machine with an account at the stand-in.
 struct Network {
@@ -16,23 +19,15 @@ struct Network {
     agent: Agent,
     cloud: SimCloud,
     up: Up,
-    _served: Served,
+    served: Served,
 }
 
 impl Network {
     /// `None`, which is said, where this machine can boot no nodes.
     async fn start(test: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let machines = match Machines::new(&folder.path().join("machines")).await {
-            Ok(machines) => machines,
-            Err(why) => {
-                skipped(test, &why.to_string());
-                return None;
-            }
-        };
-        let cloud = SimCloud::new(Settings::served());
-        cloud.run_nodes(machines as Arc<_>);
-        let served = cloud.serve().await.unwrap();
+        let machines = folder.path().join("machines");
+        let (cloud, served) = harness::cloud::with_machines(test, &machines).await?;
         let data = folder.path().join("network");
         let init = [
             "init",
@@ -52,7 +47,7 @@ impl Network {
             folder,
             cloud,
             up,
-            _served: served,
+            served,
         })
     }
 
@@ -62,6 +57,26 @@ impl Network {
 
     async fn posternctl(&self, arguments: &[&str]) -> Value {
         posternctl(&self.data(), arguments).await
+    }
+
+    async fn try_posternctl(&self, arguments: &[&str]) -> (bool, Value) {
+        let profile = self.data().join("operator.json");
+        run(posternctl_command(&profile, arguments)).await
+    }
+
+    /// Asks the stand-in for something as somebody else would.
+    async fn ask_cloud(&self, path: &str, body: &Value) {
+        let http = api::http_client("test", Duration::from_secs(10)).unwrap();
+        let request = http.post(format!("{}{path}", self.served.url));
+        let request = request.bearer_auth("sim-token").body(body.to_string());
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+    }
+
+    /// How many requests came to the stand-in that may have changed something.
+    fn changes(&self) -> usize {
+        let requests = self.cloud.requests();
+        requests.iter().filter(|request| request.changes()).count()
     }
 
     /// Applies a fleet of these pools.
@@ -139,9 +154,7 @@ async fn nothing_is_rented_before_an_owner_approves(network: &Network) {
     let steps = plan["steps"].as_array().unwrap();
     assert_eq!(steps.len(), 5, "{plan}");
     assert!(steps.iter().all(|step| step["held"] == "mode"), "{plan}");
-    let changing = network.cloud.requests();
-    let changing = changing.iter().filter(|request| request.method != "GET");
-    assert_eq!(changing.count(), 0);
+    assert_eq!(network.changes(), 0);
     assert_eq!(network.cloud.resources(), Vec::<String>::new());
     let live = ["providers", "policy", "hetzner", "live", "--reason=we open"];
     let policy = network.posternctl(&live).await;
@@ -230,4 +243,95 @@ async fn nothing_is_left(network: &Network) {
     assert_eq!(rented, deleted.len(), "all that was rented was deleted");
     let text = serde_json::to_string(&records).unwrap();
     assert!(!text.contains("sim-token"), "no record holds the token");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_is_proved_and_one_that_was_killed_is_cleaned_up_without_a_control_plane() {
+    let Some(network) = Network::start("trial").await else {
+        return;
+    };
+    network
+        .apply(json!({
+            "ingress": pool("ingress", "fsn1", "cx23", 1), "egress": pool("egress", "nbg1", "cx23", 1),
+        }))
+        .await;
+    let foreign = json!({
+        "name": "theirs", "type": "ipv4", "location": "fsn1", "assignee_type": "server",
+        "auto_delete": false,
+    });
+    network.ask_cloud("/primary_ips", &foreign).await;
+    let theirs = network.cloud.resources();
+
+    a_trial_in_mode_plan_changes_nothing(&network).await;
+    a_trial_proves_and_leaves_nothing(&network, &theirs).await;
+    what_a_killed_trial_left_is_found_by_its_labels(network, &theirs).await;
+}
+
+async fn a_trial_in_mode_plan_changes_nothing(network: &Network) {
+    let before = network.changes();
+
+    let (ok, refused) = network
+        .try_posternctl(&["smoke", "hetzner", "ingress"])
+        .await;
+
+    assert!(!ok, "{refused}");
+    assert_eq!(refused["error"]["kind"], "provider-mode", "{refused}");
+    assert_eq!(network.changes(), before);
+}
+
+async fn a_trial_proves_and_leaves_nothing(network: &Network, theirs: &[String]) {
+    let smoke = ["providers", "policy", "hetzner", "smoke"];
+    network.posternctl(&smoke).await;
+
+    let proof = network.posternctl(&["smoke", "hetzner", "ingress"]).await;
+
+    assert_eq!(proof["outcome"], "proved", "{proof}");
+    assert_eq!(proof["against"]["live"], false, "{proof}");
+    assert_eq!(proof["lists"][0]["resources"], json!([]), "{proof}");
+    assert_eq!(network.cloud.resources(), theirs);
+    let dry = ["cleanup", "hetzner", "--trials", "--dry-run"];
+    let left = network.posternctl(&dry).await;
+    assert_eq!(left["cleaned"]["removals"], json!([]), "{left}");
+}
+
+async fn what_a_killed_trial_left_is_found_by_its_labels(network: Network, theirs: &[String]) {
+    let mut command = Command::new(program("posternctl"));
+    command
+        .arg("--data")
+        .arg(network.data())
+        .args(["smoke", "hetzner", "egress"])
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    let mut trial = command.spawn().unwrap();
+    until("a server is rented", async || {
+        let resources = network.cloud.resources();
+        let server = resources.iter().any(|name| name.starts_with("server "));
+        server.then_some(())
+    })
+    .await;
+    trial.kill().await.unwrap();
+    let Network {
+        folder,
+        cloud,
+        up,
+        served,
+        ..
+    } = network;
+    up.kill().await;
+    assert!(cloud.resources().len() > theirs.len());
+
+    let data = folder.path().join("network");
+    let providers = json!([{"kind": "hetzner", "url": served.url}]).to_string();
+    let mut alone = Command::new(program("posternctl"));
+    alone
+        .arg("--data")
+        .arg(&data)
+        .args(["--json", "cleanup", "hetzner", "--alone"])
+        .env("POSTERN_HETZNER_TOKEN", "sim-token")
+        .env("POSTERN_PROVIDERS", &providers);
+    let (ok, done) = run(alone).await;
+
+    assert!(ok, "{done}");
+    assert_eq!(done["outcome"], "nothing left to remove", "{done}");
+    assert_eq!(cloud.resources(), theirs);
 }

@@ -4,6 +4,7 @@
 //! Helpers panic with what was seen: they are assertions of the tests.
 
 pub mod agent;
+pub mod cloud;
 pub mod door;
 pub mod programs;
 pub mod serverless;

@@ -191,6 +191,11 @@ impl Front {
         Self { functions, server }
     }
 
+    /// What came of an event that is no request.
+    pub async fn invoke(&self, function: &str, event: Value) -> Result<Value, Value> {
+        self.functions[function].invoke(event).await
+    }
+
     /// What the functions wrote to their logs.
     pub fn said(&self) -> String {
         let said = self.functions.iter();
@@ -211,10 +216,10 @@ async fn front(
 ) -> Response {
     let path = request.uri().path();
     let route = ROUTES.iter().find(|(prefix, _)| path.starts_with(prefix));
-    let Some((_, function)) = route else {
+    let Some(function) = route.and_then(|(_, function)| functions.get(function)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    match functions[function].answer(request).await {
+    match function.answer(request).await {
         Ok(answer) => answer,
         // As a function URL says it of an error or a program that ended.
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),

@@ -25,14 +25,18 @@ use tokio::task::JoinHandle;
 use crate::{Site, posternctl};
 
 /// Which paths go to which function. A deployment's gateway or routes say the same.
-pub const ROUTES: [(&str, &str); 4] = [
+pub const ROUTES: [(&str, &str); 6] = [
     ("/v1/enroll", "enroll"),
     ("/v1/devices/", "enroll"),
     ("/v1/gateways/", "register"),
     ("/v1/admin/", "admin"),
+    ("/v1/reconcile/", "reconcile"),
+    ("/v1/cleanup/", "cleanup"),
 ];
-/// The functions that answer requests.
+/// The functions that answer requests in every network.
 const SERVED: [&str; 3] = ["enroll", "register", "admin"];
+/// Those that hold the credentials of providers, in a network that has an account.
+const RENTING: [&str; 2] = ["reconcile", "cleanup"];
 /// The region that functions are told. The emulator asks for none and for no credentials, and the
 /// functions must have them.
 pub const REGION: &str = "eu-central-1";
@@ -159,7 +163,7 @@ impl Bucket {
     }
 
     /// The paths of all its objects.
-    pub(crate) async fn paths(&self) -> Vec<String> {
+    pub async fn paths(&self) -> Vec<String> {
         let client = api::http_client("tests", crate::PATIENCE).expect("this machine has HTTP");
         let list = format!("{}/{}?list-type=2", self.endpoint, self.name);
         let list = client.get(list).send().await.expect("the stand-in answers");
@@ -176,6 +180,33 @@ impl Bucket {
             "kind": "s3", "name": self.name, "bucket": self.name, "region": BUCKET_REGION,
             "endpoint": self.endpoint,
         })
+    }
+}
+
+/// An account at the stand-in for Hetzner, as functions are told of it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Where its API is.
+    pub url: String,
+    /// Where evidence goes.
+    pub evidence: Bucket,
+    /// How many requests a run may make.
+    pub calls: u32,
+}
+
+impl Account {
+    fn settings(&self) -> Environment {
+        let providers = json!([{"kind": "hetzner", "url": self.url}]);
+        let settings = [
+            ("POSTERN_HETZNER_TOKEN", "sim-token".to_owned()),
+            ("POSTERN_PROVIDERS", providers.to_string()),
+            ("POSTERN_EVIDENCE", self.evidence.setting().to_string()),
+            ("POSTERN_CALLS", self.calls.to_string()),
+        ];
+        let settings = settings.into_iter();
+        settings
+            .map(|(name, text)| (name.to_owned(), text))
+            .collect()
     }
 }
 
@@ -213,9 +244,28 @@ impl ControlPlane {
         table: &Table,
         buckets: &[Bucket],
     ) -> Self {
+        Self::start_renting(runtime, data, listener, table, buckets, None).await
+    }
+
+    /// The same with the functions that rent nodes, where there is an account.
+    pub async fn start_renting(
+        runtime: Runtime,
+        data: &Path,
+        listener: TcpListener,
+        table: &Table,
+        buckets: &[Bucket],
+        account: Option<&Account>,
+    ) -> Self {
         let mut told = BTreeMap::new();
         for function in SERVED {
             told.insert(function, environment(runtime, data, function, table).await);
+        }
+        if let Some(account) = account {
+            for function in RENTING {
+                let mut environment = environment(runtime, data, function, table).await;
+                environment.extend(account.settings());
+                told.insert(function, environment);
+            }
         }
         let mut for_publish = environment(runtime, data, "publish", table).await;
         let mirrors: Value = buckets.iter().map(Bucket::setting).collect();
@@ -243,20 +293,25 @@ impl ControlPlane {
 
     /// The same, or what the platform is told of the failure.
     pub async fn try_to_publish(&self) -> Result<Value, String> {
-        match (&self.0.publish, &self.0.served) {
-            (Some(publish), _) => {
-                let event = json!({
-                    "version": "0", "source": "aws.events", "detail-type": "Scheduled Event",
-                    "detail": {},
-                });
-                publish
-                    .invoke(event)
-                    .await
-                    .map_err(|error| error.to_string())
-            }
-            (None, Served::Workers(workers)) => workers.wake("publish").await,
-            (None, Served::Lambda(_)) => Err("there is no function to publish".to_owned()),
-        }
+        self.try_to_wake("publish").await
+    }
+
+    /// One run of `function`, begun as the platform's schedule begins it: what it did.
+    pub async fn wake(&self, function: &str) -> Value {
+        let done = self.try_to_wake(function).await;
+        done.unwrap_or_else(|error| panic!("{function} failed: {error}\n{}", self.said()))
+    }
+
+    async fn try_to_wake(&self, function: &str) -> Result<Value, String> {
+        let event = json!({
+            "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {},
+        });
+        let done = match (&self.0.publish, &self.0.served) {
+            (Some(publish), _) if function == "publish" => publish.invoke(event).await,
+            (_, Served::Lambda(front)) => front.invoke(function, event).await,
+            (_, Served::Workers(workers)) => return workers.wake(function).await,
+        };
+        done.map_err(|error| error.to_string())
     }
 
     /// Publishes every second, as a schedule would every minute.

@@ -75,11 +75,13 @@ impl Worker<'_> {
         let lists = self.state.lists.get(&node.provider)?;
         let inventory = lists.inventory.as_ref().ok()?;
         let name = labels::node_name(&self.context.network.id, &node.gateway);
-        let server = inventory.servers.iter().find(|server| server.name == name);
-        let address = inventory
-            .addresses
-            .iter()
-            .find(|address| address.name == name);
+        // The oldest, where a provider's names are not unique: as looking it up by name does.
+        let servers = inventory.servers.iter();
+        let servers = servers.filter(|server| server.name == name);
+        let addresses = inventory.addresses.iter();
+        let addresses = addresses.filter(|address| address.name == name);
+        let server = servers.min_by_key(|server| server.created_at);
+        let address = addresses.min_by_key(|address| address.created_at);
         Some(View {
             server: server.cloned(),
             address: address.cloned(),

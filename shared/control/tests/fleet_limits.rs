@@ -305,3 +305,23 @@ async fn a_mode_taken_back_while_a_plan_is_made_stops_it() {
     assert_eq!(world.nodes().await, []);
     assert_eq!(world.provider().name(), hetzner());
 }
+
+#[tokio::test]
+async fn what_a_run_costs_is_what_the_page_says() {
+    let mut world = World::live(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 1)])).await;
+    let mut costs = Vec::new();
+    for count in [1, 0] {
+        world
+            .want(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", count)]))
+            .await;
+        for _ in 0..12 {
+            costs.push(world.run(Order::Heal).await.unwrap().calls);
+            world.pass(121).await;
+        }
+    }
+
+    // The first makes the node, with its firewall; then it is noted, and there is nothing to do.
+    assert_eq!(costs[..4], [23, 15, 14, 14]);
+    // It drains, is noted, is switched off, loses its address, is deleted, is gone, the firewall too.
+    assert_eq!(costs[12..20], [15, 17, 17, 17, 19, 15, 14, 14]);
+}

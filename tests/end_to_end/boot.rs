@@ -5,14 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use api::http::{Http, NativeHttp};
-use axum::Router;
-use axum::routing::get;
-use harness::programs::program;
-use harness::{Up, posternctl, skipped, until};
+use harness::{Agent, Up, posternctl, skipped, until};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use simcloud::{Machines, Settings, SimCloud};
-use tokio::net::TcpListener;
 
 const UNIT: &str = "[Unit]\nDescription=Postern gateway\nAfter=network-online.target\n\n\
     [Service]\nEnvironmentFile=/etc/postern/gateway.env\n\
@@ -22,18 +17,6 @@ const INSTALL: &str = "curl -fsS -o /usr/local/bin/postern-gateway \"$1\"\n\
     echo \"$2  /usr/local/bin/postern-gateway\" | sha256sum --check --status\n\
     chmod 0755 /usr/local/bin/postern-gateway\n\
     systemctl enable --now postern-gateway\n";
-
-/// Serves the agent's program, and gives its URL and its hash.
-async fn mirror() -> (String, String) {
-    let agent = tokio::fs::read(program("postern-gateway")).await.unwrap();
-    let hash = Sha256::digest(&agent);
-    let hash = data_encoding::HEXLOWER.encode(&hash);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/agent", listener.local_addr().unwrap());
-    let router = Router::new().route("/agent", get(async move || agent.clone()));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, hash)
-}
 
 async fn post(base: &str, path: &str, body: &Value) -> Value {
     let http = NativeHttp::new("test", std::time::Duration::from_secs(10)).unwrap();
@@ -72,7 +55,7 @@ async fn a_server_boots_the_real_agent_which_registers_and_falls_silent_without_
     ];
     let made = posternctl(&data, &add).await;
     let id = made["gateway"].as_str().unwrap().to_owned();
-    let (url, hash) = mirror().await;
+    let Agent { url, sha256 } = Agent::serve().await;
     let token = made["token"].as_str().unwrap();
     let user_data = json!({
         "write_files": [
@@ -80,7 +63,7 @@ async fn a_server_boots_the_real_agent_which_registers_and_falls_silent_without_
                 "content": format!("POSTERN_TOKEN={token}\n")},
             {"path": "/etc/systemd/system/postern-gateway.service", "content": UNIT},
         ],
-        "runcmd": [["sh", "-euc", INSTALL, "install", url, hash]],
+        "runcmd": [["sh", "-euc", INSTALL, "install", url, sha256]],
     });
     let cloud = SimCloud::new(Settings::served());
     cloud.run_nodes(Arc::clone(&machines) as _);

@@ -38,7 +38,7 @@ impl Network {
         let made = posternctl(&data, &init).await;
         let code = made["setup"].as_str().expect("a setup code").to_owned();
         let table = Table::make(clouds.database.url(), test).await;
-        let control = ControlPlane::start(runtime, &data, listener, &table, &bucket).await;
+        let control = ControlPlane::start(runtime, &data, listener, &table, &[bucket]).await;
         Some(Self {
             folder,
             control,

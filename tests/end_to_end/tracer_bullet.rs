@@ -71,7 +71,8 @@ impl Place {
                 bucket,
                 ..
             } => {
-                let control = ControlPlane::start(*runtime, data, listener, table, bucket).await;
+                let buckets = std::slice::from_ref(bucket);
+                let control = ControlPlane::start(*runtime, data, listener, table, buckets).await;
                 let schedule = control.on_schedule();
                 Plane::Deployed { control, schedule }
             }
@@ -83,7 +84,7 @@ impl Place {
         let listener = match self {
             // It finds its own.
             Self::OneProcess => serverless::listener().0,
-            Self::Deployed { address, .. } => serverless::listener_at(*address),
+            Self::Deployed { address, .. } => serverless::listener_at(*address).await,
         };
         self.start(data, listener).await
     }

@@ -3,15 +3,21 @@
 //!
 //! Helpers panic with what was seen: they are assertions of the tests.
 
+pub mod agent;
 pub mod door;
 pub mod programs;
 pub mod serverless;
+pub mod signed;
 pub mod site;
+pub mod tap;
 
+pub use agent::Agent;
 pub use door::{Answered, Door, Fault};
 pub use emulator::skipped;
 pub use programs::{Gateway, Up, postern, postern_refused, posternctl};
+pub use signed::Signed;
 pub use site::Site;
+pub use tap::Tap;
 
 use std::time::Duration;
 

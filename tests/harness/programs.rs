@@ -146,6 +146,24 @@ pub async fn run(mut command: Command) -> (bool, Value) {
     (output.status.success(), document)
 }
 
+/// Runs `posternctl --json` on the data folder and gives the documents that it prints, a line each.
+pub async fn posternctl_lines(data: &Path, arguments: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(program("posternctl"));
+    command
+        .arg("--data")
+        .arg(data)
+        .arg("--json")
+        .args(arguments)
+        .stdin(Stdio::null());
+    let output = command.output().await.expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {text}\n{said}");
+    let lines = text.lines().map(serde_json::from_str);
+    let lines: Result<_, _> = lines.collect();
+    lines.unwrap_or_else(|error| panic!("{arguments:?}: not JSON ({error}): {text}"))
+}
+
 /// A running `posternctl up`.
 pub struct Up {
     child: Child,
@@ -162,11 +180,17 @@ pub struct Up {
 impl Up {
     /// Starts it and waits until it says that it is ready.
     pub async fn start(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_told(data, arguments, &[]).await
+    }
+
+    /// The same, with these variables in its environment.
+    pub async fn start_told(data: &Path, arguments: &[&str], told: &[(&str, &str)]) -> Self {
         let mut child = Command::new(program("posternctl"))
             .arg("--data")
             .arg(data)
             .args(["--json", "up"])
             .args(arguments)
+            .envs(told.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

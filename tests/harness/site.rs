@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use control::publish::Mirror as _;
+
+use crate::serverless::Bucket;
 
 /// A published repository.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Site {
     /// In a folder.
     Folder(PathBuf),
     /// In a bucket.
-    Bucket(Arc<dyn ObjectStore>),
+    Bucket(Arc<Bucket>),
 }
 
 impl Site {
@@ -20,14 +21,11 @@ impl Site {
     pub async fn get(&self, path: &str) -> Option<Vec<u8>> {
         match self {
             Self::Folder(folder) => tokio::fs::read(folder.join(path)).await.ok(),
-            Self::Bucket(objects) => {
-                let found = objects.get(&path.into()).await;
-                let found = match found {
-                    Ok(found) => found,
-                    Err(object_store::Error::NotFound { .. }) => return None,
-                    Err(error) => panic!("{path}: {error}"),
-                };
-                Some(found.bytes().await.expect("the bucket answers").into())
+            Self::Bucket(bucket) => {
+                let found = bucket.mirror().get(path).await;
+                found
+                    .expect("the bucket answers")
+                    .map(|found| found.bytes.into())
             }
         }
     }
@@ -36,10 +34,8 @@ impl Site {
     pub async fn copy(&self, to: &Path) {
         match self {
             Self::Folder(folder) => copy(folder, to),
-            Self::Bucket(objects) => {
-                let all: Vec<_> = objects.list(None).try_collect().await.expect("a list");
-                for meta in all {
-                    let path = meta.location.to_string();
+            Self::Bucket(bucket) => {
+                for path in bucket.paths().await {
                     // A file that went away meanwhile is in no copy.
                     let Some(bytes) = self.get(&path).await else {
                         continue;

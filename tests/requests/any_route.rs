@@ -27,6 +27,8 @@ fn the_table_has_every_route_of_every_function() {
             Function::Enroll => enroll::listed(),
             Function::Register => register::listed(),
             Function::Admin => admin::listed(),
+            Function::Reconcile => reconcile::listed(),
+            Function::Cleanup => cleanup::listed(),
         };
         let listed: BTreeSet<_> = listed
             .iter()
@@ -152,6 +154,8 @@ async fn an_id_that_cannot_be_read_is_refused() {
     let world = World::new().await;
     for line in table().iter().filter(|line| line.has_id()) {
         let prefix = &line.id[..2];
+        // Any word may be a provider's name.
+        let is_name = line.path.contains("/providers/");
         for id in [
             "x",
             "%ff",
@@ -162,6 +166,9 @@ async fn an_id_that_cannot_be_read_is_refused() {
             &format!("{}%20", line.id),
             &format!("{prefix}{}", "a".repeat(5000)),
         ] {
+            if is_name && id == "x" {
+                continue;
+            }
             let ask = Ask {
                 uri: line.path.replace("{id}", id),
                 ..line.good(&world)

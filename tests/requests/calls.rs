@@ -52,6 +52,19 @@ fn expected(method: &Method, path: &str) -> Calls {
         ("PUT", "/v1/admin/policy") => (1, 0, 1),
         // The policy and the device, and then the gateway that was asked about.
         ("POST", "/v1/admin/policy/explanation") => (2, 0, 0),
+        ("GET", "/v1/admin/fleet") => (1, 0, 0),
+        ("PUT", "/v1/admin/fleet" | "/v1/admin/providers/{id}/mode") => (1, 0, 1),
+        ("GET", "/v1/admin/providers") => (0, 1, 0),
+        // What may be done there; the rest is the provider's.
+        ("POST", "/v1/reconcile/providers/{id}/check") => (1, 0, 0),
+        ("GET", "/v1/reconcile/providers/{id}/inventory") => (0, 0, 0),
+        // Nodes, pools, gateways, heartbeats; fleet, alarm, modes and rests at once.
+        ("POST", "/v1/reconcile/plan") => (1, 4, 0),
+        // The same, the lease taken and given back, and the fleet before it.
+        ("POST", "/v1/reconcile/providers/{id}/smoke") => (2, 4, 3),
+        // An address, its gateway's record, a server; then what it costs, from the fleet and its nodes.
+        ("POST", "/v1/reconcile/smoke/{id}" | "/v1/reconcile/runs") => (2, 5, 6),
+        ("POST", "/v1/cleanup/providers/{id}") => (0, 1, 0),
         other => panic!("say what {other:?} costs"),
     };
     Calls { reads, queries, commits }

@@ -9,7 +9,7 @@ use crate::world::World;
 
 /// Kinds that the tests of any route, of unavailability, of access and of `control::fleet` look for; all
 /// others are among the [`refusals`].
-const ELSEWHERE: [Kind; 20] = [
+const ELSEWHERE: [Kind; 21] = [
     Kind::UnknownRoute,
     Kind::MethodNotAllowed,
     Kind::TooLarge,
@@ -25,6 +25,7 @@ const ELSEWHERE: [Kind; 20] = [
     Kind::PlanChanged,
     Kind::PlanRefused,
     Kind::ProviderMode,
+    Kind::ProviderFailed,
     Kind::PoolCrowded,
     Kind::Contended,
     Kind::StoreUnavailable,

@@ -4,6 +4,7 @@
 use api::Kind;
 use api::admins::{ADMINS, SESSIONS, SETUP, removal, role};
 use api::enroll::{ENROLL, InviteSecret};
+use api::fleet::{FLEET, RUNS, check, cleanup, inventory, mode, smoke_step};
 use api::policy::{EXPLANATION, POLICY};
 use api::{admin, enroll, register, rotation};
 use http::Method;
@@ -15,8 +16,8 @@ use crate::stage::{Ask, By, Function, SETUP_SECRET};
 use crate::world::{
     AUDITOR, DEVICE, DEVICE_NEXT, GATEWAY, GATEWAY_NEXT, INVITE, NEW_ADMIN, NEW_DEVICE,
     NEW_GATEWAY, NEW_INVITE, OPERATOR, OWNER, SECOND_OWNER, STRANGER, World, admin_id, ask, device,
-    enrollment, gateway, new_admin, new_gateway, new_invite, open, register as registering, signed,
-    tunnel_key,
+    enrollment, fleet, gateway, new_admin, new_gateway, new_invite, open, register as registering,
+    signed, tunnel_key,
 };
 
 /// A request that is refused for what it says.
@@ -53,7 +54,12 @@ async fn what_could_never_work_or_may_not_be_is_refused() {
             .refuses(refusal.what, sent, (refusal.kind, refusal.says))
             .await;
         let version = answer.problem(refusal.what).version;
-        let has_version = [Kind::HeartbeatOutOfStep, Kind::PolicyConflict].contains(&refusal.kind);
+        let has_version = [
+            Kind::HeartbeatOutOfStep,
+            Kind::PolicyConflict,
+            Kind::FleetConflict,
+        ]
+        .contains(&refusal.kind);
         assert_eq!(version.is_some(), has_version, "{}", refusal.what);
     }
 }
@@ -98,6 +104,8 @@ pub fn refusals(world: &World) -> Vec<Refusal> {
     all.extend(new_gateways(world));
     all.extend(states(world));
     all.extend(policies(world));
+    all.extend(fleets(world));
+    all.extend(rented(world));
     all
 }
 
@@ -360,6 +368,63 @@ fn policies(world: &World) -> Vec<Refusal> {
         refusal("two ways through", explain(json!({"who": kind, "through": {"gateway": "g-0002", "pool": "ingress"}})), MalformedRequest, "the body cannot be read"),
         refusal("an unknown field in who", explain(json!({"who": {"kind": {"cohort": "default", "name": "x"}}})), MalformedRequest, "unknown field `name`"),
         refusal("a destination without a port", explain(json!({"who": kind, "to": "192.0.2.1"})), MalformedRequest, "invalid socket address"),
+    ]
+}
+
+#[rustfmt::skip]
+fn fleets(world: &World) -> Vec<Refusal> {
+    use Kind::{FleetConflict, FleetInvalid, MalformedRequest, NotAllowed};
+    let apply = |version: u64, change: fn(&mut Value)| {
+        let mut fleet = fleet(2);
+        change(&mut fleet);
+        world.by(AdminRole::Operator, Method::PUT, FLEET, &json!({"expected_version": version, "fleet": fleet}))
+    };
+    let hetzner = "hetzner".parse().unwrap();
+    let set = |role, body: Value| world.by(role, Method::PUT, &mode(&hetzner), &body);
+    let (operator, owner) = (AdminRole::Operator, AdminRole::Owner);
+    let past = json!({"mode": "live", "reason": "we open", "expires_at": "2020-01-01T00:00:00Z"});
+    vec![
+        refusal("a fleet of another time", apply(1, |fleet| fleet["schema"] = json!("postern-fleet/2")), FleetInvalid, "postern-fleet/1"),
+        refusal("a cohort that is not signed", apply(1, |fleet| fleet["pools"]["in"]["cohorts"] = json!(["others"])), MalformedRequest, "limits"),
+        refusal("a version that is not in force", apply(7, |fleet| fleet["most_changes"] = json!(3)), FleetConflict, "version 1 is in force"),
+        refusal("an amount that is none", apply(1, |fleet| fleet["most_per_month"] = json!("much")), MalformedRequest, "the body cannot be read"),
+        refusal("live by an operator", set(operator, json!({"mode": "live", "reason": "we open"})), NotAllowed, "only an owner may approve"),
+        refusal("dearer trials by an operator", set(operator, json!({"mode": "smoke", "smoke_most_per_hour": "9"})), NotAllowed, "only an owner may approve"),
+        refusal("live without a reason", set(owner, json!({"mode": "live"})), MalformedRequest, "must say why"),
+        refusal("live until yesterday", set(owner, past), MalformedRequest, "is in the past"),
+        refusal("a mode that is none", set(owner, json!({"mode": "dead"})), MalformedRequest, "the body cannot be read"),
+    ]
+}
+
+#[rustfmt::skip]
+fn rented(world: &World) -> Vec<Refusal> {
+    use Kind::{GatewayUnknown, MalformedRequest, PlanChanged, PlanRefused, ProviderMode, ProviderUnknown};
+    let of = |function, method, uri: &str, body: Value| Ask {
+        function,
+        ..world.by(AdminRole::Operator, method, uri, &body)
+    };
+    let post = |uri: &str, body: Value| of(Function::Reconcile, Method::POST, uri, body);
+    let (hetzner, other) = ("hetzner".parse().unwrap(), "digitalocean".parse().unwrap());
+    let apply = |plan: &str| post(RUNS, json!({"order": "apply", "plan": plan, "remove_unknown": false}));
+    let smoke = |body: Value| post(&api::fleet::smoke(&hetzner), body);
+    let plan = world.by(AdminRole::Operator, Method::PUT, &mode(&hetzner), &json!({"mode": "plan"}));
+    let no_egress = json!({"expected_version": 1, "fleet": {
+        "schema": "postern-fleet/1", "currency": "EUR", "most_per_month": "50", "most_changes": 10,
+        "agent": {"x86": {"url": "https://front.example/agent", "sha256": "ab".repeat(32)}}, "pools": {},
+    }});
+    let emptied = world.by(AdminRole::Operator, Method::PUT, FLEET, &no_egress);
+    let clean = json!({"dry_run": true, "all_trials": false, "unknown_live": false});
+    vec![
+        refusal("a check of whom nobody set up", post(&check(&other), json!({})), ProviderUnknown, "no credential of 'digitalocean'"),
+        refusal("their inventory", of(Function::Reconcile, Method::GET, &inventory(&other), json!({})), ProviderUnknown, "no credential"),
+        refusal("a trial of them", post(&api::fleet::smoke(&other), json!({"role": "egress"})), ProviderUnknown, "no credential"),
+        refusal("a clean-up of them", of(Function::Cleanup, Method::POST, &cleanup(&other), clean), ProviderUnknown, "no credential"),
+        refusal("a plan that was never shown", apply("0000"), PlanChanged, "look at the new plan"),
+        refusal("an order that is none", post(RUNS, json!({"order": "heal"})), MalformedRequest, "the body cannot be read"),
+        refusal("a trial of a size that is none", smoke(json!({"role": "ingress", "size": "huge"})), PlanRefused, "huge"),
+        refusal("a trial of a role that no pool has", smoke(json!({"role": "ingress"})), PlanRefused, "name region, size and image").after(Step::Take(emptied)),
+        refusal("a trial where nothing may be changed", smoke(json!({"role": "ingress"})), ProviderMode, "set it to 'smoke' first").after(Step::Take(plan)),
+        refusal("a trial that nobody began", post(&smoke_step(&gateway(9)), json!({})), GatewayUnknown, "there is no smoke run g-0009"),
     ]
 }
 

@@ -9,6 +9,7 @@ use api::admins::{
     ADMINS, CHALLENGES, SESSION, SESSION_END, SESSIONS, SETUP, SessionRequest, SetupRequest,
 };
 use api::enroll::{ENROLL, InviteSecret};
+use api::fleet::{FLEET, PLAN, PROVIDERS, RUNS};
 use api::policy::{EXPLANATION, POLICY};
 use api::rotation::{RotateDevice, RotateGateway};
 use http::Method;
@@ -19,7 +20,7 @@ use crate::stage::{Ask, By, Function, SETUP_SECRET, key};
 use crate::world::{
     AUDITOR, DEVICE, DEVICE_NEXT, GATEWAY, GATEWAY_NEXT, INVITE, NEW_ADMIN, NEW_DEVICE,
     NEW_GATEWAY, NEW_INVITE, OWNER, SECOND_OWNER, World, admin_id, device, enrollment, exit_key,
-    gateway, new_admin, new_gateway, new_invite, register, tunnel_key,
+    fleet, gateway, new_admin, new_gateway, new_invite, register, tunnel_key,
 };
 
 /// A route, and a request to it that is taken.
@@ -68,7 +69,7 @@ pub enum Again {
 #[rustfmt::skip]
 pub fn table() -> Vec<Line> {
     use AdminRole::{Auditor, Operator, Owner};
-    use Function::{Admin, Enroll, Register};
+    use Function::{Admin, Cleanup, Enroll, Reconcile, Register};
     use Takes::Body;
     let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
     let (post, get) = (&post, &get);
@@ -118,6 +119,23 @@ pub fn table() -> Vec<Line> {
         line(Admin, get, POLICY, Who::Role(Auditor)),
         line(Admin, &put, POLICY, Who::Role(Operator)).takes(Body(policy)).writes(),
         line(Admin, post, EXPLANATION, Who::Role(Auditor)).takes(Body(explain)),
+        line(Admin, get, FLEET, Who::Role(Auditor)),
+        line(Admin, &put, FLEET, Who::Role(Operator)).takes(Body(|_| json!({"expected_version": 1, "fleet": fleet(3)}))).writes(),
+        line(Admin, get, PROVIDERS, Who::Role(Auditor)),
+        line(Admin, &put, "/v1/admin/providers/{id}/mode", Who::Role(Operator)).id(&"hetzner")
+            .takes(Body(|_| json!({"mode": "plan"}))).writes().again(Again::Fresh),
+
+        // How many requests are left of the provider's limit is another number each time.
+        line(Reconcile, post, "/v1/reconcile/providers/{id}/check", Who::Role(Operator)).id(&"hetzner").again(Again::Fresh),
+        line(Reconcile, get, "/v1/reconcile/providers/{id}/inventory", Who::Role(Operator)).id(&"hetzner"),
+        line(Reconcile, post, "/v1/reconcile/providers/{id}/smoke", Who::Role(Operator)).id(&"hetzner")
+            .takes(Body(|_| json!({"role": "ingress"}))).writes(),
+        // It goes on with what is under way.
+        line(Reconcile, post, "/v1/reconcile/smoke/{id}", Who::Role(Operator)).id(&World::trial()).writes().again(Again::Fresh),
+        line(Reconcile, post, PLAN, Who::Role(Operator)).takes(Body(|_| json!({"remove_unknown": false}))),
+        line(Reconcile, post, RUNS, Who::Role(Operator)).takes(Body(|_| json!({"order": "finish"}))).writes().again(Again::Fresh),
+        line(Cleanup, post, "/v1/cleanup/providers/{id}", Who::Role(Operator)).id(&"hetzner")
+            .takes(Body(|_| json!({"dry_run": true, "all_trials": true, "unknown_live": false}))),
     ]
 }
 

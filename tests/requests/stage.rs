@@ -1,5 +1,6 @@
 //! The functions under test, on one store in memory at a time that the test sets.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -7,14 +8,23 @@ use api::{IdentitySecret, Kind, Problem, signed};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use cleanup::CleanUp;
 use control::Moment;
+use control::fleet::{Boot, BootstrapKey};
+use edge::accounts::{Accounts, ProviderSetting, Shelf};
+use edge::mirrors::Folder;
 use edge::{Clock, Edge};
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use jiff::Timestamp;
-use model::{AddressPools, Limits, Network, NetworkId, SetupCode, Timing, id};
+use model::{
+    AddressPools, FirstContact, Limits, Network, NetworkId, RootPin, SetupCode, Timing, id,
+};
+use reconcile::Reconcile;
 use serde::de::DeserializeOwned;
+use simcloud::SimCloud;
 use store::{CommitError, Item, Key, MemoryStore, Page, Range, Store, StoreError, Write};
+use tempfile::TempDir;
 use tower::ServiceExt;
 use tuf::key::SigningKey;
 
@@ -29,14 +39,28 @@ pub enum Function {
     Enroll,
     Register,
     Admin,
+    Reconcile,
+    Cleanup,
 }
 
-pub const FUNCTIONS: [Function; 3] = [Function::Enroll, Function::Register, Function::Admin];
+pub const FUNCTIONS: [Function; 5] = [
+    Function::Enroll,
+    Function::Register,
+    Function::Admin,
+    Function::Reconcile,
+    Function::Cleanup,
+];
 
 pub struct Stage {
     enroll: Router,
     register: Router,
     admin: Router,
+    reconcile: Router,
+    cleanup: Router,
+    /// What stands in for the provider.
+    pub cloud: SimCloud,
+    /// Where records go.
+    _evidence: TempDir,
     pub edge: Edge,
     store: Arc<Breakable>,
     clock: Arc<TestClock>,
@@ -80,24 +104,34 @@ impl Stage {
             schema: Limits::SCHEMA.to_owned(),
             network: network.id.clone(),
             front_door_hosts: Vec::new(),
-            gateway_networks: vec!["127.0.0.0/8".parse().unwrap()],
+            gateway_networks: ["127.0.0.0/8", "198.18.0.0/15"]
+                .map(|network| network.parse().unwrap())
+                .to_vec(),
             cohorts: vec!["default".parse().unwrap()],
         };
         let code = SetupCode {
             hash: id::setup_hash(&SETUP_SECRET),
             expires_at: Timestamp::from_second(START + 24 * 3600).unwrap(),
         };
+        let network_id = network.id.clone();
         let edge = Edge {
             store: store.clone(),
             network: Arc::new(network),
             clock: clock.clone(),
         };
+        let cloud = SimCloud::new(simcloud::Settings::default());
+        let evidence = tempfile::tempdir().unwrap();
+        let (reconcile, cleanup) = rented(&cloud, evidence.path(), &network_id, limits.clone());
         let config_key = Arc::new(SigningKey::ed25519_from_seed([9; 32]));
         let finish = |routes| edge::finish(routes, edge.clone());
         Self {
             enroll: finish(enroll::routes(edge.clone())),
             register: finish(register::routes(edge.clone(), config_key)),
             admin: finish(admin::routes(edge.clone(), Some(code), Arc::new(limits))),
+            reconcile: finish(reconcile::routes(edge.clone(), &reconcile)),
+            cleanup: finish(cleanup::routes(edge.clone(), &cleanup)),
+            cloud,
+            _evidence: evidence,
             edge,
             store,
             clock,
@@ -167,6 +201,8 @@ impl Stage {
             Function::Enroll => &self.enroll,
             Function::Register => &self.register,
             Function::Admin => &self.admin,
+            Function::Reconcile => &self.reconcile,
+            Function::Cleanup => &self.cleanup,
         };
         let response = router.clone().oneshot(request.map(Body::from)).await;
         let (parts, body) = response.unwrap().into_parts();
@@ -210,6 +246,41 @@ impl Stage {
         assert_eq!(self.dump(), before, "{what}: something was written");
         answer
     }
+}
+
+/// The functions that hold credentials, of the account that `cloud` stands in for.
+fn rented(
+    cloud: &SimCloud,
+    evidence: &Path,
+    network: &NetworkId,
+    limits: Limits,
+) -> (Arc<Reconcile>, Arc<CleanUp>) {
+    let accounts = || {
+        let list = [ProviderSetting::Hetzner {
+            url: Some("http://127.0.0.1/v1".to_owned()),
+        }];
+        let token = "sim-token".parse().unwrap();
+        Accounts::new(&list, token, Arc::new(cloud.http()), u32::MAX).unwrap()
+    };
+    let shelf = Shelf::new(Arc::new(Folder::new("evidence", evidence).unwrap()));
+    let boot = Boot {
+        key: BootstrapKey::from_bytes([8; 32]),
+        contact: FirstContact {
+            network: network.clone(),
+            root: RootPin {
+                version: 1,
+                sha256: "01".repeat(32),
+            },
+            front_doors: Vec::new(),
+            control: Vec::new(),
+        },
+        limits,
+    };
+    let reconcile = Reconcile::new(accounts(), boot, shelf.clone());
+    (
+        Arc::new(reconcile),
+        Arc::new(CleanUp::new(accounts(), shelf)),
+    )
 }
 
 pub struct Answer {

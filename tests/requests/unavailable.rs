@@ -3,6 +3,7 @@
 use api::Kind;
 use api::admin::GATEWAYS;
 use api::admins::{SESSION_END, SESSIONS};
+use api::fleet::{FLEET, RUNS, check, inventory};
 use api::policy::POLICY;
 use control::items::{self, Taken};
 use http::Method;
@@ -11,7 +12,7 @@ use serde_json::json;
 use store::{Change, Expect, Write};
 
 use crate::routes::table;
-use crate::stage::{Fault, Function};
+use crate::stage::{Ask, Fault, Function};
 use crate::world::{NEW_DEVICE, World, enrollment, signed};
 
 #[tokio::test]
@@ -61,8 +62,10 @@ async fn who_always_loses_against_others_is_told_to_try_again() {
             "/v1/gateways/{id}/heartbeat" => (Kind::HeartbeatOutOfStep, "go on from version"),
             SESSIONS => (Kind::ChallengeRefused, "ask for a new one"),
             POLICY => (Kind::PolicyConflict, "apply again"),
+            FLEET => (Kind::FleetConflict, "apply again"),
             GATEWAYS => (Kind::GatewayUnknown, "there is no gateway"),
-            SESSION_END => {
+            // It says that another run is under way.
+            SESSION_END | RUNS => {
                 let answer = world.stage.send(line.function, request).await;
                 answer.read::<serde_json::Value>();
                 continue;
@@ -118,4 +121,24 @@ async fn a_catalog_that_was_not_published_is_told() {
     let sent = (ask.function, world.stage.request(&ask));
     let expected = (Kind::NothingPublished, "the first run of 'publish'");
     world.stage.refuses("no catalog", sent, expected).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_answer_is_told() {
+    let world = World::new().await;
+    world.stage.cloud.set_down(true);
+    let hetzner = "hetzner".parse().unwrap();
+
+    for (method, uri) in [
+        (Method::POST, check(&hetzner)),
+        (Method::GET, inventory(&hetzner)),
+    ] {
+        let ask = Ask {
+            function: Function::Reconcile,
+            ..world.by(AdminRole::Operator, method, &uri, &json!({}))
+        };
+        let sent = (ask.function, world.stage.request(&ask));
+        let expected = (Kind::ProviderFailed, "hetzner: ");
+        world.stage.refuses("down", sent, expected).await;
+    }
 }

@@ -8,11 +8,17 @@ use api::admins::{
     SetupRequest,
 };
 use api::enroll::{ENROLL, EnrollRequest, InviteSecret};
+use api::fleet::{FLEET, SmokeBegun};
 use api::register::{RegisterRequest, registration};
 use control::publish::{Head, MetadataPins};
 use control::{items, setup};
 use http::Method;
-use model::{AdminId, AdminRole, DeviceId, ExitKey, GatewayId, InviteId, SetupCode, TunnelKey, id};
+use model::fleet::SMOKE_POOL;
+use model::{
+    AdminId, AdminRole, DeviceId, ExitKey, Fleet, GatewayId, InviteId, NetworkId, SetupCode,
+    TunnelKey, id,
+};
+use rules::planning::labels;
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::{Expect, Write};
@@ -64,6 +70,7 @@ impl World {
         world.admit_device().await;
         world.admit_gateways().await;
         world.publish().await;
+        world.rent().await;
         world
     }
 
@@ -165,6 +172,30 @@ impl World {
         store.commit(now, vec![write]).await.unwrap();
     }
 
+    /// A fleet is applied, and a trial of an egress gateway has begun; nothing is rented yet.
+    async fn rent(&self) {
+        let body = json!({"expected_version": 0, "fleet": fleet(2)});
+        self.take(&self.by(AdminRole::Operator, Method::PUT, FLEET, &body))
+            .await;
+        let hetzner = "hetzner".parse().unwrap();
+        let smoke = json!({"mode": "smoke", "reason": "a trial"});
+        let mode = api::fleet::mode(&hetzner);
+        self.take(&self.by(AdminRole::Operator, Method::PUT, &mode, &smoke))
+            .await;
+        let begin = Ask {
+            function: Function::Reconcile,
+            ..self.operator(&api::fleet::smoke(&hetzner), &json!({"role": "egress"}))
+        };
+        let trial: SmokeBegun = self.stage.ask(&begin).await.read();
+        assert_eq!(trial.gateway, Self::trial());
+    }
+
+    /// The gateway of the trial that has begun.
+    pub fn trial() -> GatewayId {
+        let pool = SMOKE_POOL.parse().unwrap();
+        labels::node_id(&NetworkId::from_random([7; 5]), &pool, 0)
+    }
+
     fn operator(&self, uri: &str, body: &impl Serialize) -> Ask {
         self.by(AdminRole::Operator, Method::POST, uri, body)
     }
@@ -201,6 +232,21 @@ pub fn open(number: u8, challenge: &str) -> Ask {
         challenge: challenge.to_owned(),
     };
     signed(Function::Admin, number, SESSIONS, &request)
+}
+
+/// A fleet of so many ingress gateways and one egress gateway.
+pub fn fleet(ingress: u32) -> Value {
+    let pool = |role: &str, count: u32| {
+        json!({
+            "role": role, "provider": "hetzner", "regions": ["fsn1"], "sizes": ["cx23"],
+            "image": "debian-13", "count": count, "cohorts": ["default"],
+        })
+    };
+    json!({
+        "schema": Fleet::SCHEMA, "currency": "EUR", "most_per_month": "50", "most_changes": 10,
+        "agent": {"x86": {"url": "https://front.example/agent", "sha256": "ab".repeat(32)}},
+        "pools": {"in": pool("ingress", ingress), "out": pool("egress", 1)},
+    })
 }
 
 pub fn device(number: u8) -> DeviceId {

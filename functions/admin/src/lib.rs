@@ -7,6 +7,7 @@
 //! and body are read only then.
 
 mod access;
+mod fleet;
 mod network;
 mod policy;
 #[cfg(feature = "workers")]
@@ -16,11 +17,12 @@ use std::sync::Arc;
 
 use api::admin;
 use api::admins::{ADMINS, CHALLENGES, SESSION, SESSION_END, SESSIONS, SETUP};
+use api::fleet::{FLEET, PROVIDERS};
 use api::policy::{EXPLANATION, POLICY};
 use axum::Router;
 use axum::extract::{FromRef, FromRequest, Request};
 use control::Context;
-use edge::settings::{self, Reader, Setting};
+use edge::settings::{self, LIMITS, Reader, Setting};
 use edge::{BySession, Edge, Failure, Listed, MakeRoutes, Route};
 use http::Method;
 use model::{Actor, AdminRole, Limits, SetupCode};
@@ -30,12 +32,6 @@ pub const SETUP_CODE: Setting = Setting {
     name: "POSTERN_SETUP_CODE",
     holds: "the setup code's hash and expiry as JSON: the member 'setup' of network.json, or nothing",
 };
-/// The signed limits, without their signature.
-pub const LIMITS: Setting = Setting {
-    name: "POSTERN_LIMITS",
-    holds: "the network's limits as JSON: the file limits.json that the offline keys have signed",
-};
-
 /// The routes as a deployment sets them up.
 pub fn from_settings(reader: &mut Reader<'_>) -> Option<MakeRoutes> {
     let setup = reader.optional(SETUP_CODE, settings::json);
@@ -147,6 +143,16 @@ fn table() -> Vec<Route<Admin>> {
         Route::guarded(Method::PUT, Operator, POLICY, policy::apply),
         // It changes nothing: its question is too long for a query.
         Route::guarded(Method::POST, Auditor, EXPLANATION, policy::explain),
+        Route::guarded(Method::GET, Auditor, FLEET, fleet::show),
+        Route::guarded(Method::PUT, Operator, FLEET, fleet::apply),
+        Route::guarded(Method::GET, Auditor, PROVIDERS, fleet::list_providers),
+        // For the mode 'live' the use case asks for an owner.
+        Route::guarded(
+            Method::PUT,
+            Operator,
+            "/v1/admin/providers/{id}/mode",
+            fleet::set_mode,
+        ),
     ]
 }
 

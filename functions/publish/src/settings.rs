@@ -1,18 +1,15 @@
 //! `publish` as a deployment sets it up: keys, what the offline keys have signed, mirrors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::http::Http;
 use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use edge::Edge;
+use edge::mirrors::{Keys, MakeHttp, mirrors};
 use edge::settings::{self, Reader, Setting};
 use model::Limits;
 use serde::{Deserialize, Serialize};
 use tuf::key::SigningKey;
-
-use crate::Bucket;
-use crate::s3::S3;
 
 /// The key of the delegated role `catalogs`.
 pub const CATALOGS_KEY: Setting = Setting {
@@ -39,11 +36,6 @@ pub const MIRRORS: Setting = Setting {
     name: "POSTERN_MIRRORS",
     holds: r#"a JSON list of at least one mirror, such as [{"kind":"s3","name":"main","bucket":"postern-site","region":"eu-central-1"}]"#,
 };
-/// Rights to buckets that the function's own right does not reach.
-pub const MIRROR_KEYS: Setting = Setting {
-    name: "POSTERN_MIRROR_KEYS",
-    holds: r#"the access keys of mirrors elsewhere, as {"<mirror's name>":{"access_key_id":"…","secret_access_key":"…"}}, or nothing"#,
-};
 /// Front doors that catalogs name.
 pub const FRONT_DOORS: Setting = Setting {
     name: "POSTERN_FRONT_DOORS",
@@ -65,118 +57,6 @@ const LEAST_CALLS: u32 = 20;
 
 /// The schema of [`OFFLINE`].
 const SCHEMA: &str = "postern-offline/1";
-
-/// Makes what carries requests to buckets.
-pub type MakeHttp = fn() -> Result<Arc<dyn Http>, String>;
-
-/// A mirror as a deployment names it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum MirrorSetting {
-    /// A folder that is there for every run, a mounted file system.
-    #[cfg(not(target_family = "wasm"))]
-    Folder {
-        /// The mirror's name; it never changes.
-        name: String,
-        /// Where it is.
-        path: std::path::PathBuf,
-    },
-    /// A bucket of S3, or of what speaks as S3 does.
-    S3 {
-        /// The mirror's name; it never changes.
-        name: String,
-        /// The bucket's.
-        bucket: String,
-        /// Its region; `auto` for R2.
-        region: String,
-        /// Where it is, if not at AWS; https, or on loopback.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        endpoint: Option<String>,
-        /// The part of the bucket that is served; the whole if it is empty.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        prefix: String,
-    },
-}
-
-/// An access key of a bucket.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Right {
-    access_key_id: String,
-    secret_access_key: String,
-    #[serde(default)]
-    session_token: Option<String>,
-}
-
-/// With which right mirrors are written.
-#[derive(Default)]
-struct Keys {
-    /// By the mirror's name.
-    given: BTreeMap<String, Right>,
-    /// The function's own, for all others.
-    own: Option<Right>,
-}
-
-impl Keys {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let given = reader.optional(MIRROR_KEYS, settings::json);
-        let id = reader.optional(settings::ACCESS_KEY, settings::one_word);
-        let secret = reader.optional(settings::SECRET_KEY, settings::one_word);
-        let session_token = reader.optional(settings::SESSION_TOKEN, settings::one_word);
-        let (id, secret, session_token) = (id?, secret?, session_token?);
-        Some(Self {
-            given: given?.unwrap_or_default(),
-            own: id.zip(secret).map(|(id, secret)| Right {
-                access_key_id: id,
-                secret_access_key: secret,
-                session_token,
-            }),
-        })
-    }
-
-    fn of(&self, mirror: &str) -> Result<Right, String> {
-        let key = self.given.get(mirror).or(self.own.as_ref());
-        let lacks = || format!("the mirror '{mirror}' has no key in {}", MIRROR_KEYS.name);
-        key.cloned().ok_or_else(lacks)
-    }
-}
-
-impl MirrorSetting {
-    fn open(self, keys: &Keys, http: &Arc<dyn Http>) -> Result<Arc<dyn Mirror>, String> {
-        match self {
-            Self::S3 {
-                name,
-                bucket,
-                region,
-                endpoint,
-                prefix,
-            } => {
-                if let Some(endpoint) = &endpoint
-                    && !api::contact::is_private(endpoint)
-                {
-                    return Err(format!("the endpoint of the mirror '{name}' is not https"));
-                }
-                let key = keys.of(&name)?;
-                let bucket = S3 {
-                    bucket,
-                    region,
-                    endpoint,
-                    access_key: key.access_key_id,
-                    secret_key: key.secret_access_key,
-                    session_token: key.session_token,
-                };
-                let objects = bucket.open(http.clone())?;
-                Ok(Arc::new(Bucket::new(name, prefix, objects)))
-            }
-            #[cfg(not(target_family = "wasm"))]
-            Self::Folder { name, path } => {
-                let folder = crate::Folder::new(name, &path);
-                let folder = folder.map_err(|error| format!("{}: {error}", path.display()))?;
-                Ok(Arc::new(folder))
-            }
-        }
-    }
-}
 
 /// What a run stands on besides the state.
 pub struct Publish {
@@ -293,29 +173,6 @@ fn key(text: &str) -> Result<SigningKey, String> {
     SigningKey::from_file_json(text).map_err(|error| error.to_string())
 }
 
-fn mirrors(
-    text: &str,
-    keys: Option<&Keys>,
-    http: &Arc<dyn Http>,
-) -> Result<Vec<Arc<dyn Mirror>>, String> {
-    let mirrors: Vec<MirrorSetting> = settings::json(text)?;
-    if mirrors.is_empty() {
-        return Err("it names none".to_owned());
-    }
-    // Without keys there is a fault already.
-    let none = Keys::default();
-    let keys = keys.unwrap_or(&none);
-    let mirrors: Vec<Arc<dyn Mirror>> = mirrors
-        .into_iter()
-        .map(|mirror| mirror.open(keys, http))
-        .collect::<Result<_, _>>()?;
-    let names: BTreeSet<&str> = mirrors.iter().map(|mirror| mirror.name()).collect();
-    if names.len() < mirrors.len() {
-        return Err("two mirrors have one name".to_owned());
-    }
-    Ok(mirrors)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,64 +230,5 @@ mod tests {
                 "{error}"
             );
         }
-    }
-
-    fn open(settings: &[MirrorSetting], keys: &Keys) -> Result<Vec<Arc<dyn Mirror>>, String> {
-        let http = crate::native::http().unwrap();
-        mirrors(&serde_json::to_string(settings).unwrap(), Some(keys), &http)
-    }
-
-    fn folder(path: &std::path::Path) -> MirrorSetting {
-        MirrorSetting::Folder {
-            name: "site".to_owned(),
-            path: path.join("site"),
-        }
-    }
-
-    fn bucket(endpoint: &str) -> MirrorSetting {
-        MirrorSetting::S3 {
-            name: "elsewhere".to_owned(),
-            bucket: "postern-site".to_owned(),
-            region: "auto".to_owned(),
-            endpoint: Some(endpoint.to_owned()),
-            prefix: String::new(),
-        }
-    }
-
-    fn keys() -> Keys {
-        let given = r#"{"elsewhere": {"access_key_id": "id", "secret_access_key": "secret"}}"#;
-        Keys {
-            given: serde_json::from_str(given).unwrap(),
-            own: None,
-        }
-    }
-
-    #[test]
-    fn mirrors_are_opened_and_what_is_none_is_refused() {
-        let there = tempfile::tempdir().unwrap();
-        let both = [folder(there.path()), bucket("https://r2.example")];
-
-        let opened = open(&both, &keys()).unwrap();
-
-        let names: Vec<_> = opened.iter().map(|mirror| mirror.name()).collect();
-        assert_eq!(names, ["site", "elsewhere"]);
-        assert!(open(&[], &keys()).is_err());
-        let http = crate::native::http().unwrap();
-        let unknown = r#"[{"kind":"carrier-pigeon"}]"#;
-        assert!(mirrors(unknown, Some(&keys()), &http).is_err());
-    }
-
-    #[test]
-    fn a_bucket_without_a_key_in_the_clear_or_with_another_s_name_is_refused() {
-        let there = tempfile::tempdir().unwrap();
-        let refused = |settings: &[MirrorSetting], keys: &Keys| open(settings, keys).err().unwrap();
-
-        let no_key = refused(&[bucket("https://r2.example")], &Keys::default());
-        let clear = refused(&[bucket("http://r2.example")], &keys());
-        let twice = refused(&[folder(there.path()), folder(there.path())], &keys());
-
-        assert!(no_key.contains(MIRROR_KEYS.name), "{no_key}");
-        assert!(clear.contains("not https"), "{clear}");
-        assert!(twice.contains("one name"), "{twice}");
     }
 }

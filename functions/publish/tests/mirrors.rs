@@ -1,49 +1,49 @@
-//! What publishing relies on, of every kind of mirror: a folder, a bucket in memory, a bucket of S3 (a
-//! stand-in's).
+//! What publishing relies on, of every kind of mirror: a folder, a bucket of S3 (a stand-in's).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aws_credential_types::Credentials;
 use control::publish::{Etag, Mirror, MirrorError, Replaced};
-use object_store::ObjectStoreExt as _;
-use object_store::memory::InMemory;
-use object_store::path::Path;
+use publish::Folder;
 use publish::s3::S3;
-use publish::{Bucket, Folder};
 
 /// An empty mirror of each kind that can be had here.
 async fn of_each_kind() -> Vec<(&'static str, Arc<dyn Mirror>)> {
     let folder = tempfile::tempdir().unwrap().keep();
-    let mut all: Vec<(&'static str, Arc<dyn Mirror>)> = vec![
-        ("folder", Arc::new(Folder::new("m", folder).unwrap())),
-        (
-            "memory",
-            Arc::new(Bucket::new("m", "", Arc::new(InMemory::new()))),
-        ),
-    ];
+    let mut all: Vec<(&'static str, Arc<dyn Mirror>)> =
+        vec![("folder", Arc::new(Folder::new("m", folder).unwrap()))];
     if let Some(aws) = emulator::Aws::shared("mirrors on S3") {
-        let objects = s3(aws.url(), "secret").await;
-        all.push(("s3", Arc::new(Bucket::new("m", "below/here", objects))));
+        all.push(("s3", Arc::new(new_bucket(aws.url(), "below/here").await)));
     }
     all
 }
 
-/// A new bucket at this endpoint.
-async fn s3(endpoint: &str, secret: &str) -> Arc<dyn object_store::ObjectStore> {
+/// A mirror in a new bucket at this endpoint.
+async fn new_bucket(endpoint: &str, prefix: &str) -> S3 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let bucket = format!("site-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let client = api::http_client("tests", std::time::Duration::from_secs(20)).unwrap();
-    let made = client.put(format!("{endpoint}/{bucket}")).send().await;
+    let made = plain().put(format!("{endpoint}/{bucket}")).send().await;
     assert!(made.unwrap().status().is_success());
-    let settings = S3 {
-        bucket,
+    s3(endpoint, &bucket, prefix)
+}
+
+fn s3(endpoint: &str, bucket: &str, prefix: &str) -> S3 {
+    S3 {
+        name: "m".to_owned(),
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
         region: "us-east-1".to_owned(),
         endpoint: Some(endpoint.to_owned()),
-        access_key: "test".to_owned(),
-        secret_key: secret.to_owned(),
-        session_token: None,
-    };
-    settings.open(publish::native::http().unwrap()).unwrap()
+        credentials: Credentials::from_keys("test", "not to be shown", None),
+        http: publish::native::http().unwrap(),
+        now: || jiff::Timestamp::constant(1_795_608_000, 0),
+    }
+}
+
+/// An HTTP client that signs nothing.
+fn plain() -> reqwest::Client {
+    api::http_client("tests", std::time::Duration::from_secs(20)).unwrap()
 }
 
 #[tokio::test]
@@ -151,24 +151,24 @@ async fn a_path_that_a_door_could_not_serve_is_refused() {
 
 #[tokio::test]
 async fn objects_carry_their_cache_rules_and_their_kind() {
-    let objects = Arc::new(InMemory::new());
-    let bucket = Bucket::new("m", "site", objects.clone());
-    bucket.create("metadata/1.root.json", b"x").await.unwrap();
-    bucket.replace("bundles/trust", b"x", None).await.unwrap();
+    let Some(aws) = emulator::Aws::shared("cache rules on S3") else {
+        return;
+    };
+    let mirror = new_bucket(aws.url(), "site").await;
+    mirror.create("metadata/1.root.json", b"x").await.unwrap();
+    mirror.replace("bundles/trust", b"x", None).await.unwrap();
 
     let rules = async |path: &str| {
-        let found = objects.get(&Path::from(path)).await.unwrap();
-        let value = |attribute| found.attributes.get(&attribute).unwrap().to_string();
-        (
-            value(object_store::Attribute::CacheControl),
-            value(object_store::Attribute::ContentType),
-        )
+        let url = format!("{}/{}/site/{path}", aws.url(), mirror.bucket);
+        let found = plain().get(url).send().await.unwrap();
+        let value = |name: &str| found.headers()[name].to_str().unwrap().to_owned();
+        (value("cache-control"), value("content-type"))
     };
 
-    let (cached, kind) = rules("site/metadata/1.root.json").await;
+    let (cached, kind) = rules("metadata/1.root.json").await;
     assert!(cached.contains("immutable"), "{cached}");
     assert_eq!(kind, "application/json");
-    let (cached, kind) = rules("site/bundles/trust").await;
+    let (cached, kind) = rules("bundles/trust").await;
     assert_eq!(cached, "public, max-age=60");
     assert_eq!(kind, "application/octet-stream");
 }
@@ -178,20 +178,65 @@ async fn a_bucket_that_cannot_be_reached_says_so() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
-    let settings = S3 {
-        bucket: "site".to_owned(),
-        region: "us-east-1".to_owned(),
-        endpoint: Some(endpoint),
-        access_key: "test".to_owned(),
-        secret_key: "not to be shown".to_owned(),
-        session_token: None,
-    };
-    let objects = settings.open(publish::native::http().unwrap()).unwrap();
-    let bucket = Bucket::new("m", "", objects);
 
-    let error = bucket.get("bundles/trust").await.unwrap_err().to_string();
+    let unreached = s3(&endpoint, "site", "").get("bundles/trust").await;
+    let error = unreached.unwrap_err().to_string();
 
     assert!(error.starts_with("bundles/trust: "), "{error}");
     assert!(error.contains("refused"), "{error}");
     assert!(!error.contains("not to be shown"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_no_empty_one() {
+    let Some(aws) = emulator::Aws::shared("an absent bucket on S3") else {
+        return;
+    };
+    let mirror = s3(aws.url(), "site-that-is-not-there", "");
+
+    let read = mirror.get("bundles/trust").await.unwrap_err().to_string();
+    let made = mirror.create("a", b"x").await.unwrap_err().to_string();
+
+    for error in [read, made] {
+        assert!(error.contains("404 NoSuchBucket"), "{error}");
+        assert!(error.contains("correct its name"), "{error}");
+    }
+}
+
+/// The stand-in verifies no signature: that it is made over what S3 wants ("Signature Calculations for the
+/// Authorization Header") is looked at here.
+#[tokio::test]
+async fn requests_are_signed_for_their_bucket_s_region_and_over_their_bytes() {
+    #[derive(Debug, Default)]
+    struct Seen(std::sync::Mutex<Option<http::Request<bytes::Bytes>>>);
+
+    #[async_trait::async_trait]
+    impl api::http::Http for Seen {
+        async fn send(
+            &self,
+            request: http::Request<bytes::Bytes>,
+        ) -> Result<http::Response<bytes::Bytes>, String> {
+            *self.0.lock().unwrap() = Some(request);
+            Err("nobody is there".to_owned())
+        }
+    }
+
+    let seen = Arc::new(Seen::default());
+    let mut mirror = s3("https://examplebucket.s3.amazonaws.com", "ignored", "");
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    mirror.credentials = Credentials::from_keys("AKIAIOSFODNN7EXAMPLE", secret, None);
+    mirror.http = seen.clone();
+    mirror.now = || "2013-05-24T00:00:00Z".parse().unwrap();
+
+    mirror.get("test.txt").await.unwrap_err();
+
+    let request = seen.0.lock().unwrap().take().unwrap();
+    let header = |name: &str| request.headers()[name].to_str().unwrap();
+    assert_eq!(header("x-amz-date"), "20130524T000000Z");
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(header("x-amz-content-sha256"), empty);
+    let authorization = header("authorization");
+    let scope = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, \
+                 SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=";
+    assert!(authorization.starts_with(scope), "{authorization}");
 }

@@ -3,12 +3,14 @@
 //! ```text
 //! network.json      settings; written last by `init`, so that a folder with it is complete
 //! keys/offline/     root and targets keys: move them off this machine (docs/runbooks)
-//! keys/online/      what `publish` and `register` sign with
+//! keys/online/      what `publish` and `register` sign with, and what `reconcile` derives nodes'
+//!                   bootstrap secrets from
 //! offline/          what the offline keys have signed
 //! setup             the setup code, until `up` has used it
 //! operator.json     the profile of this machine's operator
 //! state.sqlite      the state
 //! site/             the signed repository, as front doors serve it
+//! evidence/         the records of what was rented and removed
 //! gateways/<n>/     the agents that `up` runs: the plan of each, and its keys
 //! invite            the invite that `up` shows
 //! ```
@@ -33,6 +35,8 @@ use tuf::repository::Pin;
 pub const DEFAULT: &str = "postern-data";
 /// The setup code's text, for this machine.
 pub const SETUP: &str = "setup";
+/// What nodes' bootstrap secrets are derived from.
+const BOOTSTRAP_KEY: &str = "keys/online/bootstrap";
 /// The schema of `network.json`.
 pub const SCHEMA: &str = "postern-network/1";
 
@@ -175,6 +179,16 @@ impl Folder {
     /// The key that `register` signs configs with.
     pub fn config_key(&self) -> anyhow::Result<Arc<SigningKey>> {
         Ok(Arc::new(self.key("online/config")?))
+    }
+
+    /// What `reconcile` derives nodes' bootstrap secrets from, in standard base64. It is made where there
+    /// is none yet: networks of before have none.
+    pub fn bootstrap_key(&self) -> anyhow::Result<String> {
+        if !self.path(BOOTSTRAP_KEY).exists() {
+            let key = data_encoding::BASE64.encode(&crate::random::<32>()?);
+            self.write(BOOTSTRAP_KEY, key.as_bytes())?;
+        }
+        Ok(String::from_utf8(self.read(BOOTSTRAP_KEY)?)?)
     }
 
     /// What the offline keys have signed: the newest targets and all roots.

@@ -4,7 +4,7 @@
 //! trust, recovery kit). The online keys are made, too. Everything is written before
 //! `network.json`, so that an `init` that was interrupted can simply be run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context, bail};
@@ -29,7 +29,7 @@ const SETUP_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Offline keys of a role, and how many of them must sign.
 const OFFLINE_KEYS: usize = 3;
 const OFFLINE_THRESHOLD: u32 = 2;
-/// The cohort that a network starts with.
+/// The cohort that every network has.
 const COHORT: &str = "default";
 /// The first port, if none is asked for.
 pub const DEFAULT_PORT: u16 = 7700;
@@ -65,6 +65,9 @@ pub struct Options {
         default_value = "127.0.0.0/8"
     )]
     gateway_networks: Vec<IpNet>,
+    /// A cohort that devices may be in, besides 'default' (repeatable).
+    #[arg(long = "cohort", value_name = "NAME")]
+    cohorts: Vec<CohortName>,
     /// The pool of outer tunnel addresses, as 100.64.0.0/11.
     #[arg(long, requires = "inner_pool", value_name = "CIDR")]
     outer_pool: Option<Ipv4Net>,
@@ -162,6 +165,7 @@ pub fn make(
     let config_seed: [u8; 32] = random()?;
     data.write_key("online/config", &SigningKey::ed25519_from_seed(config_seed))?;
     let config_key = IdentitySecret::from_seed(config_seed).public();
+    data.bootstrap_key()?;
 
     let expires = now().checked_add(OFFLINE_LIFE)?;
     let roles = RootRoles {
@@ -313,13 +317,14 @@ fn offline_files(
     }
     hosts.sort();
     hosts.dedup();
-    let cohort: CohortName = COHORT.parse()?;
+    let mut cohorts = BTreeSet::from([COHORT.parse()?]);
+    cohorts.extend(options.cohorts.iter().cloned());
     let limits = Limits {
         schema: Limits::SCHEMA.to_owned(),
         network: network.clone(),
         front_door_hosts: hosts,
         gateway_networks: options.gateway_networks.clone(),
-        cohorts: vec![cohort],
+        cohorts: cohorts.into_iter().collect(),
     };
     let trust = TrustedKeys {
         schema: TrustedKeys::SCHEMA.to_owned(),
@@ -367,6 +372,7 @@ impl Options {
             gateways,
             control: Vec::new(),
             heartbeat,
+            cohorts: Vec::new(),
             doors: Vec::new(),
             gateway_networks: vec![IpNet::V4(Ipv4Net::new_assert(
                 Ipv4Addr::new(127, 0, 0, 0),

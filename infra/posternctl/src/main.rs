@@ -6,12 +6,17 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::print(format_args!($($text)*)) };
 }
 
+mod accounts;
 mod admins;
+mod cleaning;
 mod data;
+mod fleet;
 mod init;
+mod plan;
 mod policy;
 mod profile;
 mod remote;
+mod rounds;
 mod settings;
 mod show;
 mod up;
@@ -48,6 +53,9 @@ enum Command {
     Settings {
         /// Which function.
         function: settings::Function,
+        /// On what it runs.
+        #[arg(long, default_value = "lambda")]
+        runtime: settings::Runtime,
     },
     /// Run the whole network on this machine, making it first if it is not there.
     Up(up::Options),
@@ -90,6 +98,24 @@ enum Command {
         #[command(subcommand)]
         action: policy::Action,
     },
+    /// The fleet that is wanted: apply a file, or show what is in force. Neither rents anything.
+    Fleet {
+        #[command(subcommand)]
+        action: fleet::FleetAction,
+    },
+    /// Show what leads from the nodes that are there to the fleet, step by step, with its costs.
+    Plan(plan::PlanOptions),
+    /// Carry out a plan, and go on until nothing is under way. It can be stopped and resumed at any time.
+    Reconcile(rounds::ReconcileOptions),
+    /// Try a provider: rent one node, wait until it serves, remove it, and prove that nothing is left.
+    Smoke(rounds::SmokeOptions),
+    /// Remove what a provider bills for and nobody needs, from its own list.
+    Cleanup(cleaning::CleanupOptions),
+    /// Providers: what may be done there, whether they answer, what they list as the network's.
+    Providers {
+        #[command(subcommand)]
+        action: Option<fleet::ProviderAction>,
+    },
     /// Who changed what, newest first.
     Audit(show::AuditOptions),
 }
@@ -130,10 +156,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = data.as_deref().unwrap_or(Path::new(data::DEFAULT));
     let folder = data::Folder::new(folder.to_owned());
     // Only what asks a control plane needs a profile.
-    let place = || profile::Place::find(profile, data.as_deref());
+    let place = || profile::Place::find(profile.clone(), data.as_deref());
     match command {
         Command::Init(options) => init::run(&folder, &options, json),
-        Command::Settings { function } => settings::run(&folder, function, json),
+        Command::Settings { function, runtime } => settings::run(&folder, function, runtime, json),
         Command::Up(options) => up::run(&folder, &options, json).await,
         Command::Setup(options) => admins::setup(&place()?, &options, json).await,
         Command::Login => admins::login(&place()?, json).await,
@@ -147,6 +173,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Gateways { action } => show::gateways(&place()?, action, json).await,
         Command::Catalog => show::catalog(&place()?, json).await,
         Command::Policy { action } => policy::run(&place()?, action, json).await,
+        Command::Fleet { action } => fleet::run(&place()?, action, json).await,
+        Command::Plan(options) => plan::run(&place()?, &options, json).await,
+        Command::Reconcile(options) => rounds::reconcile(&place()?, &options, json).await,
+        Command::Smoke(options) => rounds::smoke(&place()?, &options, json).await,
+        Command::Cleanup(options) => cleaning::run(&folder, place, &options, json).await,
+        Command::Providers { action } => fleet::providers(&place()?, action, json).await,
         Command::Audit(options) => show::audit(&place()?, &options, json).await,
     }
 }

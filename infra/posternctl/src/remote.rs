@@ -230,3 +230,9 @@ fn read<T: DeserializeOwned>(answered: Result<Vec<u8>, Problem>) -> anyhow::Resu
 fn is_over(problem: &Problem) -> bool {
     problem.is(Kind::SessionMissing) || problem.is(Kind::SessionEnded)
 }
+
+/// Whether an error is the control plane's problem of this kind.
+pub fn is(error: &anyhow::Error, kind: Kind) -> bool {
+    let problem = error.downcast_ref::<Problem>();
+    problem.is_some_and(|problem| problem.is(kind))
+}

@@ -1,10 +1,10 @@
 //! `posternctl settings`: what a deployed function must be told, from the data folder.
 //!
-//! What depends on the place of a deployment is not here: the table, the right to it, and
-//! `publish`'s mirrors.
+//! What depends on the place of a deployment is not here: the table, the right to it, `publish`'s
+//! mirrors, where evidence goes, the providers and their tokens.
 
 use clap::ValueEnum;
-use edge::settings::NETWORK;
+use edge::settings::{self, LIMITS, NETWORK};
 
 use crate::data::Folder;
 
@@ -19,16 +19,35 @@ pub enum Function {
     Admin,
     /// Signs catalogs, on a schedule.
     Publish,
+    /// Rents nodes as the fleet wants, on a schedule and when it is asked.
+    Reconcile,
+    /// Removes what nobody needs, on a schedule and when it is asked.
+    Cleanup,
+}
+
+/// What a function is deployed on.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// AWS Lambda: variables of the environment, or files of the package.
+    Lambda,
+    /// Cloudflare Workers: bindings. What is too long for one stands in several (`NAME`, `NAME_2`, …).
+    Workers,
 }
 
 /// Prints the settings of a function, its secrets among them: as `NAME='text'`, a line each, or as
 /// one JSON object.
-pub fn run(data: &Folder, function: Function, json: bool) -> anyhow::Result<()> {
-    let settings = of(data, function)?;
+pub fn run(data: &Folder, function: Function, runtime: Runtime, json: bool) -> anyhow::Result<()> {
+    let whole = of(data, function)?.into_iter();
+    let settings: Vec<(String, String)> = match runtime {
+        Runtime::Lambda => whole.map(|(name, text)| (name.to_owned(), text)).collect(),
+        Runtime::Workers => whole
+            .flat_map(|(name, text)| settings::in_parts(name, &text))
+            .collect(),
+    };
     if json {
         let object: serde_json::Map<_, _> = settings
             .into_iter()
-            .map(|(name, text)| (name.to_owned(), text.into()))
+            .map(|(name, text)| (name, text.into()))
             .collect();
         say!("{}", serde_json::Value::Object(object));
         return Ok(());
@@ -45,16 +64,24 @@ fn of(data: &Folder, function: Function) -> anyhow::Result<Vec<(&'static str, St
     let network = serde_json::to_string(&settings.network)?;
     let mut all = vec![(NETWORK.name, network)];
     match function {
-        Function::Enroll => {}
+        Function::Enroll | Function::Cleanup => {}
         Function::Register => {
             all.push((register::CONFIG_KEY.name, data.config_key()?.to_file_json()));
         }
         Function::Admin => {
             let limits = serde_json::to_string(&data.offline()?.limits)?;
-            all.push((admin::LIMITS.name, limits));
+            all.push((LIMITS.name, limits));
             if let Some(code) = &settings.setup {
                 all.push((admin::SETUP_CODE.name, serde_json::to_string(code)?));
             }
+        }
+        Function::Reconcile => {
+            let contact = data.first_contact(&settings)?;
+            all.extend([
+                (reconcile::BOOTSTRAP_KEY.name, data.bootstrap_key()?),
+                (reconcile::CONTACT.name, serde_json::to_string(&contact)?),
+                (LIMITS.name, serde_json::to_string(&data.offline()?.limits)?),
+            ]);
         }
         Function::Publish => {
             use publish::settings as of;

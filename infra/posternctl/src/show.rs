@@ -127,7 +127,7 @@ pub struct AuditOptions {
     days: u32,
 }
 
-fn parse_role(text: &str) -> Result<Role, String> {
+pub fn parse_role(text: &str) -> Result<Role, String> {
     match text {
         "ingress" => Ok(Role::Ingress),
         "egress" => Ok(Role::Egress),
@@ -461,12 +461,18 @@ pub fn print<T: Serialize>(
         say!("{}", serde_json::to_string(items)?);
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header.to_vec());
+    let mut table = table(header);
     for item in items {
         table.add_row(row(item));
     }
     say!("{table}");
     Ok(())
+}
+
+/// An empty table with this header.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.to_vec());
+    table
 }

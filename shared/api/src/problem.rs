@@ -144,6 +144,10 @@ kinds! {
     PlanRefused = "plan-refused", 409, "The plan cannot be applied as it is";
     /// The provider's mode does not allow this.
     ProviderMode = "provider-mode", 409, "The provider's mode does not allow this";
+    /// The control plane has no credential of this provider.
+    ProviderUnknown = "provider-unknown", 404, "The provider is not set up";
+    /// The provider did not do what it was asked for.
+    ProviderFailed = "provider-failed", 502, "The provider did not do it";
     /// The heartbeat does not follow the last one.
     HeartbeatOutOfStep = "heartbeat-out-of-step", 409, "The heartbeat does not follow the last one";
     /// The key or the role of whoever asks has no right to this.

@@ -9,12 +9,17 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
+use axum::Router;
 use control::Error;
+use lambda_http::Adapter;
+use lambda_http::request::LambdaRequest;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use store::dynamodb::{Retries, Settings};
 use store::{DynamoDbStore, StoreError};
+use tower::Service;
 
 use crate::Edge;
 use crate::deployed::{self, FromSettings};
@@ -43,6 +48,36 @@ pub fn on_schedule<T, R: Serialize>(
         let (edge, own, run) = (&edge, &own, &run);
         let at_event = async |_: LambdaEvent<IgnoredAny>| {
             run(edge, own).await.map_err(lambda_runtime::Error::from)
+        };
+        lambda_runtime::run(service_fn(at_event)).await
+    })
+}
+
+/// Does both: answers requests with `routes`, and does `run` at each event of a schedule. A request's event
+/// is the one that says through what it came ("requestContext", in every payload format).
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "it is the program's work, handed over"
+)]
+pub fn serve_on_schedule<T, R: Serialize>(
+    from_settings: fn(&mut Reader<'_>) -> Option<T>,
+    routes: fn(Edge, &T) -> Router,
+    run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,
+) -> ExitCode {
+    program(async {
+        let (edge, own) = deployed::edge(&source, from_settings, open)?;
+        let answers = crate::finish(routes(edge.clone(), &own), edge.clone());
+        let (edge, own, run, answers) = (&edge, &own, &run, &answers);
+        let at_event = async |event: LambdaEvent<Value>| {
+            let (payload, context) = event.into_parts();
+            if payload.get("requestContext").is_none() {
+                let report = run(edge, own).await?;
+                return Ok::<_, lambda_runtime::Error>(serde_json::to_value(report)?);
+            }
+            let request: LambdaRequest = serde_json::from_value(payload)?;
+            let mut http = Adapter::from(answers.clone());
+            let answer = http.call(LambdaEvent::new(request, context)).await?;
+            Ok(serde_json::to_value(answer)?)
         };
         lambda_runtime::run(service_fn(at_event)).await
     })

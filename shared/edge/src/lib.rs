@@ -4,12 +4,16 @@
 //! A function is an [`axum::Router`] over an [`Edge`], made of a table of [`Route`]s by [`router`] and
 //! finished by [`finish`]. The same router runs in one process, on Lambda and on Workers.
 
+#[cfg(feature = "accounts")]
+pub mod accounts;
 mod clock;
 mod deployed;
 mod failure;
 mod finish;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+#[cfg(feature = "mirrors")]
+pub mod mirrors;
 mod parts;
 mod route;
 mod session;

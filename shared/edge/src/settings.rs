@@ -5,9 +5,13 @@
 //! whole list at once and not one line a deployment. A fault names the setting and what it should
 //! hold. What it does hold is never repeated: it may be a secret.
 
+mod parts;
+
 use std::fmt::{self, Display};
 
 use model::Network;
+
+pub use parts::{MOST_BINDING, in_parts, joined};
 
 /// The network's settings.
 pub const NETWORK: Setting = Setting {
@@ -38,6 +42,11 @@ pub const SECRET_KEY: Setting = Setting {
 pub const SESSION_TOKEN: Setting = Setting {
     name: "AWS_SESSION_TOKEN",
     holds: "the session token of a temporary access key, or nothing",
+};
+/// The signed limits, without their signature.
+pub const LIMITS: Setting = Setting {
+    name: "POSTERN_LIMITS",
+    holds: "the network's limits as JSON: the file limits.json that the offline keys have signed",
 };
 /// A stand-in for the region's DynamoDB, by the name that AWS's own programs know.
 pub const ENDPOINT: Setting = Setting {
@@ -99,6 +108,18 @@ impl<'a> Reader<'a> {
             return Some(None);
         };
         self.parsed(setting, &text, parse).map(Some)
+    }
+
+    /// What stands for a setting that is not there, or why it cannot be made.
+    pub fn made<T>(
+        &mut self,
+        setting: Setting,
+        make: impl FnOnce() -> Result<T, String>,
+    ) -> Option<T> {
+        match make() {
+            Ok(value) => Some(value),
+            Err(why) => self.fault(setting, format!("is missing, and without it ({why})")),
+        }
     }
 
     /// What was wrong, if anything was.

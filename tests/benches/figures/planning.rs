@@ -61,7 +61,7 @@ fn run_with(count: u64) {
     let providers = BTreeMap::from([("hetzner".parse().expect("a valid name"), providing)]);
     let network = network();
     let pools = BTreeMap::new();
-    let make = || {
+    let plan_anew = || {
         plan(&Input {
             network: &network,
             fleet: &fleet,
@@ -75,11 +75,11 @@ fn run_with(count: u64) {
             now: NOW,
         })
     };
-    let steps = make().steps.len();
+    let steps = plan_anew().steps.len();
     let dead = usize::try_from(count / ONE_OF).expect("a bench's count is small");
     assert_eq!(steps, dead * 2, "each that is dead is removed and replaced");
 
-    let took = median(11, || drop(black_box(make())));
+    let took = median(11, || drop(black_box(plan_anew())));
     let floor = median(11, || drop(black_box(read())));
     row(
         &format!("plan for {count} gateways, {steps} steps"),

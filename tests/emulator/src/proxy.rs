@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -39,8 +40,34 @@ struct State {
 struct Inner {
     random: fastrand::Rng,
     requests: BTreeMap<String, usize>,
+    spent: Duration,
     busy: Busy,
-    refusal: Option<(StatusCode, Bytes)>,
+    refusal: Option<Refusal>,
+}
+
+/// What is refused, and how.
+struct Refusal {
+    what: Refused,
+    answer: (StatusCode, Bytes),
+}
+
+/// What a refusal is for.
+enum Refused {
+    All,
+    Writes,
+    OtherRegions(&'static str),
+}
+
+impl Refused {
+    /// Whether it is for the request of `operation` with this `authorization`.
+    fn is_for(&self, operation: &str, authorization: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Writes => !matches!(operation, "BatchGetItem" | "GetItem" | "Query"),
+            // As in `Credential=<key>/20261125/<region>/dynamodb/aws4_request` (Signature Version 4).
+            Self::OtherRegions(region) => !authorization.contains(&format!("/{region}/dynamodb/")),
+        }
+    }
 }
 
 /// What a request is answered with; `None` where its connection is cut.
@@ -64,6 +91,7 @@ impl Proxy {
             inner: Mutex::new(Inner {
                 random: fastrand::Rng::with_seed(seed),
                 requests: BTreeMap::new(),
+                spent: Duration::ZERO,
                 busy: Busy::default(),
                 refusal: None,
             }),
@@ -85,9 +113,35 @@ impl Proxy {
         std::mem::take(&mut self.state.inner().requests)
     }
 
+    /// How long requests took since this was asked last, from their arrival here to their answer.
+    pub fn take_spent(&self) -> Duration {
+        std::mem::take(&mut self.state.inner().spent)
+    }
+
     /// From now on everything is refused with this error of DynamoDB's.
     pub fn refuse(&self, name: &str, message: &str) {
-        self.state.inner().refusal = Some(error(name, message));
+        self.refuse_what(Refused::All, error(name, message));
+    }
+
+    /// From now on every write is refused with this error of DynamoDB's.
+    pub fn refuse_writes(&self, name: &str, message: &str) {
+        self.refuse_what(Refused::Writes, error(name, message));
+    }
+
+    /// From now on this is `region`'s DynamoDB: what is signed for another one is refused.
+    pub fn be_in(&self, region: &'static str) {
+        let why = format!("Credential should be scoped to a valid region, not '{region}'.");
+        let answer = error("InvalidSignatureException", &why);
+        self.refuse_what(Refused::OtherRegions(region), answer);
+    }
+
+    /// From now on nothing is refused.
+    pub fn relent(&self) {
+        self.state.inner().refusal = None;
+    }
+
+    fn refuse_what(&self, what: Refused, answer: (StatusCode, Bytes)) {
+        self.state.inner().refusal = Some(Refusal { what, answer });
     }
 }
 
@@ -138,12 +192,19 @@ impl State {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Cut> {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "it measures how long a request takes"
+        )]
+        let began = Instant::now();
         let (parts, body) = request.into_parts();
         // A caller that has given up.
         let Ok(body) = body.collect().await else {
             return Err(Cut);
         };
-        let Some((status, body)) = self.answer(parts, body.to_bytes()).await else {
+        let answer = Arc::clone(&self).answer(parts, body.to_bytes()).await;
+        self.inner().spent += began.elapsed();
+        let Some((status, body)) = answer else {
             return Err(Cut);
         };
         let response = Response::builder()
@@ -159,7 +220,10 @@ impl State {
         let operation = target.rsplit('.').next().unwrap_or("").to_owned();
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
         let touched = Touched::of(&operation, &json);
-        let drawn = match self.inner().draw(self.faults, &operation) {
+        let authorization = parts.headers.get(AUTHORIZATION);
+        let authorization = authorization.and_then(|text| text.to_str().ok());
+        let authorization = authorization.unwrap_or_default();
+        let drawn = match self.inner().draw(self.faults, &operation, authorization) {
             Ok(drawn) => drawn,
             Err(refusal) => return Some(refusal),
         };
@@ -234,10 +298,17 @@ struct Drawn {
 
 impl Inner {
     /// Counts a request and draws its faults, or gives what everything is refused with.
-    fn draw(&mut self, faults: Faults, operation: &str) -> Result<Drawn, (StatusCode, Bytes)> {
+    fn draw(
+        &mut self,
+        faults: Faults,
+        operation: &str,
+        authorization: &str,
+    ) -> Result<Drawn, (StatusCode, Bytes)> {
         *self.requests.entry(operation.to_owned()).or_default() += 1;
-        if let Some(refusal) = &self.refusal {
-            return Err(refusal.clone());
+        if let Some(refusal) = &self.refusal
+            && refusal.what.is_for(operation, authorization)
+        {
+            return Err(refusal.answer.clone());
         }
         let lost = Lost::ALL[self.random.usize(..Lost::ALL.len())];
         Ok(Drawn {

@@ -102,6 +102,12 @@ impl Function {
         }
     }
 
+    /// The answer to a request, as a function URL passes it on and back.
+    pub async fn answer(&self, request: Request) -> Result<Response, Value> {
+        let event = event(request).await;
+        self.invoke(event).await.map(|answer| answered(&answer))
+    }
+
     /// What it wrote to its log.
     pub fn said(&self) -> String {
         self.process.said()
@@ -208,9 +214,8 @@ async fn front(
     let Some((_, function)) = route else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let event = event(request).await;
-    match functions[function].invoke(event).await {
-        Ok(answer) => answered(&answer),
+    match functions[function].answer(request).await {
+        Ok(answer) => answer,
         // As a function URL says it of an error or a program that ended.
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     }

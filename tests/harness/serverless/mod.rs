@@ -3,7 +3,7 @@
 
 pub mod lambda;
 mod process;
-mod workers;
+pub mod workers;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
+use aws_credential_types::Credentials;
+use edge::{Clock as _, SystemClock};
 use emulator::{Aws, Emulator};
 use publish::s3::S3;
 use serde_json::{Value, json};
@@ -31,8 +33,9 @@ pub const ROUTES: [(&str, &str); 4] = [
 ];
 /// The functions that answer requests.
 const SERVED: [&str; 3] = ["enroll", "register", "admin"];
-/// The emulator asks for none of these, and the functions must have them.
-const REGION: &str = "eu-central-1";
+/// The region that functions are told. The emulator asks for none and for no credentials, and the
+/// functions must have them.
+pub const REGION: &str = "eu-central-1";
 /// The stand-in for S3 has one region and sends who names another one elsewhere, as S3 does.
 const BUCKET_REGION: &str = "us-east-1";
 const ACCESS_KEY: &str = "AKIAEMULATOR";
@@ -47,11 +50,15 @@ pub enum Runtime {
     Workers,
 }
 
-/// A table of the emulator's.
+/// A table of the emulator's, as functions are told of it.
 #[derive(Clone, Debug)]
 pub struct Table {
-    endpoint: String,
-    name: String,
+    /// Where the database is.
+    pub endpoint: String,
+    /// The table's name.
+    pub name: String,
+    /// The region.
+    pub region: &'static str,
 }
 
 impl Table {
@@ -78,6 +85,7 @@ impl Table {
         Self {
             endpoint: endpoint.to_owned(),
             name: name.to_owned(),
+            region: REGION,
         }
     }
 }
@@ -85,15 +93,24 @@ impl Table {
 /// What a function is told: texts by the settings' names.
 pub type Environment = BTreeMap<String, String>;
 
-/// What `function` of the network in `data` is told, with its state in `table`.
-pub async fn environment(data: &Path, function: &str, table: &Table) -> Environment {
-    let of_network = posternctl(data, &["settings", function]).await;
+/// What `function` of the network in `data` is told on `runtime`, with its state in `table`.
+pub async fn environment(
+    runtime: Runtime,
+    data: &Path,
+    function: &str,
+    table: &Table,
+) -> Environment {
+    let runtime = match runtime {
+        Runtime::Lambda => "--runtime=lambda",
+        Runtime::Workers => "--runtime=workers",
+    };
+    let of_network = posternctl(data, &["settings", function, runtime]).await;
     let of_network: Environment =
         serde_json::from_value(of_network).expect("texts by the settings' names");
     let of_place = [
         ("POSTERN_TABLE", table.name.as_str()),
         ("AWS_ENDPOINT_URL_DYNAMODB", &table.endpoint),
-        ("AWS_REGION", REGION),
+        ("AWS_REGION", table.region),
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
     ];
@@ -101,10 +118,11 @@ pub async fn environment(data: &Path, function: &str, table: &Table) -> Environm
     of_network.into_iter().chain(of_place).collect()
 }
 
-/// A bucket that is served as it is: the mirror of a network.
+/// A bucket that is served as it is: a mirror of a network.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    endpoint: String,
+    /// Where its store is.
+    pub endpoint: String,
     name: String,
 }
 
@@ -123,21 +141,39 @@ impl Bucket {
 
     /// What front doors serve of it.
     pub fn site(&self) -> Site {
-        let bucket = S3 {
-            bucket: self.name.clone(),
-            region: BUCKET_REGION.to_owned(),
-            endpoint: Some(self.endpoint.clone()),
-            access_key: ACCESS_KEY.to_owned(),
-            secret_key: SECRET_KEY.to_owned(),
-            session_token: None,
-        };
-        let http = publish::native::http().expect("this machine has HTTP");
-        Site::Bucket(bucket.open(http).expect("the settings are complete"))
+        Site::Bucket(Arc::new(self.clone()))
     }
 
-    fn mirror(&self) -> Value {
+    /// It, as who may read and write it sees it.
+    pub(crate) fn mirror(&self) -> S3 {
+        S3 {
+            name: self.name.clone(),
+            bucket: self.name.clone(),
+            prefix: String::new(),
+            region: BUCKET_REGION.to_owned(),
+            endpoint: Some(self.endpoint.clone()),
+            credentials: Credentials::from_keys(ACCESS_KEY, SECRET_KEY, None),
+            http: publish::native::http().expect("this machine has HTTP"),
+            now: || SystemClock.moment().now,
+        }
+    }
+
+    /// The paths of all its objects.
+    pub(crate) async fn paths(&self) -> Vec<String> {
+        let client = api::http_client("tests", crate::PATIENCE).expect("this machine has HTTP");
+        let list = format!("{}/{}?list-type=2", self.endpoint, self.name);
+        let list = client.get(list).send().await.expect("the stand-in answers");
+        let list = list.text().await.expect("a whole answer");
+        assert!(list.contains("<IsTruncated>false"), "{list}");
+        let keys = list.split("<Key>").skip(1);
+        let keys = keys.filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned()));
+        keys.collect()
+    }
+
+    /// It, as `POSTERN_MIRRORS` names it.
+    pub fn setting(&self) -> Value {
         json!({
-            "kind": "s3", "name": "site", "bucket": self.name, "region": BUCKET_REGION,
+            "kind": "s3", "name": self.name, "bucket": self.name, "region": BUCKET_REGION,
             "endpoint": self.endpoint,
         })
     }
@@ -169,20 +205,20 @@ enum Served {
 
 impl ControlPlane {
     /// Runs the functions of the network in `data` behind `listener`, with their state in `table` and
-    /// `bucket` as the mirror.
+    /// `buckets` as the mirrors.
     pub async fn start(
         runtime: Runtime,
         data: &Path,
         listener: TcpListener,
         table: &Table,
-        bucket: &Bucket,
+        buckets: &[Bucket],
     ) -> Self {
         let mut told = BTreeMap::new();
         for function in SERVED {
-            told.insert(function, environment(data, function, table).await);
+            told.insert(function, environment(runtime, data, function, table).await);
         }
-        let mut for_publish = environment(data, "publish", table).await;
-        let mirrors = json!([bucket.mirror()]);
+        let mut for_publish = environment(runtime, data, "publish", table).await;
+        let mirrors: Value = buckets.iter().map(Bucket::setting).collect();
         for_publish.insert("POSTERN_MIRRORS".to_owned(), mirrors.to_string());
         Self(Arc::new(match runtime {
             Runtime::Lambda => Running {
@@ -201,7 +237,13 @@ impl ControlPlane {
 
     /// One run of publishing, begun as the platform's schedule begins it: what it did.
     pub async fn publish(&self) -> Value {
-        let done = match (&self.0.publish, &self.0.served) {
+        let done = self.try_to_publish().await;
+        done.unwrap_or_else(|error| panic!("publishing failed: {error}\n{}", self.said()))
+    }
+
+    /// The same, or what the platform is told of the failure.
+    pub async fn try_to_publish(&self) -> Result<Value, String> {
+        match (&self.0.publish, &self.0.served) {
             (Some(publish), _) => {
                 let event = json!({
                     "version": "0", "source": "aws.events", "detail-type": "Scheduled Event",
@@ -214,8 +256,7 @@ impl ControlPlane {
             }
             (None, Served::Workers(workers)) => workers.wake("publish").await,
             (None, Served::Lambda(_)) => Err("there is no function to publish".to_owned()),
-        };
-        done.unwrap_or_else(|error| panic!("publishing failed: {error}\n{}", self.said()))
+        }
     }
 
     /// Publishes every second, as a schedule would every minute.
@@ -242,6 +283,14 @@ impl ControlPlane {
     }
 }
 
+impl ControlPlane {
+    /// Waits until a function has written `text` to its log.
+    pub async fn heard(&self, text: &str) {
+        let heard = async || self.said().contains(text).then_some(());
+        crate::until(&format!("'{text}' in\n{}", self.said()), heard).await;
+    }
+}
+
 /// What `function` on `runtime` says and answers when it is told only this: its log after a start,
 /// or after a first request where a start reads nothing.
 pub async fn start_alone(runtime: Runtime, function: &'static str, told: Environment) -> String {
@@ -263,16 +312,21 @@ pub async fn start_alone(runtime: Runtime, function: &'static str, told: Environ
 
 /// A free port of loopback, taken before a network is made that names it.
 pub fn listener() -> (TcpListener, SocketAddr) {
-    let listener = listener_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let listener = listener.expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
 }
 
-/// The same at an address that is free again.
-pub fn listener_at(address: SocketAddr) -> TcpListener {
-    let listener = TcpListener::bind(address).expect("the address is free");
-    listener.set_nonblocking(true).expect("it is a socket");
-    listener
+/// The same at an address that was in use: when whoever had it is gone.
+pub async fn listener_at(address: SocketAddr) -> TcpListener {
+    crate::until("the address is free", async || bind(address).ok()).await
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// An address of loopback that is free now.

@@ -2,6 +2,7 @@
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
@@ -12,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 const HELD: &str = "nobody panics while holding it";
 
 pub(super) struct Process {
+    id: u32,
     said: Arc<Mutex<String>>,
     /// Counts the lines; closed when the program has ended and everything it said was read.
     lines: watch::Receiver<usize>,
@@ -26,6 +28,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let id = child.id().expect("it has just started");
         let (count, lines) = watch::channel(0);
         let said = Arc::new(Mutex::new(String::new()));
         let mut readers = JoinSet::new();
@@ -38,10 +41,32 @@ impl Process {
             child.wait().await.expect("it is our child")
         });
         Self {
+            id,
             said,
             lines,
             watched,
         }
+    }
+
+    /// The time that processors have spent on it so far, as Linux tells it of each thread
+    /// (`/proc/<id>/task/<id>/schedstat`); a thread that has ended is not counted.
+    pub(super) fn processor_time(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id)).expect("it runs");
+        let spent = tasks.filter_map(|task| {
+            let told = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            told.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(spent.sum())
+    }
+
+    /// The part of it that was spent in the program itself and not in the system for it, in whole
+    /// hundredths of a second (`/proc/<id>/stat`, field 14).
+    pub(super) fn own_time(&self) -> Duration {
+        let told = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).expect("it runs");
+        // Behind the name, which may hold anything, the fields are counted from the third.
+        let (_, fields) = told.rsplit_once(')').expect("the name is in brackets");
+        let ticks = fields.split_whitespace().nth(11).expect("it has 52 fields");
+        Duration::from_millis(10 * ticks.parse::<u64>().expect("a number"))
     }
 
     pub(super) fn said(&self) -> String {

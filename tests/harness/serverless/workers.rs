@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::time::Duration;
 
+use edge::settings::MOST_BINDING;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -66,6 +68,12 @@ impl Workers {
         for (function, told) in told {
             // Secrets reach it as on the platform: past every file.
             for (name, text) in told {
+                // As on the platform, which `workerd` does not know.
+                assert!(
+                    text.len() <= MOST_BINDING,
+                    "{name} has {} bytes",
+                    text.len()
+                );
                 command.env(variable(function, name), text);
             }
         }
@@ -81,27 +89,40 @@ impl Workers {
     pub async fn wake(&self, function: &str) -> Result<Value, String> {
         // Whoever is answered knows that the runtime has started.
         super::get(self.front, "/").await;
-        let before = self.reports().len();
+        let before = self.runs().len();
         let answer = super::get(self.clock, &format!("/{function}")).await;
         if !answer.contains("\"outcome\":\"ok\"") {
             return Err(answer);
         }
         // The platform says that it is done, and the log's last lines are on their way.
-        let report = self
-            .process
-            .until(|| self.reports().into_iter().nth(before))
-            .await;
-        report.ok_or_else(|| "it wrote no report".to_owned())
+        let run = self.process.until(|| self.runs().into_iter().nth(before));
+        let run = run.await;
+        run.unwrap_or_else(|| Err("it wrote no report".to_owned()))
     }
 
-    /// The reports of all runs so far.
-    fn reports(&self) -> Vec<Value> {
+    /// What all runs so far came to: the reports, and the errors of those that failed.
+    fn runs(&self) -> Vec<Result<Value, String>> {
         let said = self.said();
-        let lines = said.lines().filter_map(|line| {
+        let runs = said.lines().filter_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
-            serde_json::from_str(line["fields"]["report"].as_str()?).ok()
+            let fields = &line["fields"];
+            if let Some(report) = fields["report"].as_str() {
+                return Some(Ok(serde_json::from_str(report).ok()?));
+            }
+            let has_failed = fields["message"].as_str()?.starts_with("the run failed");
+            has_failed.then(|| Err(fields["error"].as_str().unwrap_or_default().to_owned()))
         });
-        lines.collect()
+        runs.collect()
+    }
+
+    /// The time that processors have spent on the runtime so far.
+    pub fn processor_time(&self) -> Duration {
+        self.process.processor_time()
+    }
+
+    /// The part of it that was spent in the runtime itself and not in the system for it.
+    pub fn own_time(&self) -> Duration {
+        self.process.own_time()
     }
 
     /// What the functions wrote to the console.

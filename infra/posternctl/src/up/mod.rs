@@ -6,6 +6,7 @@
 
 mod agents;
 mod door;
+mod fleet;
 mod owner;
 mod schedule;
 
@@ -46,6 +47,9 @@ pub struct Options {
     /// Seconds from one heartbeat of a gateway to the next [default: 5].
     #[arg(long)]
     heartbeat: Option<u32>,
+    /// Seconds from one run of 'reconcile' to the next, where a provider is set up.
+    #[arg(long, default_value_t = fleet::EVERY, value_parser = clap::value_parser!(u32).range(1..))]
+    reconcile_every: u32,
     /// Leave the setup code to whoever holds it: this machine becomes no owner, and makes no
     /// gateways and no invite of its own.
     #[arg(long)]
@@ -89,7 +93,9 @@ async fn start_and_wait(
         clock: Arc::new(SystemClock),
     };
     let code = owner::prepare(data, &mut settings, &edge, !options.no_setup).await?;
-    listen(data, &settings, listeners, &edge, stopped, tasks)?;
+    let rented = fleet::Rented::open(data, &settings)?;
+    listen(data, &settings, listeners, &edge, &rented, stopped, tasks)?;
+    rented.start(&edge, options.reconcile_every, stopped, tasks);
     let mut published = schedule::start(data, &settings, edge, stopped.clone(), tasks)?;
 
     let used = code.as_ref().filter(|_| !options.no_setup);
@@ -121,6 +127,9 @@ async fn start_and_wait(
         setup: code.filter(|_| options.no_setup),
     };
     announce(data, &settings, &news, json)?;
+    if !json {
+        say!("{}", rented.said());
+    }
     while let Some(ended) = tasks.join_next().await {
         ended.context("a part ended")??;
     }
@@ -198,13 +207,15 @@ fn listen(
     settings: &Settings,
     listeners: Listeners,
     edge: &Edge,
+    rented: &fleet::Rented,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let limits = Arc::new(data.offline()?.limits);
     let routes = enroll::routes(edge.clone())
         .merge(register::routes(edge.clone(), data.config_key()?))
-        .merge(admin::routes(edge.clone(), settings.setup.clone(), limits));
+        .merge(admin::routes(edge.clone(), settings.setup.clone(), limits))
+        .merge(rented.routes(edge));
     serve(
         listeners.control,
         edge::finish(routes, edge.clone()),
@@ -309,6 +320,6 @@ fn announce(data: &Folder, settings: &Settings, news: &News, json: bool) -> anyh
         say!("It has no owner yet. Where the owner is:\n");
         say!("  posternctl setup '{code}' --name NAME\n");
     }
-    say!("Ctrl-C stops it; what it holds stays in the data folder.");
+    say!("Ctrl-C stops it; what it holds stays in the data folder.\n");
     Ok(())
 }

@@ -29,7 +29,7 @@ use worker::{Env, HttpRequest};
 use crate::Edge;
 use crate::deployed::{self, FromSettings};
 use crate::finish::write;
-use crate::settings::{Database, Reader};
+use crate::settings::{self, Database, Reader};
 
 /// A function that answers requests. Keep it in a `static`: an isolate makes its router once.
 pub struct Function {
@@ -50,8 +50,7 @@ impl Function {
     pub async fn answer(&self, request: HttpRequest, env: &Env) -> Response<Body> {
         log::start();
         let Some(router) = self.router(env) else {
-            let detail = "the function is not set up: its log says what is missing";
-            return write(&Problem::new(Kind::Internal, detail));
+            return not_set_up();
         };
         let answered = router.clone().oneshot(request).await;
         answered.unwrap_or_else(|never| match never {})
@@ -119,9 +118,57 @@ impl<T: Sync> Scheduled<T> {
     }
 }
 
+/// A function that answers requests and that a schedule wakes. Keep it in a `static`, as a [`Function`].
+pub struct Answering<T> {
+    scheduled: Scheduled<T>,
+    routes: fn(Edge, &T) -> Router,
+    router: OnceLock<Router>,
+}
+
+impl<T: Sync> Answering<T> {
+    /// The function that works with what `from_settings` makes, and whose routes `routes` makes of it.
+    pub const fn new(
+        from_settings: fn(&mut Reader<'_>) -> Option<T>,
+        routes: fn(Edge, &T) -> Router,
+    ) -> Self {
+        Self {
+            scheduled: Scheduled::new(from_settings),
+            routes,
+            router: OnceLock::new(),
+        }
+    }
+
+    /// The answer to a request.
+    pub async fn answer(&self, request: HttpRequest, env: &Env) -> Response<Body> {
+        log::start();
+        let Some((edge, own)) = self.scheduled.kept(env) else {
+            return not_set_up();
+        };
+        let make = || crate::finish((self.routes)(edge.clone(), own), edge.clone());
+        let router = self.router.get_or_init(make);
+        let answered = router.clone().oneshot(request).await;
+        answered.unwrap_or_else(|never| match never {})
+    }
+
+    /// Does `run` once, as [`Scheduled::wake`].
+    pub async fn wake<R: Serialize>(
+        &self,
+        env: &Env,
+        run: impl AsyncFn(&Edge, &T) -> Result<R, control::Error>,
+    ) {
+        self.scheduled.wake(env, run).await;
+    }
+}
+
+fn not_set_up() -> Response<Body> {
+    let detail = "the function is not set up: its log says what is missing";
+    write(&Problem::new(Kind::Internal, detail))
+}
+
 /// The settings of a Worker: its variables and secrets.
 fn source(env: &Env) -> impl Fn(&str) -> Result<Option<String>, String> {
-    |name| Ok(env.var(name).ok().map(|text| text.to_string()))
+    let binding = |name: &str| env.var(name).ok().map(|text| text.to_string());
+    move |name| Ok(settings::joined(name, binding))
 }
 
 fn open(database: Database) -> Result<DynamoDbStore, StoreError> {

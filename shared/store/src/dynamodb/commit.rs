@@ -31,6 +31,7 @@ pub(super) async fn commit(
     let commit_id = hex(connection.draw());
     let mut sender = Sender::new(connection, &commit_id, tries);
     let mut seen = vec![Seen::Unseen; writes.len()];
+    let mut has_guessed = false;
     loop {
         let mut places = Vec::new();
         let mut operations = Vec::new();
@@ -48,8 +49,15 @@ pub(super) async fn commit(
         let Outcome::Cancelled(reasons) = outcome else {
             return Ok(());
         };
-        let why = conclude(writes, &places, reasons, now, &mut seen)?;
-        sender.tries.pause(&why).await?;
+        match conclude(writes, &places, reasons, now, &mut seen)? {
+            // Of an item that nobody else changes, this is seen once.
+            Again::Guessed if !has_guessed => {
+                has_guessed = true;
+                sender.tries.go_on(OTHERS).await?;
+            }
+            Again::Guessed => sender.tries.pause(OTHERS).await?,
+            Again::Busy(why) => sender.tries.pause(&why).await?,
+        }
     }
 }
 
@@ -68,6 +76,16 @@ async fn check(
     Ok(())
 }
 
+/// Why a cancelled request is made again.
+enum Again {
+    /// A guess was wrong, and what stands there was seen.
+    Guessed,
+    /// Others are in the way, in words.
+    Busy(String),
+}
+
+const OTHERS: &str = "others changed the same items again and again";
+
 /// What a cancelled request means for the commit: its end, or why it is made again with what was
 /// `seen`.
 fn conclude(
@@ -76,7 +94,7 @@ fn conclude(
     reasons: Vec<Reason>,
     now: Timestamp,
     seen: &mut [Seen],
-) -> Result<String, CommitError> {
+) -> Result<Again, CommitError> {
     let mut busy = None;
     let mut impossible = None;
     for (place, reason) in places.iter().copied().zip(reasons) {
@@ -101,9 +119,9 @@ fn conclude(
         }
     }
     match (busy, impossible) {
-        (Some(why), _) => Ok(why),
+        (Some(why), _) => Ok(Again::Busy(why)),
         (None, Some(error)) => Err(error.into()),
-        (None, None) => Ok("others changed the same items again and again".to_owned()),
+        (None, None) => Ok(Again::Guessed),
     }
 }
 

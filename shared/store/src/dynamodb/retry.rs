@@ -57,8 +57,17 @@ impl<'a> Tries<'a> {
     /// Waits until the next attempt may begin. Fails, with `why` the last one failed, where there is
     /// none.
     pub async fn pause(&mut self, why: &str) -> Result<(), StoreError> {
+        let window = window(&self.connection.retries, self.made);
+        self.wait(window, why).await
+    }
+
+    /// Begins the next attempt at once: nobody was in the way of the last one, which failed for `why`.
+    pub async fn go_on(&mut self, why: &str) -> Result<(), StoreError> {
+        self.wait(Duration::ZERO, why).await
+    }
+
+    async fn wait(&mut self, window: Duration, why: &str) -> Result<(), StoreError> {
         let retries = &self.connection.retries;
-        let window = window(retries, self.made);
         let pause = part(window, self.connection.draw());
         let spent = self.connection.now().duration_since(self.begun);
         // A clock that was set back says nothing; the number of attempts still holds.
@@ -69,7 +78,9 @@ impl<'a> Tries<'a> {
                 self.connection.place, self.made
             )));
         }
-        self.connection.sleep(pause).await;
+        if !pause.is_zero() {
+            self.connection.sleep(pause).await;
+        }
         self.made += 1;
         Ok(())
     }

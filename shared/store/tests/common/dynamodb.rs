@@ -64,5 +64,7 @@ pub fn open_with(endpoint: &str, table: &str, retries: Retries) -> DynamoDbStore
 /// The name of a table that no other test of this program has.
 pub fn next_table() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("table-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    // A database that outlives this program may have tables of others.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("table-{}-{number}", std::process::id())
 }

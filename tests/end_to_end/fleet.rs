@@ -1,0 +1,233 @@
+//! A fleet from its document to nothing: an operator applies it with `posternctl`, nodes are rented at a
+//! stand-in for Hetzner that really boots them, the real agents register, and all of it goes again.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use harness::programs::posternctl_lines;
+use harness::{Agent, Up, postern, posternctl, skipped, until};
+use serde_json::{Value, json};
+use simcloud::{Machines, Served, Settings, SimCloud};
+
+/// A network on this machine with an account at the stand-in.
+struct Network {
+    folder: tempfile::TempDir,
+    agent: Agent,
+    cloud: SimCloud,
+    up: Up,
+    _served: Served,
+}
+
+impl Network {
+    /// `None`, which is said, where this machine can boot no nodes.
+    async fn start(test: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let machines = match Machines::new(&folder.path().join("machines")).await {
+            Ok(machines) => machines,
+            Err(why) => {
+                skipped(test, &why.to_string());
+                return None;
+            }
+        };
+        let cloud = SimCloud::new(Settings::served());
+        cloud.run_nodes(machines as Arc<_>);
+        let served = cloud.serve().await.unwrap();
+        let data = folder.path().join("network");
+        let init = [
+            "init",
+            "--port=0",
+            "--heartbeat=1",
+            "--gateway-network=198.18.0.0/15",
+        ];
+        posternctl(&data, &init).await;
+        let providers = json!([{"kind": "hetzner", "url": served.url}]).to_string();
+        let told = [
+            ("POSTERN_HETZNER_TOKEN", "sim-token"),
+            ("POSTERN_PROVIDERS", &providers),
+        ];
+        let up = Up::start_told(&data, &["--reconcile-every=2"], &told).await;
+        Some(Self {
+            agent: Agent::serve().await,
+            folder,
+            cloud,
+            up,
+            _served: served,
+        })
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("network")
+    }
+
+    async fn posternctl(&self, arguments: &[&str]) -> Value {
+        posternctl(&self.data(), arguments).await
+    }
+
+    /// Applies a fleet of these pools.
+    async fn apply(&self, pools: Value) {
+        let fleet = json!({
+            "schema": "postern-fleet/1", "currency": "EUR", "most_per_month": "100",
+            "most_changes": 10, "drain_seconds": 2, "agent": {"x86": self.agent.setting()},
+            "pools": pools,
+        });
+        let file = self.folder.path().join("fleet.json");
+        tokio::fs::write(&file, fleet.to_string()).await.unwrap();
+        let file = file.to_str().unwrap();
+        self.posternctl(&["fleet", "apply", file]).await;
+    }
+
+    /// The gateways in a state, as `(id, pool)`.
+    async fn gateways(&self, state: &str) -> BTreeSet<(String, String)> {
+        let listed = self.posternctl(&["gateways"]).await;
+        let listed = listed.as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        listed
+            .filter(|gateway| gateway["state"] == state)
+            .map(|gateway| (text(&gateway["id"]), text(&gateway["pool"])))
+            .collect()
+    }
+
+    /// Whose turn of the audit came first: the ordinals of the actions on a gateway, oldest first.
+    async fn story(&self, gateway: &str) -> Vec<String> {
+        let events = self.posternctl(&["audit"]).await;
+        let events = events.as_array().unwrap().iter().rev();
+        events
+            .filter(|event| event["subject"] == gateway)
+            .map(|event| event["action"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+fn pool(role: &str, region: &str, size: &str, count: u32) -> Value {
+    json!({
+        "role": role, "provider": "hetzner", "regions": [region], "sizes": [size],
+        "image": "debian-12", "count": count, "cohorts": ["default"],
+    })
+}
+
+/// How many gateways the catalog has that a device syncs.
+async fn synced(device: &Path) -> u64 {
+    let synced = postern(device, &["sync"]).await;
+    synced["gateways"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_comes_into_service_changes_and_leaves_nothing_behind() {
+    let Some(network) = Network::start("fleet").await else {
+        return;
+    };
+    let device = network.folder.path().join("device.json");
+    postern(&device, &["enroll", &network.up.invite]).await;
+
+    nothing_is_rented_before_an_owner_approves(&network).await;
+    five_nodes_come_into_service(&network, &device).await;
+    who_leaves_drains_first(&network, &device).await;
+    nothing_is_left(&network).await;
+    network.up.stop().await;
+}
+
+async fn nothing_is_rented_before_an_owner_approves(network: &Network) {
+    network
+        .apply(json!({
+            "in": pool("ingress", "fsn1", "cx23", 3), "out": pool("egress", "nbg1", "cx23", 2),
+        }))
+        .await;
+
+    let plan = network.posternctl(&["plan"]).await;
+
+    let steps = plan["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 5, "{plan}");
+    assert!(steps.iter().all(|step| step["held"] == "mode"), "{plan}");
+    let changing = network.cloud.requests();
+    let changing = changing.iter().filter(|request| request.method != "GET");
+    assert_eq!(changing.count(), 0);
+    assert_eq!(network.cloud.resources(), Vec::<String>::new());
+    let live = ["providers", "policy", "hetzner", "live", "--reason=we open"];
+    let policy = network.posternctl(&live).await;
+    assert_eq!(policy["mode"], "live", "{policy}");
+}
+
+async fn five_nodes_come_into_service(network: &Network, device: &Path) {
+    let runs = posternctl_lines(&network.data(), &["reconcile", "--yes"]).await;
+
+    let last = runs.last().unwrap();
+    assert_eq!(last["report"]["under_way"], 0, "{last}");
+    let active = network.gateways("active").await;
+    assert_eq!(active.len(), 5, "{active:?}\n{runs:?}");
+    let resources = network.cloud.resources();
+    let servers = resources.iter().filter(|name| name.starts_with("server "));
+    assert_eq!(servers.count(), 5, "{resources:?}");
+    until("all are in a signed catalog", async || {
+        (synced(device).await == 5).then_some(())
+    })
+    .await;
+}
+
+/// One ingress gateway fewer, and the egress gateways of another size.
+async fn who_leaves_drains_first(network: &Network, device: &Path) {
+    let before = network.gateways("active").await;
+    network
+        .apply(json!({
+            "in": pool("ingress", "fsn1", "cx23", 2), "out": pool("egress", "nbg1", "cx33", 2),
+        }))
+        .await;
+
+    posternctl_lines(&network.data(), &["reconcile", "--yes"]).await;
+
+    let after = until("two of each are in service", async || {
+        let active = network.gateways("active").await;
+        (active.len() == 4).then_some(active)
+    })
+    .await;
+    let of = |pool: &str| after.iter().filter(|(_, of)| of == pool).count();
+    assert_eq!((of("in"), of("out")), (2, 2), "{after:?}");
+    let left: Vec<_> = before.difference(&after).collect();
+    assert_eq!(left.len(), 3, "one ingress, two egress: {left:?}");
+    for (gateway, _) in left {
+        let story = network.story(gateway).await;
+        let at = |action: &str| story.iter().position(|one| one == action);
+        assert!(at("node.draining").is_some(), "{story:?}");
+        assert!(at("node.draining") < at("node.absent"), "{story:?}");
+        let resources = network.cloud.resources();
+        let is_there = resources.iter().any(|name| name.ends_with(gateway));
+        assert!(!is_there, "{gateway}: {resources:?}");
+    }
+    until("four are in a signed catalog", async || {
+        (synced(device).await == 4).then_some(())
+    })
+    .await;
+}
+
+async fn nothing_is_left(network: &Network) {
+    network.apply(json!({})).await;
+
+    posternctl_lines(&network.data(), &["reconcile", "--yes"]).await;
+
+    let listed = network
+        .posternctl(&["providers", "inventory", "hetzner"])
+        .await;
+    let inventory = &listed["inventory"];
+    for kind in ["servers", "addresses", "firewalls"] {
+        assert_eq!(inventory[kind], json!([]), "{listed}");
+    }
+    assert_eq!(network.cloud.resources(), Vec::<String>::new());
+    let evidence = std::fs::read_dir(network.data().join("evidence")).unwrap();
+    let files = evidence.map(|file| file.unwrap().path());
+    let records: Vec<Value> = files
+        .filter(|file| file.extension().is_some_and(|kind| kind == "json"))
+        .map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
+        .collect();
+    let rented: usize = records
+        .iter()
+        .map(|record| record["created"].as_array().unwrap().len())
+        .sum();
+    let deleted: BTreeSet<String> = records
+        .iter()
+        .flat_map(|record| record["deleted"].as_array().unwrap())
+        .map(|resource| format!("{} {}", resource["kind"], resource["id"]))
+        .collect();
+    assert_eq!(rented, deleted.len(), "all that was rented was deleted");
+    let text = serde_json::to_string(&records).unwrap();
+    assert!(!text.contains("sim-token"), "no record holds the token");
+}

@@ -111,10 +111,7 @@ impl Worker<'_> {
         }
         match next {
             life::Next::Wait => Ok(Turn::Over),
-            life::Next::Stuck(why) => {
-                self.trouble(format_args!("{id}: {why}"));
-                Ok(Turn::Over)
-            }
+            life::Next::Stuck(why) => self.stuck(&node, why).await,
             // The list that the run began with shows what carries our labels: whether it is gone is
             // asked by its name, whatever its labels became.
             life::Next::Note(Stage::Off) if view.server.is_none() && !view.looked => Ok(Turn::Look),

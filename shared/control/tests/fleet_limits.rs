@@ -359,11 +359,7 @@ async fn a_node_that_is_refused_for_hours_is_given_up_with_its_address() {
         .filter(|node| node.stage == Stage::Absent)
         .count();
     assert!((1..=3).contains(&given_up), "{nodes:?}");
-    let why = nodes
-        .iter()
-        .filter_map(|node| node.leaving.clone())
-        .next()
-        .unwrap();
+    let why = nodes.iter().find_map(|node| node.leaving.clone()).unwrap();
     assert!(why.contains("conflict"), "{why}");
 
     world.cloud.heal();

@@ -13,6 +13,9 @@ use control::fleet::{Order, Report, desired};
 use jiff::SignedDuration;
 use model::provider::{Labels, ResourceKind};
 use model::{GatewayState, Mode, Stage};
+use providers::{Family, NewAddress};
+use rules::planning::labels;
+use simcloud::{Asked, Fault, Rule};
 
 /// What a run may spend on Workers' free plan, which the platform's own calls have a part of.
 const FREE_PLAN: u32 = 48;
@@ -304,4 +307,83 @@ async fn a_mode_taken_back_while_a_plan_is_made_stops_it() {
     assert!(stopped.is_err(), "{stopped:?}");
     assert_eq!(world.nodes().await, []);
     assert_eq!(world.provider().name(), hetzner());
+}
+
+#[tokio::test]
+async fn a_stranger_of_the_same_name_is_neither_adopted_nor_touched() {
+    let world = World::live(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 1)])).await;
+    let gateway = labels::node_id(world.network(), &"ingress".parse().unwrap(), 0);
+    let new = NewAddress {
+        name: labels::node_name(world.network(), &gateway),
+        region: "fsn1".parse().unwrap(),
+        family: Family::Ipv4,
+        labels: Labels::new(),
+    };
+    let provider = world.provider();
+    let stranger = provider.create_address(&new).await.unwrap().resource;
+    for _ in 0..3 {
+        world.run(Order::Heal).await.unwrap();
+        world.pass(60).await;
+    }
+
+    let stuck = &world.nodes().await[0];
+    assert_eq!((stuck.stage, &stuck.gateway), (Stage::Intent, &gateway));
+    let why = stuck.last_error.as_deref().unwrap();
+    assert!(why.contains("another address called"), "{why}");
+    assert_eq!(
+        world.cloud.resources(),
+        [format!("primary_ip {}", new.name)]
+    );
+
+    let deleted = provider.delete(ResourceKind::Address, &stranger.id).await;
+    deleted.unwrap();
+    world.settle().await;
+    assert_eq!(world.there().await[0].stage, Stage::Active);
+}
+
+#[tokio::test]
+async fn a_node_that_is_refused_for_hours_is_given_up_with_its_address() {
+    let world = World::live(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 1)])).await;
+    let of_servers = |asked: &Asked<'_>| asked.is_change && asked.path == "/servers";
+    world
+        .cloud
+        .inject(Rule::always(Fault::conflict(), of_servers));
+    for _ in 0..100 {
+        world.run(Order::Heal).await.unwrap();
+        world.pass(120).await;
+    }
+
+    let nodes = world.nodes().await;
+    let given_up = nodes
+        .iter()
+        .filter(|node| node.stage == Stage::Absent)
+        .count();
+    assert!((1..=3).contains(&given_up), "{nodes:?}");
+    let why = nodes.iter().find_map(|node| node.leaving.clone()).unwrap();
+    assert!(why.contains("conflict"), "{why}");
+
+    world.cloud.heal();
+    world.pass(3600).await;
+    world.settle().await;
+    world.assert_nothing_leaked("it takes servers again").await;
+}
+
+#[tokio::test]
+async fn what_a_run_costs_is_what_the_page_says() {
+    let mut world = World::live(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 1)])).await;
+    let mut costs = Vec::new();
+    for count in [1, 0] {
+        world
+            .want(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", count)]))
+            .await;
+        for _ in 0..12 {
+            costs.push(world.run(Order::Heal).await.unwrap().calls);
+            world.pass(121).await;
+        }
+    }
+
+    // The first makes the node, with its firewall; then it is noted, and there is nothing to do.
+    assert_eq!(costs[..4], [23, 15, 14, 14]);
+    // It drains, is noted, is switched off, loses its address, is deleted, is gone, the firewall too.
+    assert_eq!(costs[12..20], [15, 17, 17, 17, 19, 15, 14, 14]);
 }

@@ -364,6 +364,38 @@ async fn a_trial_that_expired_is_cleaned_up_and_its_record_follows() {
 }
 
 #[tokio::test]
+async fn a_clean_up_that_dies_at_any_call_is_gone_on_with() {
+    for act in [Act::FailBefore, Act::FailAfter] {
+        for at in 0..12 {
+            let (world, _) = killed(36, Act::FailBefore).await;
+            let there = world.cloud.resources().len();
+            let dead = (at + 1..at + 100).map(|number| (number, Act::FailBefore));
+            let board = Board::new(|_| true, dead.chain([(at, act)]));
+            for _ in 0..4 {
+                let meter = Arc::new(Meter::new(u32::MAX));
+                let (_, provider) = world.means(&meter, Some(&board));
+                let run = Cleanup {
+                    network: world.network(),
+                    provider: provider.as_ref(),
+                    records: None,
+                    wanted: ALL_TRIALS,
+                    dry_run: false,
+                    now: world.now(),
+                    is_late: &|| false,
+                };
+                cleanup(&run).await.unwrap();
+                world.pass(60).await;
+            }
+
+            clean_up(&world, false, ALL_TRIALS).await;
+
+            assert!(there > 0);
+            assert_eq!(world.cloud.resources(), [""; 0], "{act:?} at {at}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_live_fleet_whose_database_was_lost_is_not_cleaned_up_unasked() {
     let mut world = World::live(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 2)])).await;
     world.settle().await;

@@ -75,11 +75,13 @@ impl Worker<'_> {
         let lists = self.state.lists.get(&node.provider)?;
         let inventory = lists.inventory.as_ref().ok()?;
         let name = labels::node_name(&self.context.network.id, &node.gateway);
-        let server = inventory.servers.iter().find(|server| server.name == name);
-        let address = inventory
-            .addresses
-            .iter()
-            .find(|address| address.name == name);
+        // The oldest, where a provider's names are not unique: as looking it up by name does.
+        let servers = inventory.servers.iter();
+        let servers = servers.filter(|server| server.name == name);
+        let addresses = inventory.addresses.iter();
+        let addresses = addresses.filter(|address| address.name == name);
+        let server = servers.min_by_key(|server| server.created_at);
+        let address = addresses.min_by_key(|address| address.created_at);
         Some(View {
             server: server.cloned(),
             address: address.cloned(),
@@ -109,10 +111,7 @@ impl Worker<'_> {
         }
         match next {
             life::Next::Wait => Ok(Turn::Over),
-            life::Next::Stuck(why) => {
-                self.trouble(format_args!("{id}: {why}"));
-                Ok(Turn::Over)
-            }
+            life::Next::Stuck(why) => self.stuck(&node, why).await,
             // The list that the run began with shows what carries our labels: whether it is gone is
             // asked by its name, whatever its labels became.
             life::Next::Note(Stage::Off) if view.server.is_none() && !view.looked => Ok(Turn::Look),
@@ -197,37 +196,14 @@ impl Worker<'_> {
         if !self.has_room(provider) {
             return Ok(Turn::Over);
         }
-        let network = &self.context.network.id;
-        let name = labels::node_name(network, &node.gateway);
-        let new = NewAddress {
-            name: name.clone(),
-            region: node.place.region.clone(),
-            family: Family::Ipv4,
-            labels: labels::of_node(network, node),
-        };
-        let rented = match provider.address(&name).await {
-            Ok(Some(there)) => Ok(there),
-            Ok(None) => match provider.create_address(&new).await {
-                Ok(started) => {
-                    let id = &started.resource.id;
-                    let made = self.resource(node, ResourceKind::Address, id);
-                    self.report.created.push(made);
-                    Ok(started.resource)
-                }
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        match rented {
-            Ok(address) => {
-                view.address = Some(address);
-                Ok(Turn::Again)
-            }
+        match self.find_or_rent_address(node, provider).await {
+            Ok(address) => view.address = Some(address),
             Err(error) => {
-                self.fault(&node.gateway, ResourceKind::Address, error, view.looked)
-                    .await
+                let kind = ResourceKind::Address;
+                return self.fault(&node.gateway, kind, error, view.looked).await;
             }
         }
+        Ok(Turn::Again)
     }
 
     async fn rent_server(
@@ -236,27 +212,44 @@ impl Worker<'_> {
         provider: &dyn Provider,
         view: &mut View,
     ) -> Result<Turn, Error> {
-        if !self.has_room(provider) {
-            return Ok(Turn::Over);
-        }
         let Some(address) = view.address.as_ref().map(|address| address.id.clone()) else {
             return Ok(Turn::Over);
         };
-        let Some(user_data) = self.user_data(node, provider)? else {
+        let has_room = self.has_room(provider);
+        let Some(user_data) = self.user_data(node, provider)?.filter(|_| has_room) else {
             return Ok(Turn::Over);
         };
-        let rented = self.find_or_rent(node, provider, address, user_data).await;
-        match rented {
-            Ok(Some(server)) => {
-                view.server = Some(server);
-                Ok(Turn::Again)
-            }
-            Ok(None) => Ok(Turn::Over),
+        match self.find_or_rent(node, provider, address, user_data).await {
+            Ok(Some(server)) => view.server = Some(server),
+            Ok(None) => return Ok(Turn::Over),
             Err(error) => {
-                self.fault(&node.gateway, ResourceKind::Server, error, view.looked)
-                    .await
+                let kind = ResourceKind::Server;
+                return self.fault(&node.gateway, kind, error, view.looked).await;
             }
         }
+        Ok(Turn::Again)
+    }
+
+    async fn find_or_rent_address(
+        &mut self,
+        node: &Node,
+        provider: &dyn Provider,
+    ) -> Result<Address, ProviderError> {
+        let network = &self.context.network.id;
+        let name = labels::node_name(network, &node.gateway);
+        if let Some(there) = provider.address(&name).await? {
+            return Ok(there);
+        }
+        let new = NewAddress {
+            name,
+            region: node.place.region.clone(),
+            family: Family::Ipv4,
+            labels: labels::of_node(network, node),
+        };
+        let started = provider.create_address(&new).await?;
+        let made = self.resource(node, ResourceKind::Address, &started.resource.id);
+        self.report.created.push(made);
+        Ok(started.resource)
     }
 
     async fn find_or_rent(

@@ -9,8 +9,21 @@ use rules::planning::{choose, waiting};
 use super::worker::{Staged, Worker};
 use crate::Error;
 
-/// After so many refusals in a row a node that is not in service yet is given up.
-const MOST_TRIES: u32 = 5;
+/// After so many refusals in a row a node that is not in service yet is given up: it would be refused
+/// again.
+const MOST_REFUSALS: u32 = 5;
+/// After so many failures of any kind in a row, some two hours, it is given up as well: it may have an
+/// address that is paid for.
+const MOST_TRIES: u32 = 14;
+
+/// Whether a node that is not in service yet failed for too often.
+fn is_hopeless(node: &Node, fault: Fault) -> bool {
+    let most = match fault {
+        Fault::Refused => MOST_REFUSALS,
+        _ => MOST_TRIES,
+    };
+    !node.stage.is_leaving() && node.tries.saturating_add(1) >= most
+}
 
 /// How a node's turn goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,10 +66,26 @@ impl Worker<'_> {
                 let why = format!("{error}: ask the provider for a higher limit");
                 self.give_up(&node, why).await?;
             }
-            Fault::Refused if !node.stage.is_leaving() && node.tries + 1 >= MOST_TRIES => {
+            fault if is_hopeless(&node, fault) => {
                 self.give_up(&node, error.to_string()).await?;
             }
             _ => self.remember(&node, &error).await?,
+        }
+        Ok(Turn::Over)
+    }
+
+    /// Something that no run can go on with: written down once, and said every time.
+    pub async fn stuck(&mut self, node: &Node, why: String) -> Result<Turn, Error> {
+        self.trouble(format_args!("{}: {why}", node.gateway));
+        if node.last_error.as_ref() != Some(&why) {
+            let staged = Staged {
+                nodes: vec![Node {
+                    last_error: Some(why),
+                    ..node.clone()
+                }],
+                ..Staged::default()
+            };
+            self.commit(staged).await?;
         }
         Ok(Turn::Over)
     }

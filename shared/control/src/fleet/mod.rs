@@ -11,9 +11,8 @@
 //! - [`smoke`] makes one node, proves it and removes it. [`cleanup`] removes what a provider lists and
 //!   nobody needs, even with an empty database. [`evidence`] says what a run did, and holds no secret.
 //!
-//! A run needs at least 12 calls to the store, two more for each thousand nodes and gateways, and what
-//! the providers' lists take (three requests or more, and as many for what they offer); what is left is
-//! work. A node takes 7 calls from its intent to its server, 8 from there until it is gone.
+//! A run that finds nothing to do makes 7 calls to the store, two more for each thousand nodes and
+//! gateways, and what the providers' lists and offers take; `docs/fleet.md` counts the rest.
 
 mod advance;
 mod apply;
@@ -55,7 +54,7 @@ const KEPT_DAYS: i64 = 30;
 /// Calls that are kept back from providers: what came of the last one, its rest, the lease.
 const KEPT_CALLS: usize = 3;
 
-/// One run's means.
+/// One run's means. Each call of a use case takes a run of its own: a moment's ids are used once.
 pub struct Run<'a> {
     /// State, settings and moment.
     pub context: Context<'a>,

@@ -130,7 +130,7 @@ async fn a_fleet_comes_into_service_changes_and_leaves_nothing_behind() {
 async fn nothing_is_rented_before_an_owner_approves(network: &Network) {
     network
         .apply(json!({
-            "in": pool("ingress", "fsn1", "cx23", 3), "out": pool("egress", "nbg1", "cx23", 2),
+            "ingress": pool("ingress", "fsn1", "cx23", 3), "egress": pool("egress", "nbg1", "cx23", 2),
         }))
         .await;
 
@@ -169,7 +169,7 @@ async fn who_leaves_drains_first(network: &Network, device: &Path) {
     let before = network.gateways("active").await;
     network
         .apply(json!({
-            "in": pool("ingress", "fsn1", "cx23", 2), "out": pool("egress", "nbg1", "cx33", 2),
+            "ingress": pool("ingress", "fsn1", "cx23", 2), "egress": pool("egress", "nbg1", "cx33", 2),
         }))
         .await;
 
@@ -181,7 +181,7 @@ async fn who_leaves_drains_first(network: &Network, device: &Path) {
     })
     .await;
     let of = |pool: &str| after.iter().filter(|(_, of)| of == pool).count();
-    assert_eq!((of("in"), of("out")), (2, 2), "{after:?}");
+    assert_eq!((of("ingress"), of("egress")), (2, 2), "{after:?}");
     let left: Vec<_> = before.difference(&after).collect();
     assert_eq!(left.len(), 3, "one ingress, two egress: {left:?}");
     for (gateway, _) in left {

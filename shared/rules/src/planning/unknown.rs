@@ -232,8 +232,12 @@ fn wanted<'a>(
     input: &'a Input<'_>,
     provider: &'a ProviderName,
 ) -> impl Iterator<Item = (Role, u16)> {
+    // Where the fleet may not be rented, nothing of it will need one.
+    let mode = input.providers.get(provider);
+    let mode = mode.map(|providing| providing.policy.mode_at(input.now));
     let pools = input.fleet.pools.values();
     pools
         .filter(move |pool| pool.provider == *provider && pool.count > 0)
+        .filter(move |_| mode == Some(Mode::Live))
         .map(|pool| (pool.role, pool.port))
 }

@@ -84,6 +84,7 @@ impl Rented {
             let mut ticks = tokio::time::interval(Duration::from_secs(every.into()));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut count = 0_u32;
+            let mut said = Vec::new();
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {}
@@ -92,9 +93,12 @@ impl Rented {
                 // The next run goes on where one failed.
                 match reconcile.heal(&edge).await {
                     Ok(done) => {
-                        for trouble in &done.report.troubles {
+                        let troubles = done.report.troubles;
+                        // What stands in the way for hours is said once.
+                        for trouble in troubles.iter().filter(|trouble| !said.contains(*trouble)) {
                             tracing::warn!("reconcile: {trouble}");
                         }
+                        said = troubles;
                     }
                     Err(error) => tracing::error!(%error, "reconcile failed"),
                 }

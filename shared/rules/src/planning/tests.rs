@@ -292,6 +292,48 @@ fn unknown_live_resources_are_removed_only_if_that_is_asked_for_and_they_are_old
 }
 
 #[test]
+fn a_count_that_begins_anew_gives_no_id_out_twice() {
+    let mut world = World::new(2, 3);
+    let old: Vec<GatewayId> = world
+        .nodes
+        .iter()
+        .map(|node| node.gateway.clone())
+        .collect();
+    world.nodes.clear();
+    world.gateways.clear();
+    world.pools.clear();
+    // Of the second only the name is left, of the third only the address.
+    let inventory = world.inventory.as_mut().unwrap();
+    inventory.servers[1].labels = Labels::new();
+    inventory.addresses.remove(1);
+    inventory.servers.remove(2);
+
+    let plan = world.plan();
+
+    let made = plan.steps.iter().filter_map(|step| match &step.change {
+        Change::Create { gateway, .. } => Some(gateway.clone()),
+        _ => None,
+    });
+    let made: Vec<GatewayId> = made.collect();
+    assert_eq!(made.len(), 2);
+    assert!(made.iter().all(|id| !old.contains(id)), "{made:?}");
+    assert_eq!(plan.hash, world.plan().hash);
+}
+
+#[test]
+fn what_is_older_than_its_record_is_shown_and_not_adopted() {
+    let mut world = World::new(1, 1);
+    world.nodes[0].stage = Stage::Address;
+    world.nodes[0].created_at = NOW;
+    world.gateways.clear();
+    let plan = world.plan();
+    assert_eq!(
+        (plan.steps.len(), gates(&plan)),
+        (0, vec![Gate::NotOurs; 2])
+    );
+}
+
+#[test]
 fn labels_that_went_wrong_are_written_anew_or_shown() {
     let mut world = World::new(1, 1);
     let labels = &mut world.inventory.as_mut().unwrap().servers[0].labels;

@@ -71,7 +71,7 @@ pub(super) fn plan(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) {
             "gateways".to_owned(),
             Gate::MassSilence,
             "too many went silent at once, so the control plane suspects itself and replaces \
-             nothing: see the alarm in 'posternctl status'"
+             nothing: see the alarm in 'posternctl catalog'"
                 .to_owned(),
         );
     }
@@ -103,6 +103,15 @@ fn plan_pool<'i>(
             standing: standing(input, pool, record),
         };
         adopt(input, record, draft);
+        if is_unlisted(record) && input.heard.contains(&record.node.gateway) {
+            let why = format!(
+                "the list of {} lacks its server, but it is alive: is the token that of another \
+                 project, or was the label removed?",
+                record.node.provider
+            );
+            let what = format!("gateway {}", record.node.gateway);
+            draft.block(what, Gate::Provider, why);
+        }
         match &member.standing {
             Standing::Dead { why, failed } => remove(&member, *failed, why.clone(), draft),
             Standing::Drained => {
@@ -154,7 +163,7 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
         input.now >= since + SignedDuration::from_secs(i64::from(seconds))
     };
     let dead = |why: String, failed| Some(Standing::Dead { why, failed });
-    if node.stage >= Stage::Server && record.server_is_gone() {
+    if is_unlisted(record) && !input.heard.contains(&node.gateway) {
         return dead(
             "its provider does not list its server any more".to_owned(),
             false,
@@ -189,6 +198,11 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
         }
         _ => None,
     }
+}
+
+/// Whether the node's server is not on its provider's list, and should be.
+fn is_unlisted(record: &Record<'_>) -> bool {
+    record.node.stage >= Stage::Server && record.server_is_gone()
 }
 
 /// What the pool asks for and the node is not.

@@ -21,13 +21,16 @@ use edge::Edge;
 use edge::accounts::{Accounts, Opened, Shelf, is_late};
 use edge::mirrors::MakeHttp;
 use edge::settings::Reader;
-use model::ProviderName;
+use model::{Actor, ProviderName};
 use providers::Provider;
 use rules::planning::UNKNOWN_SECONDS;
 use rules::planning::cleaning::Wanted;
 use serde::{Deserialize, Serialize};
 
 pub use routes::{listed, routes};
+
+/// The name under which the schedule stands in the audit.
+const ACTOR: &str = "cleanup";
 
 /// What the function stands on besides the state.
 pub struct CleanUp {
@@ -48,8 +51,12 @@ pub struct CleanAnswer {
 }
 
 /// What is removed.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Order {
+    /// Who asked; for the audit and the record.
+    by: Actor,
+    /// Whether there are no records to ask.
+    is_alone: bool,
     wanted: Wanted,
     dry_run: bool,
     /// Whether somebody asked for it: there is a record then, whatever was done.
@@ -74,13 +81,15 @@ impl CleanUp {
         let moment = edge.clock.moment();
         let opened = self.accounts.open(&edge.clock);
         let order = Order {
+            by: Actor::Schedule(ACTOR.to_owned()),
+            is_alone: false,
             wanted: wanted(false, false),
             dry_run: false,
             is_asked_for: false,
         };
         let mut all = Vec::new();
         for provider in &opened.providers {
-            let done = self.clean(edge, &moment, &opened, provider.as_ref(), order);
+            let done = self.clean(edge, &moment, &opened, provider.as_ref(), order.clone());
             all.push(done.await?);
         }
         Ok(all)
@@ -101,6 +110,8 @@ impl CleanUp {
             return Ok(None);
         };
         let order = Order {
+            by: Actor::Schedule(format!("{ACTOR} without a control plane")),
+            is_alone: true,
             wanted,
             dry_run,
             is_asked_for: true,
@@ -129,7 +140,8 @@ impl CleanUp {
         let run = Cleanup {
             network: &edge.network.id,
             provider,
-            records: Some(records),
+            records: (!order.is_alone).then_some(records),
+            actor: order.by.clone(),
             wanted: order.wanted,
             dry_run: order.dry_run,
             now: moment.now,
@@ -141,6 +153,7 @@ impl CleanUp {
             let (network, now) = (edge.network.id.clone(), moment.now);
             let against = self.accounts.against();
             let mut record = Evidence::new(What::Cleanup, network, against, now, now);
+            record.by = Some(order.by);
             record.add_cleanup(&cleaned);
             let record = self.shelf.record(edge, moment, opened, record).await;
             evidence = Some(record);

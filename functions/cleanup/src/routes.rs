@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use api::Kind;
 use api::fleet::CleanRequest;
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::{Json, Router};
+use control::Error;
 use edge::{BySession, Edge, Failure, Listed, Route};
 use http::Method;
-use model::{AdminRole, ProviderName};
+use model::{Actor, AdminRole, ProviderName};
 
 use crate::{CleanAnswer, CleanUp, Order, wanted};
 
@@ -64,10 +66,17 @@ async fn clean(by: ByOperator) -> Result<Json<CleanAnswer>, Failure> {
         all_trials,
         unknown_live,
     } = by.request.json()?;
+    let admin = &by.request.asking.admin;
+    if unknown_live && admin.role != AdminRole::Owner {
+        let detail = "only an owner may have live things removed that no record knows: ask one";
+        return Err(Error::refused(Kind::NotAllowed, detail).into());
+    }
     let opened = by.own.accounts.open(&by.edge.clock);
     let provider = opened.provider(&name);
     let provider = provider.ok_or_else(|| Failure::from(edge::accounts::unknown(&name)))?;
     let order = Order {
+        by: Actor::Admin(admin.id.clone()),
+        is_alone: false,
         wanted: wanted(all_trials, unknown_live),
         dry_run,
         is_asked_for: true,

@@ -1,6 +1,7 @@
 //! `posternctl cleanup`: asks the function `cleanup`, again and again, until the provider's list shows
 //! nothing more that is to go; or, where the control plane is lost, does it from here.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ pub struct CleanupOptions {
     /// (`POSTERN_HETZNER_TOKEN`). No record protects anything then: trials go, and with --unknown all.
     #[arg(long)]
     alone: bool,
+    /// Without asking, with --alone: for scripts.
+    #[arg(long, requires = "alone")]
+    yes: bool,
     /// Whose resources, with --alone; the profile's or the data folder's network if it is not given.
     #[arg(long, requires = "alone", value_name = "ID")]
     network: Option<NetworkId>,
@@ -66,6 +70,9 @@ pub async fn run(
             Some(network) => network.clone(),
             None => network(data, place)?,
         };
+        if !options.dry_run && !options.yes {
+            confirm(&network, options, json)?;
+        }
         let alone = Alone::new(data, network)?;
         return until_done(options, json, async || alone.run(options).await).await;
     }
@@ -77,6 +84,26 @@ pub async fn run(
         unknown_live: options.unknown,
     };
     until_done(options, json, async || remote.post(&path, &request).await).await
+}
+
+/// Lets the operator type the network's id: no record and no mode holds anything back here.
+fn confirm(network: &NetworkId, options: &CleanupOptions, json: bool) -> anyhow::Result<()> {
+    if json || !std::io::stdin().is_terminal() {
+        bail!("nobody can be asked here: look with --dry-run, then say --yes");
+    }
+    let what = if options.unknown {
+        "ALL that carries the label of this network, serving nodes among it"
+    } else {
+        "all trials of this network"
+    };
+    let provider = &options.provider;
+    say!("This removes {what} at {provider}. Type the network's id ({network}) to go on:");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if answer.trim() != network.as_str() {
+        bail!("that is not {network}: nothing was removed");
+    }
+    Ok(())
 }
 
 /// The network that this machine knows.

@@ -125,3 +125,55 @@ async fn fallbacks_are_taken_in_order_also_where_the_offer_was_wrong() {
     assert_eq!(there[0].place.region.as_str(), "nbg1");
     assert_eq!(there[0].place.size.as_str(), "cx23");
 }
+
+#[tokio::test]
+async fn what_is_taken_instead_of_what_is_sold_out_fits_the_caps_and_is_in_the_audit() {
+    // A cx23 is on offer at 4.00 or so and 0.50 for its address: the caps are put right above that.
+    let sizes = |cap: Option<&str>, of_pool: bool| {
+        let mut fleet = fleet_of(&[("ingress", "ingress", "fsn1", "cx23|cpx22|cx33", 1)]);
+        match (cap, of_pool) {
+            (Some(cap), true) => {
+                let pool = fleet.pools.values_mut().next().unwrap();
+                pool.most_per_month = Some(cap.parse().unwrap());
+            }
+            (Some(cap), false) => fleet.most_per_month = cap.parse().unwrap(),
+            _ => {}
+        }
+        fleet
+    };
+    let cost = async |size: &str| {
+        let mut fleet = sizes(None, false);
+        fleet.pools.values_mut().next().unwrap().sizes = vec![size.parse().unwrap()];
+        World::live(fleet)
+            .await
+            .plan()
+            .await
+            .after
+            .month
+            .to_string()
+    };
+    let (small, middle) = (cost("cx23").await, cost("cx33").await);
+    let taken = async |cap: &str, of_pool: bool| {
+        let world = World::live(sizes(Some(cap), of_pool)).await;
+        let of_servers = |asked: &Asked<'_>| asked.is_change && asked.path == "/servers";
+        world
+            .cloud
+            .inject(Rule::times(1, Fault::sold_out(), of_servers));
+        let report = world.run(Order::Heal).await.unwrap();
+        let place = world.nodes().await[0].place.size.to_string();
+        let stage = world.nodes().await[0].stage;
+        let today = control::audit::day_of(world.now());
+        let (events, _) = control::audit::list(&world.context(), today, None)
+            .await
+            .unwrap();
+        let event = events.iter().any(|event| event.action == "node.place");
+        (place, stage.is_leaving(), event, report.troubles.join("; "))
+    };
+    for of_pool in [false, true] {
+        let (place, leaves, event, troubles) = taken(&small, of_pool).await;
+        assert!(leaves && place == "cx23" && !event, "{place}: {troubles}");
+        assert!(troubles.contains("a month, and the"), "{troubles}");
+        let (place, leaves, event, troubles) = taken(&middle, of_pool).await;
+        assert!(!leaves && place == "cx33" && event, "{place}: {troubles}");
+    }
+}

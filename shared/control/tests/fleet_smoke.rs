@@ -97,6 +97,7 @@ async fn clean(world: &World, with_records: bool, wanted: Wanted) -> Cleaned {
         network: world.network(),
         provider: provider.as_ref(),
         records: with_records.then_some(context),
+        actor: operator(),
         wanted,
         dry_run: false,
         now: world.now(),
@@ -334,6 +335,7 @@ async fn a_trial_that_expired_is_cleaned_up_and_its_record_follows() {
         network: world.network(),
         provider: provider.as_ref(),
         records: Some(world.context()),
+        actor: operator(),
         wanted: ALL_TRIALS,
         dry_run: true,
         now: world.now(),
@@ -378,6 +380,7 @@ async fn a_clean_up_that_dies_at_any_call_is_gone_on_with() {
                     network: world.network(),
                     provider: provider.as_ref(),
                     records: None,
+                    actor: operator(),
                     wanted: ALL_TRIALS,
                     dry_run: false,
                     now: world.now(),
@@ -420,14 +423,32 @@ async fn a_live_fleet_whose_database_was_lost_is_not_cleaned_up_unasked() {
     clean_up(&world, true, ALL_TRIALS).await;
     assert_eq!(world.cloud.resources(), there, "nobody asked for it");
 
-    clean_up(
-        &world,
-        true,
-        Wanted {
-            unknown_live: true,
-            ..ALL_TRIALS
-        },
-    )
-    .await;
+    let all = Wanted {
+        unknown_live: true,
+        ..ALL_TRIALS
+    };
+    clean_up(&world, true, all).await;
+    assert_eq!(world.cloud.resources(), there, "the mode is 'plan'");
+    let today = control::audit::day_of(world.now());
+    let events = async || {
+        let context = world.context();
+        let (events, _) = control::audit::list(&context, today, None).await.unwrap();
+        events
+            .into_iter()
+            .filter(|event| event.action == "provider.cleanup")
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(events().await, []);
+
+    world.set_mode(Mode::Live).await;
+    clean_up(&world, true, all).await;
     assert_eq!(world.cloud.resources(), [""; 0]);
+    let events = events().await;
+    assert!(events.iter().all(|event| event.actor == operator()));
+    assert!(
+        events
+            .iter()
+            .any(|event| event.detail.contains("server postern-")),
+        "{events:?}"
+    );
 }

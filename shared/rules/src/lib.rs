@@ -15,7 +15,7 @@ pub mod ranking;
 use sha2::{Digest, Sha256};
 
 /// The first 64 bits of SHA-256 over the parts, each followed by a zero byte.
-fn hash64(parts: &[&[u8]]) -> u64 {
+pub fn hash64(parts: &[&[u8]]) -> u64 {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part);

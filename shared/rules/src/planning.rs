@@ -45,6 +45,7 @@ use sha2::{Digest, Sha256};
 
 pub use belief::{alive, disbelief};
 pub use choice::{choose, price};
+pub use spending::fits;
 
 /// How long a node has from its server's making to its registration, and from there into service, in
 /// seconds: some five times what a boot takes.

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use model::provider::{Inventory, ResourceKind};
-use model::{GatewayId, NetworkId, Node};
+use model::{Actor, GatewayId, Mode, NetworkId, Node};
 use providers::{Fault, Provider, ProviderError, ServerStatus};
 use rules::planning::cleaning::{self, Removal, Wanted};
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
-use crate::{Context, Error};
+use crate::{Context, Error, audit};
 
 /// One run's means.
 pub struct Cleanup<'a> {
@@ -23,8 +23,11 @@ pub struct Cleanup<'a> {
     pub network: &'a NetworkId,
     /// Where.
     pub provider: &'a dyn Provider,
-    /// The records, if there is a database to ask.
+    /// The records and the provider's mode, if there is a database to ask. Without one nothing holds
+    /// back what was made for the fleet: whoever asks has decided that.
     pub records: Option<Context<'a>>,
+    /// Who asked, for the audit.
+    pub actor: Actor,
     /// What may go.
     pub wanted: Wanted,
     /// Whether it is only shown.
@@ -75,14 +78,53 @@ pub async fn cleanup(run: &Cleanup<'_>) -> Result<Cleaned, Error> {
             return Ok(cleaned);
         }
     };
-    let decided = cleaning::decide(run.network, &inventory, &nodes, run.wanted, run.now);
+    let mode = match &run.records {
+        Some(context) => {
+            let view = super::modes::show(context, &run.provider.name()).await?;
+            view.policy.mode_at(run.now)
+        }
+        None => Mode::Live,
+    };
+    let decided = cleaning::decide(run.network, &inventory, &nodes, run.wanted, mode, run.now);
     cleaned.done = decided.removals.is_empty();
     cleaned.stays = decided.stays;
     cleaned.removals = decided.removals;
     if !run.dry_run {
+        write_down(run, &inventory, &cleaned).await?;
         remove(run, &inventory, &mut cleaned).await;
     }
     Ok(cleaned)
+}
+
+/// Writes into the audit who is about to remove what, before it is removed.
+async fn write_down(
+    run: &Cleanup<'_>,
+    inventory: &Inventory,
+    cleaned: &Cleaned,
+) -> Result<(), Error> {
+    let due = cleaned.removals.iter();
+    let due = due.filter(|removal| !removal.waits && !is_going(inventory, removal));
+    let due: Vec<String> = due
+        .map(|one| format!("{} {} ({})", one.kind, one.name, one.why))
+        .collect();
+    let (Some(context), false) = (&run.records, due.is_empty()) else {
+        return Ok(());
+    };
+    let provider = run.provider.name();
+    // A sweep cleans several providers at one moment: each has an event of its own.
+    let number = rules::hash64(&[b"cleanup", provider.as_str().as_bytes()]) % u64::from(u32::MAX);
+    let number = u32::try_from(number).expect("it is below the largest");
+    let detail = due.join(", ");
+    let event = audit::write(
+        context,
+        number,
+        &run.actor,
+        "provider.cleanup",
+        &provider,
+        detail,
+    );
+    context.store.commit(run.now, vec![event]).await?;
+    Ok(())
 }
 
 async fn remove(run: &Cleanup<'_>, inventory: &Inventory, cleaned: &mut Cleaned) {

@@ -8,7 +8,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use model::provider::Price;
-use model::{Currency, GatewayId, NetworkId, ProviderName};
+use model::{Actor, Currency, GatewayId, NetworkId, ProviderName};
 use providers::record::Call;
 use providers::{Provider, ProviderError};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub struct Evidence {
     pub what: What,
     /// Whose network.
     pub network: NetworkId,
+    /// Who asked for it, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
     /// Against what.
     pub against: Against,
     /// When it began.
@@ -138,6 +141,7 @@ impl Evidence {
             schema: Self::SCHEMA.to_owned(),
             what,
             network,
+            by: None,
             against,
             started_at,
             ended_at,

@@ -1,11 +1,13 @@
 //! What is done about a provider's error: look again, wait, take another place, give up.
 
 use jiff::SignedDuration;
-use model::provider::ResourceKind;
-use model::{GatewayId, Node};
+use model::node::PoolState;
+use model::provider::{Price, ResourceKind};
+use model::{GatewayId, Node, Place};
 use providers::{Fault, ProviderError};
 use rules::planning::{choose, waiting};
 
+use super::apply::event;
 use super::worker::{Staged, Worker};
 use crate::Error;
 
@@ -121,25 +123,21 @@ impl Worker<'_> {
         let there = self.state.pools.get(&node.pool);
         let before = there.map(|(pool, _)| pool.clone()).unwrap_or_default();
         let after = waiting::sold_out(&before, &node.place, now);
-        let fleet = self.state.fleet()?;
-        let lists = self.state.lists.get(&node.provider);
-        let offers = lists.and_then(|lists| lists.offers.as_ref().ok());
-        let pool = fleet.pools.get(&node.pool);
-        let next = pool.zip(offers).and_then(|(pool, offers)| {
-            let only = Some(&node.place.region);
-            choose(fleet, pool, offers, Some(&after), only, now).ok()
-        });
-        let Some((place, price)) = next.filter(|_| doing == ResourceKind::Server) else {
-            let why = format!("{error}: the next one is planned elsewhere");
+        let (next, too_dear) = match doing {
+            ResourceKind::Server => self.next_place(node, &after)?,
+            _ => (None, None),
+        };
+        let Some((place, price)) = next else {
+            let dear = too_dear.map_or_else(String::new, |why| format!(" ({why})"));
+            let why = format!("{error}{dear}: the next one is planned elsewhere");
             self.leave_with(node, why, |_| Some(after)).await?;
             return Ok(Turn::Over);
         };
-        self.trouble(format_args!(
-            "{}: {error}: takes {}",
-            node.gateway, place.size
-        ));
+        let why = format!("{error}: takes {} in {}", place.size, place.region);
+        self.trouble(format_args!("{}: {why}", node.gateway));
         let mut staged = Staged::default();
         staged.pools.insert(node.pool.clone(), after);
+        event(&mut staged, "node.place", node, why);
         staged.nodes.push(Node {
             place,
             price: Some(price),
@@ -150,6 +148,36 @@ impl Worker<'_> {
         } else {
             Turn::Over
         })
+    }
+
+    /// The first other place of a node's pool in its region that is on offer and that the caps allow;
+    /// and, if one was passed over, why it costs too much.
+    fn next_place(
+        &self,
+        node: &Node,
+        state: &PoolState,
+    ) -> Result<(Option<(Place, Price)>, Option<String>), Error> {
+        let now = self.context.moment.now;
+        let fleet = self.state.fleet()?;
+        let lists = self.state.lists.get(&node.provider);
+        let offers = lists.and_then(|lists| lists.offers.as_ref().ok());
+        let (Some(pool), Some(offers)) = (fleet.pools.get(&node.pool), offers) else {
+            return Ok((None, None));
+        };
+        let only = Some(&node.place.region);
+        let mut passed = state.clone();
+        let mut too_dear = None;
+        while let Ok((place, price)) = choose(fleet, pool, offers, Some(&passed), only, now) {
+            match self.state.fits(&self.context, &node.gateway, price)? {
+                Ok(()) => return Ok((Some((place, price)), too_dear)),
+                Err(why) => {
+                    // Only for this choice: it is not sold out, and nobody remembers that it is.
+                    passed = waiting::sold_out(&passed, &place, now);
+                    too_dear = Some(format!("{}: {why}", place.size));
+                }
+            }
+        }
+        Ok((None, too_dear))
     }
 
     /// Writes down that an action that was under way failed.

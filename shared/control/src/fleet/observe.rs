@@ -8,7 +8,7 @@ use std::sync::Arc;
 use api::Kind;
 use api::fleet::FleetView;
 use model::node::PoolState;
-use model::provider::{Inventory, Offers};
+use model::provider::{Inventory, Offers, Price};
 use model::{Fleet, Gateway, GatewayId, Node, PoolName, ProviderName, ProviderPolicy};
 use providers::{Fault, Provider, ProviderError};
 use rules::health::Observed;
@@ -162,6 +162,28 @@ impl State {
 
     /// The plan that leads from here to the fleet in force.
     pub fn plan(&self, context: &Context<'_>, remove_unknown: bool) -> Result<Plan, Error> {
+        self.given(context, remove_unknown, planning::plan)
+    }
+
+    /// Whether the caps allow that an intended node costs `price`; else which of them does not.
+    pub fn fits(
+        &self,
+        context: &Context<'_>,
+        gateway: &GatewayId,
+        price: Price,
+    ) -> Result<Result<(), String>, Error> {
+        self.given(context, false, |input| {
+            planning::fits(input, gateway, price)
+        })
+    }
+
+    /// What comes of all that a plan is made of.
+    fn given<T>(
+        &self,
+        context: &Context<'_>,
+        remove_unknown: bool,
+        then: impl FnOnce(&Input<'_>) -> T,
+    ) -> Result<T, Error> {
         let nodes: Vec<Node> = self.nodes.values().map(|(node, _)| node.clone()).collect();
         let gateways: BTreeMap<GatewayId, Gateway> = self
             .gateways
@@ -185,7 +207,7 @@ impl State {
             };
             Some((name.clone(), providing))
         });
-        Ok(planning::plan(&Input {
+        Ok(then(&Input {
             network: &context.network.id,
             fleet: self.fleet()?,
             fleet_version: self.fleet.version,

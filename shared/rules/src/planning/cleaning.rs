@@ -51,18 +51,20 @@ pub struct Cleaning {
 }
 
 /// Decides about all of a provider's list. `nodes` are the records that there are, none if the
-/// database is empty or was not asked.
+/// database is empty or was not asked. What was made for the fleet goes in mode `live` alone.
 pub fn decide(
     network: &NetworkId,
     inventory: &Inventory,
     nodes: &BTreeMap<GatewayId, Node>,
     wanted: Wanted,
+    mode: Mode,
     now: Timestamp,
 ) -> Cleaning {
     let mut cleaning = Cleaning::default();
     let mut kept_roles = BTreeSet::new();
-    let judge =
-        |labels: &Labels, made: Option<Timestamp>| judge(network, nodes, wanted, labels, made, now);
+    let judge = |labels: &Labels, made: Option<Timestamp>| {
+        judge(network, nodes, (wanted, mode), labels, made, now)
+    };
     let mut gone = BTreeSet::new();
     for server in &inventory.servers {
         match judge(&server.labels, server.created_at) {
@@ -156,7 +158,7 @@ fn role(network: &NetworkId, labels: &Labels) -> Option<Role> {
 fn judge(
     network: &NetworkId,
     nodes: &BTreeMap<GatewayId, Node>,
-    wanted: Wanted,
+    (wanted, mode): (Wanted, Mode),
     labels: &Labels,
     made: Option<Timestamp>,
     now: Timestamp,
@@ -183,6 +185,11 @@ fn judge(
     let grace = SignedDuration::from_secs(i64::from(wanted.grace_seconds));
     if made.is_some_and(|made| now < made + grace) {
         return Err("no record knows it, and it is too young to be sure".to_owned());
+    }
+    if mode != Mode::Live && (node.is_some() || wanted.unknown_live) {
+        return Err(format!(
+            "it was made for the fleet, and the provider is in mode '{mode}': that takes mode 'live'"
+        ));
     }
     if node.is_some() {
         return Ok("its record says that it is gone".to_owned());
@@ -222,7 +229,7 @@ mod tests {
             .iter()
             .map(|node| (node.gateway.clone(), (*node).clone()));
         let nodes = nodes.collect();
-        let cleaning = decide(&network(), inventory, &nodes, wanted, NOW);
+        let cleaning = decide(&network(), inventory, &nodes, wanted, Mode::Live, NOW);
         let all = inventory.servers.len() + inventory.addresses.len() + inventory.firewalls.len();
         assert_eq!(cleaning.removals.len() + cleaning.stays.len(), all);
         cleaning

@@ -17,34 +17,88 @@ pub(super) struct Costs {
     pub unpriced: Vec<String>,
 }
 
-/// Counts all costs, fills in what steps save, and holds what the caps do not allow.
-pub(super) fn count(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) -> Costs {
-    let mut before = Price::default();
-    let mut going = Price::default();
-    let mut unpriced = Vec::new();
-    let mut by_pool: BTreeMap<&PoolName, Amount> = BTreeMap::new();
-    for record in &seen.records {
-        let node = record.node;
-        if node.stage.is_over() {
-            continue;
+/// What all that is there and intended costs.
+struct There<'a> {
+    before: Price,
+    /// What of it is leaving.
+    going: Price,
+    by_pool: BTreeMap<&'a PoolName, Amount>,
+    strangers: BTreeMap<GatewayId, Price>,
+    unpriced: Vec<String>,
+}
+
+impl<'a> There<'a> {
+    fn count(input: &Input<'_>, seen: &Seen<'a>) -> Self {
+        let mut before = Price::default();
+        let mut going = Price::default();
+        let mut unpriced = Vec::new();
+        let mut by_pool: BTreeMap<&PoolName, Amount> = BTreeMap::new();
+        for record in &seen.records {
+            let node = record.node;
+            if node.stage.is_over() {
+                continue;
+            }
+            let cost = cost(input, record, &mut unpriced);
+            before = before.plus(cost);
+            if node.stage.is_leaving() {
+                going = going.plus(cost);
+            }
+            if node.mode == Mode::Live {
+                let sum = by_pool.entry(&node.pool).or_default();
+                *sum = sum.plus(cost.month);
+            }
         }
-        let cost = cost(input, record, &mut unpriced);
-        before = before.plus(cost);
-        if node.stage.is_leaving() {
-            going = going.plus(cost);
-        }
-        if node.mode == Mode::Live {
-            let sum = by_pool.entry(&node.pool).or_default();
-            *sum = sum.plus(cost.month);
+        let strangers = strangers(input, seen, &mut unpriced);
+        let unknown = strangers.values();
+        before = unknown.fold(before, |sum, one| sum.plus(*one));
+        Self {
+            before,
+            going,
+            by_pool,
+            strangers,
+            unpriced,
         }
     }
-    let strangers = strangers(input, seen, &mut unpriced);
-    before = before.plus(
-        strangers
-            .values()
-            .fold(Price::default(), |sum, one| sum.plus(*one)),
-    );
+}
 
+/// Whether the caps of the fleet and of its pool allow that an intended node costs `price` instead of
+/// what it costs now; else which of them does not.
+pub fn fits(input: &Input<'_>, gateway: &GatewayId, price: Price) -> Result<(), String> {
+    let seen = Seen::of(input);
+    let there = There::count(input, &seen);
+    let Some(record) = seen.of_gateway(gateway) else {
+        return Err("no record knows it".to_owned());
+    };
+    let now = cost(input, record, &mut Vec::new()).month;
+    let instead = |sum: Amount| Amount(sum.0.saturating_sub(now.0)).plus(price.month);
+    let currency = input.fleet.currency;
+    let over = |sum: Amount, cap: Amount, whose: &str| {
+        format!("it would cost {sum} {currency} a month, and the {whose} allows {cap}")
+    };
+    let (sum, cap) = (instead(there.before.month), input.fleet.most_per_month);
+    if sum > cap {
+        return Err(over(sum, cap, "fleet"));
+    }
+    let name = &record.node.pool;
+    let pool = input.fleet.pools.get(name);
+    if let Some(cap) = pool.and_then(|pool| pool.most_per_month) {
+        let sum = instead(there.by_pool.get(name).copied().unwrap_or_default());
+        if sum > cap {
+            return Err(over(sum, cap, "pool"));
+        }
+    }
+    Ok(())
+}
+
+/// Counts all costs, fills in what steps save, and holds what the caps do not allow.
+pub(super) fn count(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) -> Costs {
+    let There {
+        before,
+        mut going,
+        by_pool,
+        strangers,
+        mut unpriced,
+    } = There::count(input, seen);
     let mut adds = Price::default();
     for step in &mut draft.steps {
         step.saves = match &step.change {

@@ -11,12 +11,14 @@
 //! - What is wanted otherwise (another size) is made first and then takes the old one's place: a pool
 //!   has at most one node more than it counts meanwhile.
 //! - If too many gateways went silent at once, the control plane suspects itself and replaces nothing.
-//! - A provider whose lists cannot be read is left alone, and the others are not.
+//! - A provider whose lists cannot be read, or not believed ([`disbelief`]), is left alone, and the
+//!   others are not. A gateway that is heard is not gone because a list lacks its server.
 //! - The spend cap counts everything that is there, is intended or would be made, and nothing that is
 //!   yet to go: it holds at every moment on the way.
 //!
 //! [`life`] decides what comes next for one node, [`cleaning`] what may be removed of a provider's list.
 
+mod belief;
 mod choice;
 pub mod cleaning;
 #[cfg(any(test, feature = "fixture"))]
@@ -41,6 +43,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use belief::{alive, disbelief};
 pub use choice::{choose, price};
 
 /// How long a node has from its server's making to its registration, and from there into service, in
@@ -62,6 +65,8 @@ pub struct Input<'a> {
     pub nodes: &'a [Node],
     /// The gateways' records.
     pub gateways: &'a BTreeMap<GatewayId, Gateway>,
+    /// The gateways that were heard of within as many heartbeats as may be missed.
+    pub heard: &'a BTreeSet<GatewayId>,
     /// What the pools went through.
     pub pools: &'a BTreeMap<PoolName, PoolState>,
     /// What is known of the providers. One that a node or a pool names and that is missing here is

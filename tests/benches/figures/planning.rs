@@ -68,6 +68,7 @@ fn run_with(count: u64) {
             fleet_version: 1,
             nodes: &nodes,
             gateways: &gateways,
+            heard: &std::collections::BTreeSet::new(),
             pools: &pools,
             providers: &providers,
             mass_silence: false,

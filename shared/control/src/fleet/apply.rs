@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use model::node::PoolState;
 use model::{GatewayId, GatewayState, Mode, Node, Place, PoolName, ProviderName, Role, Stage};
-use rules::planning::{Change, Plan, Step, waiting};
+use rules::planning::{Change, Plan, Step, labels, waiting};
 use store::Write;
 
 use super::worker::{Staged, Worker};
 use crate::{Error, items};
+
+/// How many ids in use a plan passes over at most: more than any fleet has nodes.
+const MOST_PASSED: u64 = 1_000_000;
 
 /// Commits the intents of all steps that nothing holds.
 pub(super) async fn begin(worker: &mut Worker<'_>, plan: &Plan) -> Result<(), Error> {
@@ -117,7 +120,11 @@ fn create(
         ..Node::intended(name, pool, place.clone(), gateway.clone(), now)
     };
     let mut state = staged_pool(worker, staged, name);
-    state.intended += 1;
+    // Ids that are in use are passed over: the next plan begins after this one.
+    let network = &worker.context.network.id;
+    let mut numbers = state.intended..state.intended.saturating_add(MOST_PASSED);
+    let number = numbers.find(|number| labels::node_id(network, name, *number) == *gateway);
+    state.intended = number.ok_or_else(|| defect(gateway))? + 1;
     staged.pools.insert(name.clone(), state);
     event(staged, "node.intent", &node, step.why.clone());
     staged.nodes.push(node);

@@ -2,7 +2,7 @@
 //! made before its record says so is on the list then, and nothing that a record says is there can
 //! be missing only because the list is the older one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::Kind;
@@ -98,9 +98,25 @@ impl State {
                 )),
                 None => state.look(context, provider.as_ref()).await,
             };
+            let lists = state.believed(context, name, lists);
             state.lists.insert(name.clone(), lists);
         }
         Ok(state)
+    }
+
+    /// A provider's lists, or why they are not believed: then no node there is gone on with either.
+    fn believed(&self, context: &Context<'_>, provider: &ProviderName, lists: Lists) -> Lists {
+        let nodes = self.nodes.values().map(|(node, _)| {
+            let gateway = self.gateways.get(&node.gateway);
+            (node, gateway.map(|(observed, _)| &observed.gateway))
+        });
+        let network = &context.network.id;
+        let why = lists.inventory.as_ref().ok();
+        let why = why.and_then(|list| planning::disbelief(network, provider, nodes, list));
+        Lists {
+            inventory: why.map_or(lists.inventory, Err),
+            offers: lists.offers,
+        }
     }
 
     /// Reads a provider's lists.
@@ -152,6 +168,10 @@ impl State {
             .iter()
             .map(|(id, (observed, _))| (id.clone(), observed.gateway.clone()))
             .collect();
+        let (timing, now) = (&context.network.timing, context.moment.now);
+        let heard = self.gateways.iter();
+        let heard = heard.filter(|(_, (one, _))| planning::alive(one.seen_at, timing, now));
+        let heard: BTreeSet<GatewayId> = heard.map(|(id, _)| id.clone()).collect();
         let pools = self.pools.iter();
         let pools = pools
             .map(|(name, (state, _))| (name.clone(), state.clone()))
@@ -171,6 +191,7 @@ impl State {
             fleet_version: self.fleet.version,
             nodes: &nodes,
             gateways: &gateways,
+            heard: &heard,
             pools: &pools,
             providers: &providers.collect(),
             mass_silence: self.mass_silence,

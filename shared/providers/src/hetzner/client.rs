@@ -17,7 +17,7 @@ use crate::record::{SPENT, request_id};
 use crate::{Fault, ProviderError, Rate, Token};
 
 /// The most entries of a page that the API gives.
-const PER_PAGE: &str = "50";
+const PER_PAGE: usize = 50;
 /// The most pages of a list that are read: no project has 50,000 resources. It ends what would go
 /// on for ever.
 const MOST_PAGES: u64 = 1000;
@@ -76,11 +76,17 @@ impl Client {
             let query = form_urlencoded::Serializer::new(String::new())
                 .extend_pairs(query)
                 .append_pair("page", &page.to_string())
-                .append_pair("per_page", PER_PAGE)
+                .append_pair("per_page", &PER_PAGE.to_string())
                 .finish();
             let answer = self.read(&doing, &format!("/{list}?{query}")).await?;
-            next = answer.body["meta"]["pagination"]["next_page"].as_u64();
-            let goes_on = next.is_none_or(|next| page < next && next <= MOST_PAGES);
+            let said = answer.body["meta"]["pagination"].get("next_page");
+            next = said.and_then(Value::as_u64);
+            // A full page that does not say that it is the last may not be: a list that was cut
+            // short reads as if the rest were gone.
+            let is_said = next.is_some() || said.is_some_and(Value::is_null);
+            let count = answer.body[list].as_array().map_or(0, Vec::len);
+            let is_whole = is_said || count < PER_PAGE;
+            let goes_on = is_whole && next.is_none_or(|next| page < next && next <= MOST_PAGES);
             if !goes_on {
                 return Err(answer.unreadable("a list with an end"));
             }
@@ -233,7 +239,7 @@ fn wait(headers: &HeaderMap) -> u32 {
     let told = number(headers, RETRY_AFTER.as_str());
     let full = number(headers, "ratelimit-reset").zip(date(headers));
     let full = full.map(|(second, date)| (second - date.as_second()).min(MOST));
-    let seconds = told.or(full).unwrap_or(MOST).max(1);
+    let seconds = told.or(full).unwrap_or(MOST).clamp(1, MOST);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
@@ -263,6 +269,36 @@ mod tests {
             waits(&[("retry-after", "7"), date, ("ratelimit-reset", &reset(30))]),
             7
         );
+        assert_eq!(waits(&[("retry-after", "86400")]), 60);
         assert_eq!(waits(&[("ratelimit-reset", &reset(30))]), 60);
+    }
+
+    /// Answers every request with this body.
+    #[derive(Debug)]
+    struct Says(Value);
+
+    #[async_trait::async_trait]
+    impl Http for Says {
+        async fn send(&self, _: Request<Bytes>) -> Result<Response<Bytes>, String> {
+            Ok(Response::new(Bytes::from(self.0.to_string())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_page_that_does_not_say_that_it_is_the_last_is_not_the_whole_list() {
+        let read = async |count: usize, meta: Value| {
+            let body = serde_json::json!({"servers": vec![0; count], "meta": meta});
+            let token = "token".parse().unwrap();
+            let provider = "hetzner".parse().unwrap();
+            let client = Client::new(Arc::new(Says(body)), token, "http://x".to_owned(), provider);
+            let pages = client.pages("servers", &[]).await;
+            pages.map(|pages| pages.len()).map_err(|error| error.fault)
+        };
+        let last = serde_json::json!({"pagination": {"next_page": null}});
+        assert_eq!(read(50, last).await, Ok(1));
+        assert_eq!(read(49, Value::Null).await, Ok(1));
+        assert_eq!(read(50, Value::Null).await, Err(Fault::Retry));
+        let cut = serde_json::json!({"pagination": {"page": 1}});
+        assert_eq!(read(50, cut).await, Err(Fault::Retry));
     }
 }

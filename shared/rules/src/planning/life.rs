@@ -7,7 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use model::provider::{Address, ResourceId, ResourceKind, Server, ServerStatus};
-use model::{Gateway, GatewayState, Mode, NetworkId, Node, Stage};
+use model::{Gateway, GatewayState, Mode, NetworkId, Node, ProviderName, Stage};
 
 use super::{REGISTRATION_SECONDS, labels};
 
@@ -88,9 +88,40 @@ pub fn next(sight: Sight<'_>) -> Next {
     }
 }
 
+/// By how much the clock of a provider may be behind the one that wrote a record.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether something was there before the intent of a node that has adopted nothing yet: another made
+/// it, even if its labels say the node's id, as after a database was lost.
+pub(super) fn is_older(node: &Node, made: Option<Timestamp>) -> bool {
+    node.stage <= Stage::Address && made.is_some_and(|made| made + CLOCKS < node.created_at)
+}
+
+/// What is said of that.
+pub(super) fn older_than_its_record(
+    kind: ResourceKind,
+    name: &str,
+    provider: &ProviderName,
+) -> String {
+    format!(
+        "the {kind} {name} is older than the record of its node, so another record made it: if the \
+         database was lost, restore it; else delete the {kind} at {provider}"
+    )
+}
+
 /// What has the node's name and is somebody else's.
 fn not_ours(sight: Sight<'_>) -> Option<String> {
     let Sight { network, node, .. } = sight;
+    let name = labels::node_name(network, &node.gateway);
+    let server_made = sight.server.and_then(|server| server.created_at);
+    let address_made = sight.address.and_then(|address| address.created_at);
+    let made = [
+        (ResourceKind::Server, server_made),
+        (ResourceKind::Address, address_made),
+    ];
+    if let Some((kind, _)) = made.iter().find(|(_, made)| is_older(node, *made)) {
+        return Some(older_than_its_record(*kind, &name, &node.provider));
+    }
     let server = sight
         .server
         .map(|server| (ResourceKind::Server, &server.labels));
@@ -102,8 +133,7 @@ fn not_ours(sight: Sight<'_>) -> Option<String> {
         .chain(address)
         .find(|(_, there)| !labels::agree(network, node, there))?;
     Some(format!(
-        "there is another {kind} called {}, whose labels do not agree: rename it or delete it at {}",
-        labels::node_name(network, &node.gateway),
+        "there is another {kind} called {name}, whose labels do not agree: rename it or delete it at {}",
         node.provider
     ))
 }
@@ -259,6 +289,31 @@ mod tests {
             let stuck = next(sight(&node, None, None, Some(&address)));
             assert!(matches!(stuck, Next::Stuck(_)), "{stage}: {stuck:?}");
         }
+    }
+
+    #[test]
+    fn what_is_older_than_the_intent_is_not_adopted_and_what_leaves_is_removed_however_old() {
+        let mut node = node("ingress", 1);
+        let (mut server, mut address) = (server(&node), address(&node));
+        let older = Some(node.created_at - SignedDuration::from_secs(301));
+        node.stage = Stage::Intent;
+        address.created_at = older;
+        let stuck = next(sight(&node, None, None, Some(&address)));
+        assert!(
+            matches!(&stuck, Next::Stuck(why) if why.contains("older")),
+            "{stuck:?}"
+        );
+        address.created_at = Some(node.created_at - SignedDuration::from_secs(300));
+        let adopted = next(sight(&node, None, None, Some(&address)));
+        assert_eq!(adopted, Next::Note(Stage::Address));
+
+        node.stage = Stage::Address;
+        server.created_at = older;
+        let stuck = next(sight(&node, None, Some(&server), Some(&address)));
+        assert!(matches!(stuck, Next::Stuck(_)), "{stuck:?}");
+        node.stage = Stage::Drained;
+        let off = next(sight(&node, None, Some(&server), Some(&address)));
+        assert!(matches!(off, Next::PowerOff(_)), "{off:?}");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What each pool needs: how many more, how many less, which of them go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
-use model::{Gateway, GatewayState, Mode, Node, Place, Pool, PoolName, Stage};
+use model::{Gateway, GatewayId, GatewayState, Mode, Node, Place, Pool, PoolName, Stage};
 
 use super::seen::{Record, Seen};
-use super::{Change, Draft, Gate, Input, REGISTRATION_SECONDS, choose, labels};
+use super::{Change, Draft, Gate, Input, REGISTRATION_SECONDS, choose, labels, life};
 
 /// How a member of a pool stands to what is wanted.
 enum Standing {
@@ -60,16 +61,17 @@ pub(super) fn plan(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) {
         .keys()
         .chain(members.keys().copied())
         .collect();
+    let ids_taken = OnceCell::new();
     for name in names {
         let records = members.remove(name).unwrap_or_default();
-        plan_pool(input, name, &records, draft);
+        plan_pool(input, name, &records, &ids_taken, draft);
     }
     if input.mass_silence {
         draft.block(
             "gateways".to_owned(),
             Gate::MassSilence,
             "too many went silent at once, so the control plane suspects itself and replaces \
-             nothing: see the alarm in 'posternctl status'"
+             nothing: see the alarm in 'posternctl catalog'"
                 .to_owned(),
         );
     }
@@ -85,7 +87,13 @@ fn end_trial(input: &Input<'_>, node: &Node, draft: &mut Draft) {
     }
 }
 
-fn plan_pool(input: &Input<'_>, name: &PoolName, records: &[&Record<'_>], draft: &mut Draft) {
+fn plan_pool<'i>(
+    input: &'i Input<'_>,
+    name: &PoolName,
+    records: &[&Record<'_>],
+    ids_taken: &OnceCell<HashSet<&'i str>>,
+    draft: &mut Draft,
+) {
     let pool = input.fleet.pools.get(name);
     let mut kept: Vec<Member<'_>> = Vec::with_capacity(records.len());
     for record in records {
@@ -95,6 +103,15 @@ fn plan_pool(input: &Input<'_>, name: &PoolName, records: &[&Record<'_>], draft:
             standing: standing(input, pool, record),
         };
         adopt(input, record, draft);
+        if is_unlisted(record) && input.heard.contains(&record.node.gateway) {
+            let why = format!(
+                "the list of {} lacks its server, but it is alive: is the token that of another \
+                 project, or was the label removed?",
+                record.node.provider
+            );
+            let what = format!("gateway {}", record.node.gateway);
+            draft.block(what, Gate::Provider, why);
+        }
         match &member.standing {
             Standing::Dead { why, failed } => remove(&member, *failed, why.clone(), draft),
             Standing::Drained => {
@@ -114,7 +131,7 @@ fn plan_pool(input: &Input<'_>, name: &PoolName, records: &[&Record<'_>], draft:
             .min((want + 1).saturating_sub(kept.len()))
     };
     if let (Some(pool), true) = (pool, lacking > 0) {
-        create(input, name, pool, lacking, &kept, draft);
+        create(input, name, pool, lacking, &kept, ids_taken, draft);
     }
     let staying = shrink(name, want, kept, draft);
     if let Some(pool) = pool {
@@ -146,7 +163,7 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
         input.now >= since + SignedDuration::from_secs(i64::from(seconds))
     };
     let dead = |why: String, failed| Some(Standing::Dead { why, failed });
-    if node.stage >= Stage::Server && record.server_is_gone() {
+    if is_unlisted(record) && !input.heard.contains(&node.gateway) {
         return dead(
             "its provider does not list its server any more".to_owned(),
             false,
@@ -183,6 +200,11 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
     }
 }
 
+/// Whether the node's server is not on its provider's list, and should be.
+fn is_unlisted(record: &Record<'_>) -> bool {
+    record.node.stage >= Stage::Server && record.server_is_gone()
+}
+
 /// What the pool asks for and the node is not.
 fn outdated(pool: &Pool, node: &Node) -> Option<String> {
     let place = &node.place;
@@ -213,8 +235,8 @@ fn outdated(pool: &Pool, node: &Node) -> Option<String> {
 /// Shows what a lost answer made: the record does not say yet that it is there.
 fn adopt(input: &Input<'_>, record: &Record<'_>, draft: &mut Draft) {
     let node = record.node;
-    for (kind, name, labels) in record.made_unnoticed() {
-        if !labels::agree(input.network, node, labels) {
+    for (kind, name, labels, made) in record.made_unnoticed() {
+        if !labels::agree(input.network, node, labels) || life::is_older(node, made) {
             continue;
         }
         let change = Change::Adopt {
@@ -241,12 +263,13 @@ fn recohort(pool: &Pool, kept: &[Member<'_>], draft: &mut Draft) {
     }
 }
 
-fn create(
-    input: &Input<'_>,
+fn create<'i>(
+    input: &'i Input<'_>,
     name: &PoolName,
     pool: &Pool,
     lacking: usize,
     kept: &[Member<'_>],
+    ids_taken: &OnceCell<HashSet<&'i str>>,
     draft: &mut Draft,
 ) {
     let what = format!("pool {name}");
@@ -288,9 +311,12 @@ fn create(
         Ok((place, price)) => {
             let first = state.map_or(0, |state| state.intended);
             let why = why_create(pool, kept, &place);
-            for number in (first..).take(lacking) {
+            let free = (first..).map(|number| labels::node_id(input.network, name, number));
+            let ids_taken = ids_taken.get_or_init(|| taken(input));
+            let free = free.filter(|id| !ids_taken.contains(id.as_str()));
+            for gateway in free.take(lacking) {
                 let change = Change::Create {
-                    gateway: labels::node_id(input.network, name, number),
+                    gateway,
                     pool: name.clone(),
                     place: place.clone(),
                 };
@@ -299,6 +325,24 @@ fn create(
         }
         Err((gate, why)) => draft.block(what, gate, why),
     }
+}
+
+/// The ids that were given out before, whatever a pool's count says: a database that was lost, or put
+/// back as it was last week, begins to count anew while the old nodes still serve.
+fn taken<'i>(input: &'i Input<'_>) -> HashSet<&'i str> {
+    let prefix = labels::node_name_prefix(input.network);
+    let mut taken: HashSet<&str> = input.gateways.keys().map(GatewayId::as_str).collect();
+    taken.extend(input.nodes.iter().map(|node| node.gateway.as_str()));
+    let lists = input.providers.values();
+    for list in lists.filter_map(|providing| providing.inventory.ok()) {
+        let servers = list.servers.iter().map(|one| (&one.name, &one.labels));
+        let addresses = list.addresses.iter().map(|one| (&one.name, &one.labels));
+        for (name, there) in servers.chain(addresses) {
+            taken.extend(name.strip_prefix(&prefix));
+            taken.extend(there.get(labels::GATEWAY).map(String::as_str));
+        }
+    }
+    taken
 }
 
 fn why_create(pool: &Pool, kept: &[Member<'_>], place: &Place) -> String {

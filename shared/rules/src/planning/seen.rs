@@ -5,6 +5,7 @@
 //! next to the one before: ten thousand are looked up in one walk. In any other order they are found as
 //! well, by halving.
 
+use jiff::Timestamp;
 use model::provider::{Address, Inventory, Labels, ResourceKind, Server};
 use model::{Gateway, GatewayId, NetworkId, Node, ProviderName, Stage};
 
@@ -138,13 +139,22 @@ impl<'a> Record<'a> {
         self.is_listed && self.server.is_none()
     }
 
-    /// What the provider lists of a node although its record does not say so yet.
-    pub fn made_unnoticed(&self) -> impl Iterator<Item = (ResourceKind, &'a str, &'a Labels)> {
+    /// What the provider lists of a node although its record does not say so yet: its kind, name,
+    /// labels, and when it was made.
+    pub fn made_unnoticed(
+        &self,
+    ) -> impl Iterator<Item = (ResourceKind, &'a str, &'a Labels, Option<Timestamp>)> {
         let stage = self.node.stage;
         let address = self.address.filter(|_| stage == Stage::Intent);
         let server = self.server.filter(|_| stage <= Stage::Address);
-        let address = address.map(|one| (ResourceKind::Address, one.name.as_str(), &one.labels));
-        let server = server.map(|one| (ResourceKind::Server, one.name.as_str(), &one.labels));
+        let address = address.map(|one| {
+            let kind = ResourceKind::Address;
+            (kind, one.name.as_str(), &one.labels, one.created_at)
+        });
+        let server = server.map(|one| {
+            let kind = ResourceKind::Server;
+            (kind, one.name.as_str(), &one.labels, one.created_at)
+        });
         address.into_iter().chain(server)
     }
 }

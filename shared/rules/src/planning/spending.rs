@@ -71,13 +71,10 @@ pub(super) fn count(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) -> Co
     }
 }
 
-/// What a node costs: what its provider lists of it, and what its record intends.
+/// What a node costs, until its record says that it is gone: what its provider's list lacks may have
+/// lost its labels, and is paid for.
 fn cost(input: &Input<'_>, record: &Record<'_>, unpriced: &mut Vec<String>) -> Price {
     let node = record.node;
-    let is_there = record.server.is_some() || record.address.is_some();
-    if record.is_listed && node.stage.is_leaving() && !is_there {
-        return Price::default();
-    }
     let providing = input.providers.get(&node.provider);
     let offers = providing.and_then(|providing| providing.offers.ok());
     let offered = offers.and_then(|offers| super::price(offers, &node.place));

@@ -243,6 +243,56 @@ fn a_server_that_somebody_deleted_is_replaced() {
 }
 
 #[test]
+fn a_node_that_is_heard_is_not_gone_because_a_list_lacks_it() {
+    let mut world = World::new(2, 2);
+    world.inventory.as_mut().unwrap().servers.remove(0);
+    world.heard.insert(world.nodes[0].gateway.clone());
+    let plan = world.plan();
+    assert_eq!((plan.steps.len(), gates(&plan)), (0, vec![Gate::Provider]));
+    assert!(plan.blocked[0].why.contains("but it is alive"));
+}
+
+#[test]
+fn a_list_that_lacks_more_than_a_third_and_two_is_not_believed() {
+    let why = |there: u64, lacking: usize, change: &dyn Fn(&mut World)| {
+        let mut world = World::new(1, there);
+        world.inventory.as_mut().unwrap().servers.drain(..lacking);
+        change(&mut world);
+        let nodes = world.nodes.iter();
+        let nodes = nodes.map(|node| (node, world.gateways.get(&node.gateway)));
+        let inventory = world.inventory.as_ref().unwrap();
+        let provider = "hetzner".parse().unwrap();
+        disbelief(&super::fixture::network(), &provider, nodes, inventory)
+    };
+    let nothing = |_: &mut World| {};
+    assert_eq!(why(1, 1, &nothing), None);
+    assert_eq!(why(6, 2, &nothing), None);
+    let said = why(5, 2, &nothing).unwrap();
+    assert!(
+        said.contains("lacks 2 of 5") && said.contains("another project"),
+        "{said}"
+    );
+    let retired = |world: &mut World| world.set_state(0, GatewayState::Retired);
+    assert_eq!(why(5, 2, &retired), None);
+    let going = |world: &mut World| world.nodes[0].stage = Stage::Drained;
+    assert_eq!(why(5, 2, &going), None);
+    let trial = |world: &mut World| world.nodes[0].mode = Mode::Smoke;
+    assert_eq!(why(5, 2, &trial), None);
+}
+
+#[test]
+fn what_leaves_is_paid_for_until_its_record_says_that_it_is_gone_even_if_no_list_shows_it() {
+    let mut world = World::new(1, 2);
+    world.nodes[0].stage = Stage::Off;
+    let inventory = world.inventory.as_mut().unwrap();
+    inventory.servers.remove(0);
+    inventory.addresses.remove(0);
+    assert_eq!(world.plan().before.month.0, 9_000_000);
+    world.nodes[0].stage = Stage::Absent;
+    assert_eq!(world.plan().before.month.0, 4_500_000);
+}
+
+#[test]
 fn an_operator_s_drain_takes_the_node_along_and_a_new_one_comes() {
     let mut world = World::new(2, 2);
     world.set_state(1, GatewayState::Draining);
@@ -288,6 +338,48 @@ fn unknown_live_resources_are_removed_only_if_that_is_asked_for_and_they_are_old
         changes(&world.plan()),
         ["remove unknown"],
         "its record says that it is gone"
+    );
+}
+
+#[test]
+fn a_count_that_begins_anew_gives_no_id_out_twice() {
+    let mut world = World::new(2, 3);
+    let old: Vec<GatewayId> = world
+        .nodes
+        .iter()
+        .map(|node| node.gateway.clone())
+        .collect();
+    world.nodes.clear();
+    world.gateways.clear();
+    world.pools.clear();
+    // Of the second only the name is left, of the third only the address.
+    let inventory = world.inventory.as_mut().unwrap();
+    inventory.servers[1].labels = Labels::new();
+    inventory.addresses.remove(1);
+    inventory.servers.remove(2);
+
+    let plan = world.plan();
+
+    let made = plan.steps.iter().filter_map(|step| match &step.change {
+        Change::Create { gateway, .. } => Some(gateway.clone()),
+        _ => None,
+    });
+    let made: Vec<GatewayId> = made.collect();
+    assert_eq!(made.len(), 2);
+    assert!(made.iter().all(|id| !old.contains(id)), "{made:?}");
+    assert_eq!(plan.hash, world.plan().hash);
+}
+
+#[test]
+fn what_is_older_than_its_record_is_shown_and_not_adopted() {
+    let mut world = World::new(1, 1);
+    world.nodes[0].stage = Stage::Address;
+    world.nodes[0].created_at = NOW;
+    world.gateways.clear();
+    let plan = world.plan();
+    assert_eq!(
+        (plan.steps.len(), gates(&plan)),
+        (0, vec![Gate::NotOurs; 2])
     );
 }
 

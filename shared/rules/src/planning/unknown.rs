@@ -13,7 +13,7 @@ use model::{GatewayId, Mode, ProviderName, Role};
 
 use super::labels::{self, Said};
 use super::seen::{Record, Seen};
-use super::{Change, Draft, Gate, Input, UNKNOWN_SECONDS};
+use super::{Change, Draft, Gate, Input, UNKNOWN_SECONDS, life};
 
 /// A server or an address on a provider's list.
 struct Listed<'a> {
@@ -109,6 +109,11 @@ fn known(
     let is_own = node.provider == *provider && own == Some(resource.id);
     if !is_own || !labels::agree(input.network, node, resource.labels) {
         return not_ours(provider, resource, draft);
+    }
+    if life::is_older(node, resource.created_at) {
+        let why = life::older_than_its_record(resource.kind, resource.name, provider);
+        let what = format!("{} {}", resource.kind, resource.name);
+        return draft.block(what, Gate::NotOurs, why);
     }
     if let Some(labels) = labels::corrected(input.network, node, resource.labels) {
         let change = Change::Relabel {

@@ -75,7 +75,9 @@ pub async fn reconcile(
     loop {
         let plan = plan::ask(&remote, options.remove_unknown).await?;
         if plan.free().next().is_none() {
-            let refusals: Vec<_> = plan.refusals().map(|blocked| blocked.why.clone()).collect();
+            let refusals = plan.refusals();
+            let refusals = refusals.map(|blocked| format!("{}: {}", blocked.what, blocked.why));
+            let refusals: Vec<_> = refusals.collect();
             if !refusals.is_empty() {
                 bail!("nothing was changed: {}", refusals.join("; "));
             }
@@ -147,7 +149,7 @@ async fn finish(remote: &Remote, options: &ReconcileOptions, json: bool) -> anyh
         let answer: RunAnswer = remote.post(RUNS, &RunRequest::Finish {}).await?;
         let report = &answer.report;
         let is_over = report.under_way == 0 && !report.busy && !report.unfinished;
-        if is_over || has_news(report) || report.troubles != said {
+        if (is_over && json) || has_news(report) || report.troubles != said {
             said.clone_from(&report.troubles);
             tell(&answer, json)?;
         }

@@ -27,6 +27,9 @@ fn is_hopeless(node: &Node, fault: Fault) -> bool {
     !node.stage.is_leaving() && node.tries.saturating_add(1) >= most
 }
 
+/// Another place and its price, if there is one; and why one that was passed over costs too much.
+type Instead = (Option<(Place, Price)>, Option<String>);
+
 /// How a node's turn goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Turn {
@@ -152,11 +155,7 @@ impl Worker<'_> {
 
     /// The first other place of a node's pool in its region that is on offer and that the caps allow;
     /// and, if one was passed over, why it costs too much.
-    fn next_place(
-        &self,
-        node: &Node,
-        state: &PoolState,
-    ) -> Result<(Option<(Place, Price)>, Option<String>), Error> {
+    fn next_place(&self, node: &Node, state: &PoolState) -> Result<Instead, Error> {
         let now = self.context.moment.now;
         let fleet = self.state.fleet()?;
         let lists = self.state.lists.get(&node.provider);

@@ -158,7 +158,7 @@ fn role(network: &NetworkId, labels: &Labels) -> Option<Role> {
 fn judge(
     network: &NetworkId,
     nodes: &BTreeMap<GatewayId, Node>,
-    (wanted, mode): (Wanted, Mode),
+    (wanted, allowed): (Wanted, Mode),
     labels: &Labels,
     made: Option<Timestamp>,
     now: Timestamp,
@@ -186,9 +186,9 @@ fn judge(
     if made.is_some_and(|made| now < made + grace) {
         return Err("no record knows it, and it is too young to be sure".to_owned());
     }
-    if mode != Mode::Live && (node.is_some() || wanted.unknown_live) {
+    if allowed != Mode::Live && (node.is_some() || wanted.unknown_live) {
         return Err(format!(
-            "it was made for the fleet, and the provider is in mode '{mode}': that takes mode 'live'"
+            "it was made for the fleet, and the provider is in mode '{allowed}': that takes mode 'live'"
         ));
     }
     if node.is_some() {

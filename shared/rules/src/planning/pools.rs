@@ -1,7 +1,7 @@
 //! What each pool needs: how many more, how many less, which of them go.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use model::{Gateway, GatewayId, GatewayState, Mode, Node, Place, Pool, PoolName, Stage};
@@ -91,7 +91,7 @@ fn plan_pool<'i>(
     input: &'i Input<'_>,
     name: &PoolName,
     records: &[&Record<'_>],
-    ids_taken: &OnceCell<HashSet<&'i str>>,
+    ids_taken: &OnceCell<BTreeSet<&'i str>>,
     draft: &mut Draft,
 ) {
     let pool = input.fleet.pools.get(name);
@@ -269,7 +269,7 @@ fn create<'i>(
     pool: &Pool,
     lacking: usize,
     kept: &[Member<'_>],
-    ids_taken: &OnceCell<HashSet<&'i str>>,
+    ids_taken: &OnceCell<BTreeSet<&'i str>>,
     draft: &mut Draft,
 ) {
     let what = format!("pool {name}");
@@ -329,9 +329,9 @@ fn create<'i>(
 
 /// The ids that were given out before, whatever a pool's count says: a database that was lost, or put
 /// back as it was last week, begins to count anew while the old nodes still serve.
-fn taken<'i>(input: &'i Input<'_>) -> HashSet<&'i str> {
+fn taken<'i>(input: &'i Input<'_>) -> BTreeSet<&'i str> {
     let prefix = labels::node_name_prefix(input.network);
-    let mut taken: HashSet<&str> = input.gateways.keys().map(GatewayId::as_str).collect();
+    let mut taken: BTreeSet<&str> = input.gateways.keys().map(GatewayId::as_str).collect();
     taken.extend(input.nodes.iter().map(|node| node.gateway.as_str()));
     let lists = input.providers.values();
     for list in lists.filter_map(|providing| providing.inventory.ok()) {

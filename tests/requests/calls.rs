@@ -62,8 +62,8 @@ fn expected(method: &Method, path: &str) -> Calls {
         ("POST", "/v1/reconcile/plan") => (1, 4, 0),
         // The same, the lease taken and given back, and the fleet before it.
         ("POST", "/v1/reconcile/providers/{id}/smoke") => (2, 4, 3),
-        // An address, its gateway's record, a server; then what it costs, from the fleet and its nodes.
-        ("POST", "/v1/reconcile/smoke/{id}" | "/v1/reconcile/runs") => (2, 5, 6),
+        // The lease, that there is an address, that there is a server; then what it costs, from the fleet and its nodes.
+        ("POST", "/v1/reconcile/smoke/{id}" | "/v1/reconcile/runs") => (2, 5, 4),
         ("POST", "/v1/cleanup/providers/{id}") => (0, 1, 0),
         other => panic!("say what {other:?} costs"),
     };

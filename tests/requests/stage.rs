@@ -119,7 +119,10 @@ impl Stage {
             network: Arc::new(network),
             clock: clock.clone(),
         };
-        let cloud = SimCloud::new(simcloud::Settings::default());
+        let cloud = SimCloud::new(simcloud::Settings {
+            clock: simcloud::Clock::Virtual(clock.now()),
+            ..simcloud::Settings::default()
+        });
         let evidence = tempfile::tempdir().unwrap();
         let (reconcile, cleanup) = rented(&cloud, evidence.path(), &network_id, limits.clone());
         let config_key = Arc::new(SigningKey::ed25519_from_seed([9; 32]));

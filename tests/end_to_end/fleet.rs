@@ -326,7 +326,7 @@ async fn what_a_killed_trial_left_is_found_by_its_labels(network: Network, their
     alone
         .arg("--data")
         .arg(&data)
-        .args(["--json", "cleanup", "hetzner", "--alone"])
+        .args(["--json", "cleanup", "hetzner", "--alone", "--yes"])
         .env("POSTERN_HETZNER_TOKEN", "sim-token")
         .env("POSTERN_PROVIDERS", &providers);
     let (ok, done) = run(alone).await;

@@ -398,7 +398,7 @@ fn fleets(world: &World) -> Vec<Refusal> {
 
 #[rustfmt::skip]
 fn rented(world: &World) -> Vec<Refusal> {
-    use Kind::{GatewayUnknown, MalformedRequest, PlanChanged, PlanRefused, ProviderMode, ProviderUnknown};
+    use Kind::{GatewayUnknown, MalformedRequest, NotAllowed, PlanChanged, PlanRefused, ProviderMode, ProviderUnknown};
     let of = |function, method, uri: &str, body: Value| Ask {
         function,
         ..world.by(AdminRole::Operator, method, uri, &body)
@@ -414,11 +414,15 @@ fn rented(world: &World) -> Vec<Refusal> {
     }});
     let emptied = world.by(AdminRole::Operator, Method::PUT, FLEET, &no_egress);
     let clean = json!({"dry_run": true, "all_trials": false, "unknown_live": false});
+    let unknown = json!({"dry_run": false, "all_trials": false, "unknown_live": true});
+    let with_unknown = post(RUNS, json!({"order": "apply", "plan": "0000", "remove_unknown": true}));
     vec![
         refusal("a check of whom nobody set up", post(&check(&other), json!({})), ProviderUnknown, "no credential of 'digitalocean'"),
         refusal("their inventory", of(Function::Reconcile, Method::GET, &inventory(&other), json!({})), ProviderUnknown, "no credential"),
         refusal("a trial of them", post(&api::fleet::smoke(&other), json!({"role": "egress"})), ProviderUnknown, "no credential"),
         refusal("a clean-up of them", of(Function::Cleanup, Method::POST, &cleanup(&other), clean), ProviderUnknown, "no credential"),
+        refusal("a clean-up of the unknown by an operator", of(Function::Cleanup, Method::POST, &cleanup(&hetzner), unknown), NotAllowed, "only an owner may"),
+        refusal("a plan with the unknown by an operator", with_unknown, NotAllowed, "only an owner may"),
         refusal("a plan that was never shown", apply("0000"), PlanChanged, "look at the new plan"),
         refusal("an order that is none", post(RUNS, json!({"order": "heal"})), MalformedRequest, "the body cannot be read"),
         refusal("a trial of a size that is none", smoke(json!({"role": "ingress", "size": "huge"})), PlanRefused, "huge"),

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use api::Kind;
 use api::fleet::CleanRequest;
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::{Json, Router};
-use control::Error;
 use edge::{BySession, Edge, Failure, Listed, Route};
 use http::Method;
 use model::{Actor, AdminRole, ProviderName};
@@ -67,9 +65,8 @@ async fn clean(by: ByOperator) -> Result<Json<CleanAnswer>, Failure> {
         unknown_live,
     } = by.request.json()?;
     let admin = &by.request.asking.admin;
-    if unknown_live && admin.role != AdminRole::Owner {
-        let detail = "only an owner may have live things removed that no record knows: ask one";
-        return Err(Error::refused(Kind::NotAllowed, detail).into());
+    if unknown_live {
+        edge::accounts::may_remove_unknown(admin)?;
     }
     let opened = by.own.accounts.open(&by.edge.clock);
     let provider = opened.provider(&name);

@@ -135,11 +135,16 @@ async fn run(by: ByOperator) -> Result<Json<RunAnswer>, Failure> {
         RunRequest::Apply {
             plan,
             remove_unknown,
-        } => Order::Apply {
-            hash: plan,
-            by: by.actor,
-            remove_unknown,
-        },
+        } => {
+            if remove_unknown {
+                edge::accounts::may_remove_unknown(&by.request.asking.admin)?;
+            }
+            Order::Apply {
+                hash: plan,
+                by: by.actor,
+                remove_unknown,
+            }
+        }
         RunRequest::Finish {} => Order::Finish,
     };
     let answer = by.own.reconcile(&by.edge, by.request.moment, order).await?;

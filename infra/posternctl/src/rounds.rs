@@ -24,6 +24,48 @@ use crate::{plan, show};
 /// How long to wait before the next run where the last one could do nothing: what it waits for, a boot or an
 /// action, takes some seconds.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause, where there is no news for long. A run reads a provider's lists and offers, some ten
+/// requests, and the provider gives back one a second.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// After so many runs in a row that could do nothing but complain, some five minutes, somebody must look.
+const MOST_TROUBLES: u32 = 12;
+
+/// Waits between runs: longer the longer there is no news.
+struct Patience {
+    pause: Duration,
+    troubles: u32,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            pause: PAUSE,
+            troubles: 0,
+        }
+    }
+
+    /// Waits until the next run may follow the one that told `report`; fails where waiting does not help.
+    async fn wait(&mut self, report: &Report) -> anyhow::Result<()> {
+        if has_news(report) {
+            *self = Self::new();
+            if report.unfinished {
+                return Ok(());
+            }
+        } else if !report.troubles.is_empty() {
+            self.troubles += 1;
+        }
+        if self.troubles >= MOST_TROUBLES {
+            bail!(
+                "nothing goes on, and what is under way stays so: {}. Mend it, then start this again: it \
+                 goes on where it was",
+                report.troubles.join("; ")
+            );
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
 
 /// How to carry out a plan.
 #[derive(Args, Clone)]
@@ -95,7 +137,10 @@ pub async fn reconcile(
         }
         match begin(&remote, options, &plan.hash, json).await {
             // Somebody else was faster, such as the schedule: what is left is shown and asked for anew.
-            Err(error) if is(&error, Kind::PlanChanged) => continue,
+            Err(error) if is(&error, Kind::PlanChanged) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             begun => begun?,
         }
         if options.once {
@@ -145,6 +190,7 @@ async fn finish(remote: &Remote, options: &ReconcileOptions, json: bool) -> anyh
         return Ok(());
     }
     let mut said = Vec::new();
+    let mut patience = Patience::new();
     loop {
         let answer: RunAnswer = remote.post(RUNS, &RunRequest::Finish {}).await?;
         let report = &answer.report;
@@ -156,9 +202,7 @@ async fn finish(remote: &Remote, options: &ReconcileOptions, json: bool) -> anyh
         if is_over {
             return Ok(());
         }
-        if !(report.unfinished && has_news(report)) {
-            tokio::time::sleep(PAUSE).await;
-        }
+        patience.wait(report).await?;
     }
 }
 
@@ -223,6 +267,7 @@ pub async fn smoke(place: &Place, options: &SmokeOptions, json: bool) -> anyhow:
     let path = api::fleet::smoke_step(&begun.gateway);
     let nothing = serde_json::json!({});
     let mut whole: Option<Evidence> = None;
+    let mut patience = Patience::new();
     loop {
         let answer: SmokeAnswer = again(|| remote.post(&path, &nothing)).await?;
         let report = &answer.smoke.report;
@@ -234,9 +279,7 @@ pub async fn smoke(place: &Place, options: &SmokeOptions, json: bool) -> anyhow:
         }
         let done = match &answer.smoke.outcome {
             Outcome::Running => {
-                if !(report.unfinished && has_news(report)) {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                patience.wait(report).await?;
                 continue;
             }
             Outcome::Failed(why) => bail!("the trial failed, and nothing of it is left: {why}"),

@@ -12,7 +12,7 @@ use api::{Kind, Problem};
 use control::calls::{CountedHttp, Meter};
 use control::fleet::evidence::Against;
 use jiff::{SignedDuration, Timestamp};
-use model::ProviderName;
+use model::{Admin, AdminRole, ProviderName};
 use providers::record::{Call, Recorder};
 use providers::{Hetzner, Provider, Token, hetzner};
 use serde::{Deserialize, Serialize};
@@ -229,6 +229,16 @@ pub fn unknown(provider: &ProviderName) -> Problem {
         HETZNER_TOKEN.name
     );
     Problem::new(Kind::ProviderUnknown, detail)
+}
+
+/// Whether `admin` may have live things removed that no record knows: a database that was lost looks the
+/// same, and they may be what people are connected through.
+pub fn may_remove_unknown(admin: &Admin) -> Result<(), Problem> {
+    if admin.role == AdminRole::Owner {
+        return Ok(());
+    }
+    let detail = "only an owner may have live things removed that no record knows: ask one";
+    Err(Problem::new(Kind::NotAllowed, detail))
 }
 
 fn name(text: &str) -> ProviderName {

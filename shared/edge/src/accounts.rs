@@ -5,6 +5,7 @@
 //! evidence, and none of another run's. A token is in the header of each request and nowhere else.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::http::Http;
@@ -134,6 +135,12 @@ impl Accounts {
         {
             return Err("the URL of 'hetzner' is not https".to_owned());
         }
+        // It is part of every record.
+        if url.as_deref().is_some_and(|url| url.contains('@')) {
+            return Err(
+                "the URL of 'hetzner' holds a user: a token is all that it takes".to_owned(),
+            );
+        }
         Ok(Self {
             hetzner: Some(Account {
                 url: url.clone(),
@@ -202,15 +209,27 @@ impl Accounts {
         }
     }
 
-    /// What a run is against: live is whatever has no URL of its own.
+    /// What a run is against: live is whatever is not on this machine.
     pub fn against(&self) -> Against {
-        let url = self.hetzner.as_ref().map(|account| account.url.as_deref());
+        let account = self.hetzner.as_ref();
+        let url = account.and_then(|account| account.url.as_deref());
+        let url = url.unwrap_or(hetzner::BASE_URL);
         Against {
-            providers: url.iter().map(|_| name("hetzner")).collect(),
-            live: url == Some(None),
-            base_url: url.flatten().unwrap_or(hetzner::BASE_URL).to_owned(),
+            providers: account.iter().map(|_| name("hetzner")).collect(),
+            live: account.is_some() && !is_here(url),
+            base_url: url.to_owned(),
         }
     }
+}
+
+/// Whether a URL is one of loopback.
+fn is_here(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default();
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
 /// Whether a run that began at `began` has lasted long enough. Where the clock stands between calls,

@@ -52,11 +52,31 @@ fn a_stand_in_is_not_live() {
 }
 
 #[test]
+fn what_is_not_on_this_machine_is_live_whoever_names_it() {
+    for (url, live) in [
+        (hetzner::BASE_URL, true),
+        ("https://10.0.0.1/v1", true),
+        ("http://localhost:1/v1", false),
+        ("http://[::1]:1/v1", false),
+    ] {
+        let providers = format!(r#"[{{"kind":"hetzner","url":"{url}"}}]"#);
+        let told = [
+            ("POSTERN_HETZNER_TOKEN", "s3cret"),
+            ("POSTERN_PROVIDERS", providers.as_str()),
+        ];
+
+        assert_eq!(read(&told).unwrap().against().live, live, "{url}");
+    }
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_without_the_token() {
     let clear = r#"[{"kind":"hetzner","url":"http://hetzner.example"}]"#;
+    let user = r#"[{"kind":"hetzner","url":"https://me:s3cret@hetzner.example/v1"}]"#;
     let twice = r#"[{"kind":"hetzner"},{"kind":"hetzner"}]"#;
     for (providers, calls, says) in [
         (clear, "50", "is not https"),
+        (user, "50", "holds a user"),
         (twice, "50", "each provider once"),
         ("[]", "50", "each provider once"),
         (r#"[{"kind":"pigeons"}]"#, "50", "POSTERN_PROVIDERS"),

@@ -64,7 +64,8 @@ fn expected(method: &Method, path: &str) -> Calls {
         ("POST", "/v1/reconcile/providers/{id}/smoke") => (2, 4, 3),
         // The lease, that there is an address, that there is a server; then what it costs, from the fleet and its nodes.
         ("POST", "/v1/reconcile/smoke/{id}" | "/v1/reconcile/runs") => (2, 5, 4),
-        ("POST", "/v1/cleanup/providers/{id}") => (0, 1, 0),
+        // The mode, without which live leftovers stay, and the nodes.
+        ("POST", "/v1/cleanup/providers/{id}") => (1, 1, 0),
         other => panic!("say what {other:?} costs"),
     };
     Calls { reads, queries, commits }

@@ -9,11 +9,11 @@
 use std::path::PathBuf;
 
 use emulator::{Faults, Proxy};
-use harness::programs::{posternctl_command, run};
 use harness::serverless::{self, Bucket, Clouds, ControlPlane, REGION, Runtime, Table};
 use harness::{Signed, Tap, posternctl};
 use serde_json::Value;
 
+const MIRROR_FAILED: &str = "the mirror failed";
 const NO_RIGHT: &str = "User: postern is not authorized to perform: dynamodb on resource: table";
 
 /// A network, and what its functions stand on.
@@ -27,6 +27,7 @@ struct Place {
     /// The way to the object store.
     to_bucket: Tap,
     table: Table,
+    /// The bucket, as who does not come through the tap sees it.
     bucket: Bucket,
     /// The functions, told all that is right.
     control: Option<ControlPlane>,
@@ -54,10 +55,10 @@ impl Place {
         let to_database = Tap::to(clouds.database.url());
         let database = Proxy::start(&to_database.url(), Faults::NONE).await;
         table.endpoint = database.url().to_owned();
-        let mut bucket = Bucket::make(clouds.aws.url(), test).await;
+        let bucket = Bucket::make(clouds.aws.url(), test).await;
         let to_bucket = Tap::to(clouds.aws.url());
-        bucket.endpoint = to_bucket.url();
-        let buckets = std::slice::from_ref(&bucket);
+        let through_tap = bucket.at(&to_bucket.url());
+        let buckets = std::slice::from_ref(&through_tap);
         let control = ControlPlane::start(runtime, &data, listener, &table, buckets).await;
 
         let place = Self {
@@ -82,9 +83,7 @@ impl Place {
 
     async fn owner(&self, arguments: &[&str]) -> Value {
         let profile = self.folder.path().join("owner.json");
-        let (ok, document) = run(posternctl_command(&profile, arguments)).await;
-        assert!(ok, "posternctl {arguments:?}: {document}\n{}", self.said());
-        document
+        self.control().asked_by(&profile, arguments).await
     }
 
     /// An enrollment by an invite that is good for one.
@@ -106,14 +105,15 @@ impl Place {
     async fn restart(&mut self, table: &Table) {
         self.control = None;
         let listener = serverless::listener_at(self.address).await;
-        let buckets = std::slice::from_ref(&self.bucket);
+        let buckets = [self.bucket.at(&self.to_bucket.url())];
         let control =
-            ControlPlane::start(self.runtime, &self.data(), listener, table, buckets).await;
+            ControlPlane::start(self.runtime, &self.data(), listener, table, &buckets).await;
         self.control = Some(control);
     }
 
     /// The enrollment is refused as `told` says, without a word of the inside.
     async fn refuses(&self, what: &str, enrollment: &Signed, told: &Told) {
+        let said_before = self.control().times_said(told.log);
         let answer = enrollment.send().await;
 
         let said = format!("{what}: {answer:?}\n{}", self.said());
@@ -124,7 +124,7 @@ impl Place {
         for inside in ["dynamodb", "127.0.0.1", "table", "authorized"] {
             assert!(!text.to_lowercase().contains(inside), "{inside}: {said}");
         }
-        self.control().heard(told.log).await;
+        self.control().heard_again(told.log, said_before).await;
     }
 
     /// The same request is taken now, once, though its invite is good for one.
@@ -191,7 +191,7 @@ async fn a_right_that_is_missing(place: &Place) {
     place.database.refuse("AccessDeniedException", NO_RIGHT);
     place.refuses("no right", &enrollment, &told).await;
     let failed = place.control().try_to_publish().await;
-    let error = failed.expect_err("nothing can be read").clone();
+    let error = failed.expect_err("nothing can be read");
     assert!(error.contains("grant it to their role"), "{error}");
     // It may read, and finds a use of the invite and an address that are free.
     place
@@ -244,17 +244,28 @@ async fn a_region_or_table_that_is_wrong(place: &mut Place) {
 
 /// Enrollments do not need it, and go on.
 async fn an_object_store_that_is_down(place: &mut Place) {
+    place.to_bucket.shut().await;
+    let not_once = place.control().try_to_publish().await;
+    assert_eq!(place.bucket.site().get("bundles/trust").await, None);
+    place.to_bucket.open();
     let published = place.control().publish().await;
+    assert_eq!(
+        published["published"], true,
+        "{published} after {not_once:?}"
+    );
     assert_eq!(published["lagging"], Value::Array(vec![]), "{published}");
+    assert!(place.bucket.site().get("bundles/trust").await.is_some());
     let before = published["version"].as_u64().expect("a version");
 
     place.to_bucket.shut().await;
+    let said_before = place.control().times_said(MIRROR_FAILED);
     let enrollment = place.enrollment().await;
     place.takes("object store down", &enrollment, 4).await;
     let failed = place.control().publish().await;
     let lagging = failed["lagging"][0][1].as_str().expect("why it lags");
     assert!(!lagging.is_empty(), "{failed}");
-    place.control().heard("the mirror failed").await;
+    let control = place.control();
+    control.heard_again(MIRROR_FAILED, said_before).await;
 
     place.to_bucket.open();
     let mended = place.control().publish().await;

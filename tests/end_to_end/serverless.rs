@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::programs::{Gateway, posternctl_command, run};
 use harness::serverless::{self, Bucket, Clouds, ControlPlane, Environment, Runtime, Table};
-use harness::{Door, postern, postern_refused, posternctl, until};
+use harness::{Door, Gateway, postern, postern_refused, posternctl, until};
 use serde_json::Value;
 
 /// A network whose control plane is serverless.
@@ -51,17 +50,9 @@ impl Network {
         self.folder.path().join(name)
     }
 
-    /// Runs `posternctl` as the owner; a failure shows the functions' logs.
     async fn owner(&self, arguments: &[&str]) -> Value {
         let profile = self.path("owner.json");
-        let (ok, document) = run(posternctl_command(&profile, arguments)).await;
-        let said = || self.control.said();
-        assert!(
-            ok,
-            "posternctl {arguments:?} failed: {document}\n{}",
-            said()
-        );
-        document
+        self.control.asked_by(&profile, arguments).await
     }
 }
 

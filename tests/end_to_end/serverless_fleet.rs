@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use harness::programs::{posternctl_command, run};
 use harness::serverless::{self, Account, Bucket, Clouds, ControlPlane, Runtime, Table};
 use harness::{Agent, posternctl, until};
 use serde_json::{Value, json};
@@ -77,13 +76,9 @@ impl Network {
         self.folder.path().join(name)
     }
 
-    /// Runs `posternctl` as the owner; a failure shows the functions' logs.
     async fn owner(&self, arguments: &[&str]) -> Value {
         let profile = self.path("owner.json");
-        let (ok, document) = run(posternctl_command(&profile, arguments)).await;
-        let said = || self.control.said();
-        assert!(ok, "{arguments:?} failed: {document}\n{}", said());
-        document
+        self.control.asked_by(&profile, arguments).await
     }
 
     async fn apply(&self, pools: Value) {

@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use crate::programs::{posternctl_command, run};
 use crate::{Site, posternctl};
 
 /// Which paths go to which function. A deployment's gateway or routes say the same.
@@ -125,8 +126,7 @@ pub async fn environment(
 /// A bucket that is served as it is: a mirror of a network.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    /// Where its store is.
-    pub endpoint: String,
+    endpoint: String,
     name: String,
 }
 
@@ -140,6 +140,15 @@ impl Bucket {
         Self {
             endpoint: endpoint.to_owned(),
             name: name.to_owned(),
+        }
+    }
+
+    /// The same bucket, reached by another endpoint.
+    #[must_use]
+    pub fn at(&self, endpoint: &str) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            name: self.name.clone(),
         }
     }
 
@@ -327,6 +336,24 @@ impl ControlPlane {
         }))
     }
 
+    /// Runs `posternctl` with the profile; a failure shows the functions' logs.
+    pub async fn asked_by(&self, profile: &Path, arguments: &[&str]) -> Value {
+        let (ok, document) = run(posternctl_command(profile, arguments)).await;
+        assert!(ok, "{arguments:?} failed: {document}\n{}", self.said());
+        document
+    }
+
+    /// How often functions have written `text` to their logs so far.
+    pub fn times_said(&self, text: &str) -> usize {
+        self.said().matches(text).count()
+    }
+
+    /// Waits until one has written `text` more often than so many times.
+    pub async fn heard_again(&self, text: &str, times: usize) {
+        let heard = async || (self.times_said(text) > times).then_some(());
+        crate::until(&format!("'{text}' in\n{}", self.said()), heard).await;
+    }
+
     /// What the functions wrote to their logs so far.
     pub fn said(&self) -> String {
         let served = match &self.0.served {
@@ -335,14 +362,6 @@ impl ControlPlane {
         };
         let publish = self.0.publish.as_ref().map(lambda::Function::said);
         format!("{served}\n{}", publish.unwrap_or_default())
-    }
-}
-
-impl ControlPlane {
-    /// Waits until a function has written `text` to its log.
-    pub async fn heard(&self, text: &str) {
-        let heard = async || self.said().contains(text).then_some(());
-        crate::until(&format!("'{text}' in\n{}", self.said()), heard).await;
     }
 }
 

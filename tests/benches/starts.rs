@@ -156,12 +156,14 @@ impl Place {
                 }
                 _ => self.stranger(&control, Method::POST, api::admins::CHALLENGES),
             };
+            self.database.take_requests();
             let began = start();
             let workers = Workers::start(&told, listener);
             let answer = request.send().await;
             took.push(began.elapsed());
             // Strangers are refused, after the signature was verified and the database asked.
             assert!(answer.status < 500, "{answer:?}\n{}", workers.said());
+            assert!(!self.database.take_requests().is_empty(), "{answer:?}");
         }
         let what =
             format!("Worker `{function}`: start of `workerd` to the answer of a signed request");

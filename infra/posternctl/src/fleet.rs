@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use api::fleet::{ApplyFleet, FLEET, FleetView, PROVIDERS, ProviderView, SetMode};
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
-use model::{Amount, Fleet, Mode, ProviderName};
+use model::{Amount, Fleet, Mode, ProviderName, ProviderPolicy};
 use reconcile::{CheckAnswer, InventoryAnswer};
 
 use crate::profile::Place;
@@ -52,10 +52,10 @@ pub enum ProviderAction {
 /// What may be done.
 #[derive(Args, Clone)]
 pub struct PolicyOptions {
-    /// The provider, as hetzner; all are listed if it is not given.
-    #[arg(requires = "mode")]
+    /// The provider, as hetzner; all of which something was said are listed if it is not given.
     provider: Option<ProviderName>,
-    /// 'plan' changes nothing, 'smoke' allows trials, 'live' the fleet; 'live' takes an owner.
+    /// 'plan' changes nothing, 'smoke' allows trials, 'live' the fleet; 'live' takes an owner. What is in
+    /// force is shown if it is not given.
     mode: Option<Mode>,
     /// Why; needed for 'live', and kept.
     #[arg(long, default_value = "")]
@@ -137,13 +137,31 @@ pub async fn providers(
 
 async fn list(remote: &Remote, json: bool) -> anyhow::Result<()> {
     let all: Vec<ProviderView> = remote.list(PROVIDERS).await?;
+    if all.is_empty() && !json {
+        say!(
+            "Nothing was said of any provider yet: each is in mode 'plan', which changes nothing."
+        );
+        return Ok(());
+    }
     print(json, &all)
 }
 
 async fn policy(remote: &Remote, options: PolicyOptions, json: bool) -> anyhow::Result<()> {
-    let (Some(provider), Some(mode)) = (options.provider, options.mode) else {
+    let Some(provider) = options.provider else {
         return list(remote, json).await;
     };
+    let Some(mode) = options.mode else {
+        let all: Vec<ProviderView> = remote.list(PROVIDERS).await?;
+        let said = all.into_iter().find(|view| view.provider == provider);
+        let view = said.unwrap_or_else(|| ProviderView {
+            provider,
+            policy: ProviderPolicy::default(),
+        });
+        return print(json, &[view]);
+    };
+    if mode != Mode::Live && options.days.is_some() {
+        bail!("only 'live' ends by itself: leave --days out");
+    }
     if mode == Mode::Live && options.reason.trim().is_empty() {
         bail!("'live' spends money month after month: say why with --reason");
     }

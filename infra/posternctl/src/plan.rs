@@ -50,7 +50,9 @@ pub async fn ask(remote: &Remote, remove_unknown: bool) -> anyhow::Result<Plan> 
 
 /// Prints a plan for people.
 pub fn print(plan: &Plan) {
-    if plan.steps.is_empty() {
+    if plan.steps.is_empty() && !plan.blocked.is_empty() {
+        say!("Nothing can be done now:");
+    } else if plan.steps.is_empty() {
         say!(
             "Nothing is to be done: all is as version {} of the fleet wants.",
             plan.fleet_version

@@ -67,7 +67,11 @@ pub async fn set(
         approval,
         smoke_most_per_hour,
     };
-    let until = request.expires_at.map(|at| format!(" until {at}"));
+    let until = policy
+        .approval
+        .as_ref()
+        .and_then(|approval| approval.expires_at);
+    let until = until.map(|at| format!(" until {at}"));
     let detail = format!(
         "was {}, smoke runs may cost {} an hour; {}{}",
         before.mode,

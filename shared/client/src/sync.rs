@@ -206,6 +206,9 @@ fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer) -> Kept {
         device.gateways.retain(|id, _| listed.contains(id.as_str()));
     }
     device.trusted = Some(verified.state);
+    device
+        .contact
+        .adopt(verified.kit.and_then(|kit| kit.control_key));
     Kept {
         changed: verified.changed,
         catalog: verified.catalog,

@@ -212,8 +212,13 @@ fn listen(
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let limits = Arc::new(data.offline()?.limits);
-    let routes = enroll::routes(edge.clone())
-        .merge(register::routes(edge.clone(), data.config_key()?))
+    let control_keys = data.control_keys()?;
+    let routes = enroll::routes(edge.clone(), control_keys.clone())
+        .merge(register::routes(
+            edge.clone(),
+            data.config_key()?,
+            control_keys,
+        ))
         .merge(admin::routes(edge.clone(), settings.setup.clone(), limits))
         .merge(rented.routes(edge));
     serve(

@@ -323,6 +323,39 @@ async fn a_cdn_that_ends_tls_sees_nothing_of_what_is_sealed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_key_is_added_and_only_one_that_the_kit_does_not_name_is_removed() {
+    let network = Network::start("either").await;
+    let first = network.operate(&["control-keys"]).await;
+    let named = first["control_keys"][0]["number"].to_string();
+
+    let both = network.operate(&["control-keys", "new"]).await;
+    let (data, device) = (network.up.data.clone(), network.device());
+    let invite = network.up.invite.clone();
+    network.up.stop().await;
+    // Both open now; the kit and invites name the first until the offline keys name another.
+    let up = Up::start(&data, &[]).await;
+    postern(&device, &["enroll", &invite]).await;
+    let new = both["control_keys"][0]["number"].to_string();
+    let left = posternctl(&data, &["control-keys", "remove", &new]).await;
+
+    assert_eq!(both["control_keys"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        (&both["control_keys"][1], &both["control_keys"][0]["named"]),
+        (&first["control_keys"][0], &Value::from(false))
+    );
+    assert_eq!(left, first);
+    let mut remove = tokio::process::Command::new(harness::programs::program("posternctl"));
+    remove.arg("--data").arg(&data).arg("--json");
+    remove.args(["control-keys", "remove", &named]);
+    let (ok, said) = harness::programs::run(remove).await;
+    assert!(
+        !ok && said.to_string().contains("Name another one first"),
+        "{said}"
+    );
+    up.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_looked_for_in_what_is_sealed_is_found_in_the_plain() {
     let network = story("plain").await;
 

@@ -57,8 +57,8 @@ fn open(answer: &Answer, opener: &Opener) -> Answer {
     let text = String::from_utf8_lossy(&answer.body);
     assert_eq!(answer.status, StatusCode::OK, "{text}");
     assert_eq!(answer.headers[CONTENT_TYPE], sealed::ANSWER);
-    let opened: Response<Vec<u8>> = opener.open(&answer.body).unwrap();
-    let (parts, body) = opened.into_parts();
+    let inside: Response<Vec<u8>> = opener.open(&answer.body).unwrap();
+    let (parts, body) = inside.into_parts();
     Answer {
         status: parts.status,
         headers: parts.headers,

@@ -9,7 +9,7 @@ use api::sealed::ControlSecrets;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::data::Folder;
+use crate::data::{Folder, signed_control_key};
 use crate::random;
 
 /// What to do.
@@ -29,7 +29,7 @@ pub fn run(data: &Folder, action: Option<&ControlKeysAction>, json: bool) -> any
     data.settings()?;
     // Without the lock: this works beside an 'up' that runs, which reads them when it restarts.
     let keys = data.control_keys()?;
-    let signed = data.signed_control_key(&data.offline()?)?;
+    let signed = signed_control_key(&data.offline()?)?;
     let keys = match action {
         None => keys,
         Some(ControlKeysAction::New) => {

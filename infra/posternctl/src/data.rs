@@ -209,14 +209,6 @@ impl Folder {
         self.write(CONTROL_KEYS, keys.to_json().as_bytes())
     }
 
-    /// The control key that the offline keys have signed: what is sealed to it is opened wherever the
-    /// functions were told the key before, so texts that are handed out name it and no newer one.
-    pub fn signed_control_key(&self, offline: &Offline) -> anyhow::Result<Option<ControlKey>> {
-        let kit = offline.files.get(RecoveryKit::PATH);
-        let kit: RecoveryKit = serde_json::from_slice(kit.context(RecoveryKit::PATH)?)?;
-        Ok(kit.control_key)
-    }
-
     /// What the offline keys have signed: the newest targets and all roots.
     pub fn offline(&self) -> anyhow::Result<Offline> {
         let mut roots = Vec::new();
@@ -265,9 +257,17 @@ impl Folder {
             },
             front_doors: settings.front_doors.clone(),
             control: settings.control.clone(),
-            control_key: self.signed_control_key(&offline)?,
+            control_key: signed_control_key(&offline)?,
         })
     }
+}
+
+/// The control key that the offline keys have signed: what is sealed to it is opened wherever the
+/// functions were told the key before, so texts that are handed out name it and no newer one.
+pub fn signed_control_key(offline: &Offline) -> anyhow::Result<Option<ControlKey>> {
+    let kit = offline.files.get(RecoveryKit::PATH);
+    let kit: RecoveryKit = serde_json::from_slice(kit.context(RecoveryKit::PATH)?)?;
+    Ok(kit.control_key)
 }
 
 /// Replaces a file as a whole, readable by its owner alone.

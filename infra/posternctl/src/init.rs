@@ -325,6 +325,7 @@ fn offline_keys(data: &Folder, role: &str) -> anyhow::Result<Vec<SigningKey>> {
 }
 
 /// What the offline keys say of online ones.
+#[derive(Clone, Copy)]
 struct OnlinePublic {
     /// Signs configs.
     config: IdentityKey,

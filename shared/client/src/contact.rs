@@ -201,18 +201,15 @@ async fn ask_one(
     ask: &Ask,
     context: &Context<'_>,
 ) -> Result<Result<DeviceAnswer, Problem>, String> {
-    let came = match &device.contact.control_key {
-        Some(key) => {
-            // Signed as the control plane opens it: whatever stands before the path is of the way.
-            let request = ask.signed(device, signer, &ask.path, context)?;
-            let url = format!("{base}{}", sealed::DEVICES);
-            context.web.send_sealed(&url, &request, key).await
-        }
-        None => {
-            let url = format!("{base}{}", ask.path);
-            let request = ask.signed(device, signer, &url, context)?;
-            context.web.send(&url, request).await
-        }
+    let came = if let Some(key) = &device.contact.control_key {
+        // Signed as the control plane opens it: whatever stands before the path is of the way.
+        let request = ask.signed(device, signer, &ask.path, context)?;
+        let url = format!("{base}{}", sealed::DEVICES);
+        context.web.send_sealed(&url, &request, key).await
+    } else {
+        let url = format!("{base}{}", ask.path);
+        let request = ask.signed(device, signer, &url, context)?;
+        context.web.send(&url, request).await
     };
     let (status, answer) = came.map_err(|failure| failure.why)?;
     if status == StatusCode::OK || status == StatusCode::CREATED {

@@ -114,7 +114,7 @@ fn seal_with<S: Suite>(
         hpke::setup_sender_with_rng::<S::Hpke, HkdfSha256, X25519HkdfSha256>(
             &OpModeS::Base,
             &recipient,
-            &info(&header),
+            &info(header),
             &mut Once(Some(random)),
         )
         .ok()?;
@@ -138,7 +138,7 @@ fn open_with<S: Suite>(id: u8, secret: &[u8; 32], capsule: &[u8]) -> Option<(Vec
         &OpModeR::Base,
         &secret,
         &sent,
-        &info(header),
+        &info(*header),
     )
     .ok()?;
     let message = receiver.open(sealed, &[]).ok()?;
@@ -197,8 +197,8 @@ fn header<S: Suite>(id: u8) -> [u8; HEADER] {
     header
 }
 
-fn info(header: &[u8; HEADER]) -> Vec<u8> {
-    [REQUEST_LABEL, header].concat()
+fn info(header: [u8; HEADER]) -> Vec<u8> {
+    [REQUEST_LABEL, &header].concat()
 }
 
 /// The randomness of one encapsulation: 32 bytes, from which HPKE derives the ephemeral key (RFC 9180,

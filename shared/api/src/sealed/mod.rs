@@ -130,11 +130,11 @@ impl Opener {
     }
 }
 
+/// What was in a capsule.
+pub type Inside = Result<Request<Vec<u8>>, Unreadable>;
+
 /// Opens a capsule: what seals the answer, and the request that was in it, if it was one.
-pub fn open(
-    secrets: &ControlSecrets,
-    capsule: &[u8],
-) -> Result<(Sealer, Result<Request<Vec<u8>>, Unreadable>), Refused> {
+pub fn open(secrets: &ControlSecrets, capsule: &[u8]) -> Result<(Sealer, Inside), Refused> {
     let (message, opened) = capsule::open(secrets, capsule)?;
     let request = binary::read_request(&message).ok_or(Unreadable::NotHttp);
     Ok((Sealer(opened), request))

@@ -9,12 +9,12 @@ fn secrets() -> ControlSecrets {
 #[test]
 fn a_request_is_answered_under_seal() {
     let request = Request::get("/v1/devices/d-x").body(Vec::new()).unwrap();
-    let sealed = seal(&secrets().public()[0], &request, [1; 32]).unwrap();
+    let sent = seal(&secrets().public()[0], &request, [1; 32]).unwrap();
 
-    let (sealer, opened) = open(&secrets(), &sealed.capsule).unwrap();
+    let (sealer, opened) = open(&secrets(), &sent.capsule).unwrap();
     let answer = Response::builder().status(404).body(b"none".to_vec());
     let answer = sealer.seal(&answer.unwrap(), [2; 32]);
-    let read = sealed.opener.open(&answer).unwrap();
+    let read = sent.opener.open(&answer).unwrap();
 
     assert_eq!(opened.unwrap().uri(), "/v1/devices/d-x");
     assert_eq!(

@@ -63,33 +63,38 @@ impl Way {
 
     async fn serve(&self) -> String {
         let router = Router::new()
-            .route(DEVICES, post(Self::answer))
-            .fallback(any(Self::note))
+            .route(
+                DEVICES,
+                post(|way: State<Self>, capsule: Bytes| async move { way.answer(&capsule) }),
+            )
+            .fallback(any(
+                |way: State<Self>, uri: Uri| async move { way.note(&uri) },
+            ))
             .with_state(self.clone());
         serve(router).await
     }
 
-    async fn note(State(way): State<Self>, uri: Uri) -> StatusCode {
-        way.plain.lock().unwrap().push(uri.to_string());
+    fn note(&self, uri: &Uri) -> StatusCode {
+        self.plain.lock().unwrap().push(uri.to_string());
         StatusCode::IM_A_TEAPOT
     }
 
-    async fn answer(State(way): State<Self>, capsule: Bytes) -> Response {
-        way.sealed.lock().unwrap().push(capsule.clone());
-        let (sealer, request) = sealed::open(&secrets(), &capsule).unwrap();
+    fn answer(&self, capsule: &Bytes) -> Response {
+        self.sealed.lock().unwrap().push(capsule.clone());
+        let (sealer, request) = sealed::open(&secrets(), capsule).unwrap();
         let request = request.unwrap();
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let network = "n-abcdefgh".parse().unwrap();
         signed::verify(&network, method, uri, headers, request.body(), NOW).unwrap();
-        let says = way.says.lock().unwrap().clone();
+        let says = self.says.lock().unwrap().clone();
         match says {
             Says::Unsealed(status, body) => (status, body).into_response(),
-            Says::OfBefore => way.last.lock().unwrap().clone().unwrap().into_response(),
+            Says::OfBefore => self.last.lock().unwrap().clone().unwrap().into_response(),
             Says::Sealed(status, body) => {
                 let answer = http::Response::builder().status(status);
                 let answer = answer.body(body.into_bytes()).unwrap();
                 let answer = Bytes::from(sealer.seal(&answer, [3; 32]));
-                *way.last.lock().unwrap() = Some(answer.clone());
+                *self.last.lock().unwrap() = Some(answer.clone());
                 answer.into_response()
             }
         }

@@ -159,6 +159,8 @@ impl World {
             renew_at: now,
             root_version: 1,
             targets_version: 1,
+            root_expires: None,
+            targets_expires: None,
             catalogs: BTreeMap::new(),
             metadata: MetadataPins {
                 catalogs: String::new(),

@@ -127,9 +127,14 @@ pub fn read_public(file: &Path) -> anyhow::Result<PublicKey> {
 /// The offline keys that lie in the data folder.
 pub fn offline_files(data: &Folder) -> anyhow::Result<Vec<PathBuf>> {
     let names = data.names("keys/offline")?.into_iter();
+    let is_key = |path: &PathBuf| {
+        // In JSON they were before they were in PEM.
+        let end = path.extension().and_then(|end| end.to_str());
+        matches!(end, Some("pem" | "json"))
+    };
     Ok(names
-        .filter(|name| !name.ends_with(".pub"))
         .map(|name| data.path(&format!("keys/offline/{name}")))
+        .filter(is_key)
         .collect())
 }
 

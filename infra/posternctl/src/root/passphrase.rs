@@ -15,7 +15,7 @@ const VARIABLE: &str = "POSTERN_PASSPHRASE";
 #[derive(Args, Clone, Default)]
 pub struct Source {
     /// A file whose first line is the passphrase of the key files. Without it, the variable
-    /// POSTERN_PASSPHRASE; without that, it is asked for at a terminal.
+    /// `POSTERN_PASSPHRASE`; without that, it is asked for at a terminal.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }

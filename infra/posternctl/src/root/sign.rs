@@ -32,7 +32,7 @@ pub struct Options {
     )]
     key: Option<PathBuf>,
     /// A command that signs, by ECDSA on P-256 with SHA-256: it gets the bytes on its standard input (and
-    /// their SHA-256 in POSTERN_SHA256) and writes the signature in DER, as
+    /// their SHA-256 in `POSTERN_SHA256`) and writes the signature in DER, as
     /// 'openssl dgst -sha256 -sign key.pem' does. A shell runs it.
     #[arg(long, value_name = "COMMAND", requires = "public")]
     command: Option<String>,

@@ -35,17 +35,17 @@ impl World {
 
     /// A network with this store and so many empty mirrors.
     pub fn on(stage: Arc<Stage>, mirrors: usize) -> Self {
-        Self::within(stage, mirrors, limits())
+        Self::within(stage, mirrors, &limits())
     }
 
     /// A network of these cohorts with an empty store and so many empty mirrors.
     pub fn of_cohorts(mirrors: usize, cohorts: &[CohortName]) -> Self {
         let mut limits = limits();
         limits.cohorts = cohorts.to_vec();
-        Self::within(Arc::new(Stage::memory()), mirrors, limits)
+        Self::within(Arc::new(Stage::memory()), mirrors, &limits)
     }
 
-    fn within(stage: Arc<Stage>, mirrors: usize, limits: Limits) -> Self {
+    fn within(stage: Arc<Stage>, mirrors: usize, limits: &Limits) -> Self {
         let keys = OnlineKeys {
             catalogs: key(10),
             snapshot: key(11),
@@ -239,10 +239,10 @@ pub fn key(number: u8) -> SigningKey {
 pub fn offline(network: &NetworkId, keys: &OnlineKeys, targets_version: u64) -> Offline {
     let limits = limits();
     assert_eq!(limits.network, *network);
-    offline_of(limits, keys, targets_version)
+    offline_of(&limits, keys, targets_version)
 }
 
-fn offline_of(limits: Limits, keys: &OnlineKeys, targets_version: u64) -> Offline {
+fn offline_of(limits: &Limits, keys: &OnlineKeys, targets_version: u64) -> Offline {
     let network = &limits.network;
     let trust = TrustedKeys {
         schema: TrustedKeys::SCHEMA.to_owned(),
@@ -256,10 +256,7 @@ fn offline_of(limits: Limits, keys: &OnlineKeys, targets_version: u64) -> Offlin
         control: Vec::new(),
     };
     let files = BTreeMap::from([
-        (
-            Limits::PATH.to_owned(),
-            serde_json::to_vec(&limits).unwrap(),
-        ),
+        (Limits::PATH.to_owned(), serde_json::to_vec(limits).unwrap()),
         (
             TrustedKeys::PATH.to_owned(),
             serde_json::to_vec(&trust).unwrap(),

@@ -23,8 +23,8 @@ pub struct Options {
     /// A key that comes: its public half in PEM (repeatable).
     #[arg(long, value_name = "ROLE=FILE", value_parser = pair::<PathBuf>)]
     add: Vec<(Role, PathBuf)>,
-    /// A key that goes, by the beginning of its id (repeatable).
-    #[arg(long, value_name = "ROLE=ID", value_parser = pair::<String>)]
+    /// A key that goes, by its public half or the beginning of its id (repeatable).
+    #[arg(long, value_name = "ROLE=KEY", value_parser = pair::<String>)]
     remove: Vec<(Role, String)>,
     /// How many of a role's keys must sign (repeatable).
     #[arg(long, value_name = "ROLE=N", value_parser = pair::<u32>)]
@@ -73,6 +73,11 @@ pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
     for (role, key) in &made {
         data.write_online_key(*role, key)?;
     }
+    for (role, file) in &options.add {
+        if role.is_offline() {
+            keep_public(data, file)?;
+        }
+    }
     data::replace(&options.out, change.write().as_bytes())?;
     show::tell(&change, json)?;
     if !json {
@@ -93,8 +98,13 @@ fn edits(options: &Options) -> anyhow::Result<Edits> {
         let key = keys::read_public(file)?;
         roles.entry(*role).or_default().add.push(key);
     }
-    for (role, id) in &options.remove {
-        roles.entry(*role).or_default().remove.push(id.clone());
+    for (role, key) in &options.remove {
+        let id = if is_public_file(Path::new(key)) {
+            keys::read_public(Path::new(key))?.key_id()
+        } else {
+            key.clone()
+        };
+        roles.entry(*role).or_default().remove.push(id);
     }
     for (role, threshold) in &options.threshold {
         roles.entry(*role).or_default().threshold = Some(*threshold);
@@ -117,6 +127,22 @@ fn edits(options: &Options) -> anyhow::Result<Edits> {
         renew: options.renew.iter().copied().collect::<BTreeSet<_>>(),
         expires: expires.context("that is too far in the future: choose fewer days")?,
     })
+}
+
+fn is_public_file(file: &Path) -> bool {
+    file.extension().is_some_and(|end| end == "pub")
+}
+
+/// Keeps the public half of a key that comes: its name tells later whose key it is.
+fn keep_public(data: &Folder, file: &Path) -> anyhow::Result<()> {
+    let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
+        return Ok(());
+    };
+    let kept = format!("keys/offline/{name}");
+    if is_public_file(file) && !data.path(&kept).exists() {
+        data.write(&kept, read_text(file)?.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// A file as it is signed: without the line's end that editors add.

@@ -63,10 +63,10 @@ fn in_force(data: &Folder, json: bool) -> anyhow::Result<()> {
     ];
     let mut listed = Vec::new();
     for (role, named) in roles {
-        let here = held(data, role)?;
+        let known = places(data, role)?;
         for key in &named.keys {
             let id = key.key_id();
-            let place = here.iter().find(|(held, _)| *held == id);
+            let place = known.iter().find(|(known, _)| *known == id);
             listed.push((
                 role,
                 named.threshold,
@@ -80,7 +80,7 @@ fn in_force(data: &Folder, json: bool) -> anyhow::Result<()> {
     let sha256 = tuf::repository::Pin::of(1, last).sha256;
     if json {
         let keys = listed.iter().map(|(role, threshold, key, place)| {
-            json!({"role": role, "threshold": threshold, "key": key, "here": place})
+            json!({"role": role, "threshold": threshold, "key": key, "secret": place})
         });
         let document = json!({
             "root": {"version": root.version, "expires": root.expires, "sha256": sha256},
@@ -101,7 +101,7 @@ fn in_force(data: &Folder, json: bool) -> anyhow::Result<()> {
         targets.version,
         targets.expires
     );
-    let mut table = table(&["role", "must sign", "key", "its secret here"]);
+    let mut table = table(&["role", "must sign", "key", "its secret"]);
     for (role, threshold, key, place) in listed {
         let of = roles.iter().find(|(named, _)| *named == role);
         let count = of.map_or(0, |(_, keys)| keys.keys.len());
@@ -120,29 +120,37 @@ fn in_force(data: &Folder, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The ids of the keys of a role whose secrets are in the folder, and where.
-fn held(data: &Folder, role: Role) -> anyhow::Result<Vec<(String, String)>> {
+/// The ids of the keys of a role that are known here, and where their secrets are.
+fn places(data: &Folder, role: Role) -> anyhow::Result<Vec<(String, String)>> {
     if !role.is_offline() {
         let keys = data.online_keys_of(role)?.into_iter();
         return Ok(keys.map(|(file, key)| (key.key_id(), file)).collect());
     }
-    let mut held = Vec::new();
-    for file in keys::offline_files(data)? {
-        // The public half stands beside it: no passphrase is needed to know whose it is.
-        let public = file.with_extension("pub");
-        if !public.exists() {
+    let secrets = keys::offline_files(data)?;
+    let mut known = Vec::new();
+    for name in data.names("keys/offline")? {
+        // The public halves stay here: no passphrase is needed to know whose key is whose.
+        let Some(stem) = name.strip_suffix(".pub") else {
             continue;
-        }
-        let key = keys::read_public(&public)?;
-        let kind = key_file::kind(&read_text(&file)?)?;
-        let name = file.strip_prefix(data.root()).unwrap_or(&file);
-        let how = match kind {
-            key_file::Kind::Encrypted => "encrypted",
-            key_file::Kind::Plain => "NOT ENCRYPTED",
         };
-        held.push((key.key_id(), format!("{} ({how})", name.display())));
+        let key = keys::read_public(&data.path(&format!("keys/offline/{name}")))?;
+        let secret = secrets
+            .iter()
+            .find(|file| file.file_stem().is_some_and(|of| of == stem));
+        let place = match secret {
+            None => format!("no: {stem}, at its holder"),
+            Some(file) => {
+                let how = match key_file::kind(&read_text(file)?)? {
+                    key_file::Kind::Encrypted => "encrypted",
+                    key_file::Kind::Plain => "NOT ENCRYPTED",
+                };
+                let name = file.strip_prefix(data.root()).unwrap_or(file);
+                format!("{} ({how})", name.display())
+            }
+        };
+        known.push((key.key_id(), place));
     }
-    Ok(held)
+    Ok(known)
 }
 
 /// Tells what a change means.

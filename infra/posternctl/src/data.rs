@@ -275,6 +275,7 @@ impl Folder {
         while self.path(&root_file(roots.len() as u64 + 1)).exists() {
             roots.push(self.read(&root_file(roots.len() as u64 + 1))?);
         }
+        tuf::authority::check_chain(&roots).context("offline/ holds roots that are no chain")?;
         let mut version = 0;
         while self.path(&targets_file(version + 1)).exists() {
             version += 1;

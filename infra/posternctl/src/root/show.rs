@@ -46,7 +46,6 @@ pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
 /// What is in force.
 fn in_force(data: &Folder, json: bool) -> anyhow::Result<()> {
     let offline = data.offline()?;
-    tuf::authority::check_chain(&offline.roots)?;
     let (root, targets) = (&offline.authority.root, &offline.authority.targets);
     let trust: TrustedKeys = serde_json::from_slice(&offline.files[TrustedKeys::PATH])?;
     let config = RoleKeys {

@@ -54,10 +54,14 @@ pub fn watch(
                 _ = ticks.tick() => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             }
-            let now = names(&data)?;
-            if now == seen {
-                continue;
-            }
+            let now = match names(&data) {
+                Ok(now) if now == seen => continue,
+                Ok(now) => now,
+                Err(error) => {
+                    tracing::error!("the folder cannot be looked at: {error:#}");
+                    continue;
+                }
+            };
             seen = now;
             match InForce::read(&data) {
                 Ok(in_force) => {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use model::{IdentityKey, TrustedKeys};
 
-use super::{Base, CeremonyError, Change, Document, Role, SCHEMA, read, role, signers, utf8};
+use super::check::{read, signers};
+use super::{Base, CeremonyError, Change, Document, Role, SCHEMA, role, utf8};
 use crate::repository::{Pin, RoleKeys, RootRoles, unsigned_root, unsigned_targets};
 use crate::{Authority, PublicKey};
 

@@ -9,7 +9,8 @@ use model::NetworkId;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{CeremonyError, Change, Checked, Document, Role, signers};
+use super::check::{Checked, signers};
+use super::{CeremonyError, Change, Document, Role};
 use crate::Authority;
 use crate::repository::RoleKeys;
 

@@ -58,11 +58,13 @@ impl Reconcile {
         let opened = self.accounts.open(&edge.clock);
         let is_late = is_late(&edge.clock, moment.now);
         let run = self.means(edge.context(moment), &opened, &is_late);
+        let by = order.actor();
         let is_asked_for = matches!(order, Order::Apply { .. });
         let done = control::fleet::reconcile(&run, order).await;
         let evidence = match &done {
             Ok(report) if is_asked_for && !report.busy || did_something(report) => {
                 let mut evidence = self.evidence(edge, &moment, What::Reconcile).await;
+                evidence.by = Some(by);
                 evidence.add(report);
                 Some(evidence)
             }

@@ -16,6 +16,7 @@ use control::fleet::evidence::Evidence;
 use control::fleet::smoke::Outcome;
 use model::{ImageName, ProviderName, RegionName, Role, SizeName};
 use reconcile::{RunAnswer, SmokeAnswer};
+use rules::planning::{Blocked, Gate};
 
 use crate::profile::Place;
 use crate::remote::{Remote, is};
@@ -117,15 +118,19 @@ pub async fn reconcile(
     loop {
         let plan = plan::ask(&remote, options.remove_unknown).await?;
         if plan.free().next().is_none() {
-            let refusals = plan.refusals();
-            let refusals = refusals.map(|blocked| format!("{}: {}", blocked.what, blocked.why));
-            let refusals: Vec<_> = refusals.collect();
+            let refusals = said(plan.refusals());
             if !refusals.is_empty() {
-                bail!("nothing was changed: {}", refusals.join("; "));
+                bail!("nothing was changed: {refusals}");
             }
             finish(&remote, options, json).await?;
             if !json {
                 plan::print(&plan);
+            }
+            // What nobody knows is somebody's to look at, and keeps no fleet from being as it is wanted.
+            let held = plan.blocked.iter();
+            let held = said(held.filter(|blocked| blocked.gate != Gate::Unknown));
+            if !held.is_empty() {
+                bail!("the fleet is not as it is wanted yet: {held}");
             }
             return Ok(());
         }
@@ -148,6 +153,12 @@ pub async fn reconcile(
         }
         finish(&remote, options, json).await?;
     }
+}
+
+/// What stands in the way, in one line.
+fn said<'a>(blocked: impl Iterator<Item = &'a Blocked>) -> String {
+    let each = blocked.map(|blocked| format!("{}: {}", blocked.what, blocked.why));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Whether whoever sits there wants the plan that they have seen.

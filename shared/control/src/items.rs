@@ -158,6 +158,12 @@ pub fn fleet_version(version: u64) -> Key {
     Key::new(FLEET, format!("v{version:08}"))
 }
 
+/// [`api::fleet::FleetView`]: the last fleet of which somebody has carried out a plan. The schedule
+/// keeps to it.
+pub fn fleet_accepted() -> Key {
+    Key::new(FLEET, "accepted")
+}
+
 /// [`Taken`]: by the run that changes the fleet's nodes now; it expires.
 pub fn fleet_run() -> Key {
     Key::new(FLEET, "run")

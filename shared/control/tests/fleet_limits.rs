@@ -256,7 +256,7 @@ async fn a_fleet_takes_the_place_of_the_one_that_its_author_saw() {
         expected_version,
         fleet: fleet_of(&[("ingress", "ingress", "fsn1", "cx23", count)]),
     };
-    let by = operator();
+    let by = common::fleets::owner();
     let apply = async |request| {
         world.cloud.advance(SignedDuration::from_secs(1));
         desired::apply(&world.context(), limits, &by, request).await

@@ -1,4 +1,7 @@
 //! Beginning a plan: all its intents in one commit, made only if nothing that they stand on changed.
+//!
+//! The first plan of a fleet that somebody carries out makes that fleet the accepted one, in the same
+//! commit: the schedule keeps to what somebody has seen the steps and the costs of.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +20,16 @@ const MOST_PASSED: u64 = 1_000_000;
 pub(super) async fn begin(worker: &mut Worker<'_>, plan: &Plan) -> Result<(), Error> {
     let steps: Vec<&Step> = plan.free().filter(|step| step.change.counts()).collect();
     worker.report.plan = Some(plan.hash.clone());
-    if steps.is_empty() {
+    let is_accepted = worker.state.fleet == worker.state.accepted.0;
+    if steps.is_empty() && is_accepted {
         return Ok(());
     }
     let mut staged = Staged::default();
+    if !is_accepted {
+        let expect = worker.state.accepted.1;
+        let accept = Write::put(items::fleet_accepted(), expect, &worker.state.fleet);
+        staged.others.push(accept);
+    }
     for step in &steps {
         stage(worker, step, &mut staged)?;
     }
@@ -39,9 +48,8 @@ fn guard(worker: &Worker<'_>, steps: &[&Step], staged: &mut Staged) {
         expect,
         change: store::Change::Check,
     };
-    staged
-        .others
-        .push(check(items::fleet(), worker.state.fleet_expect));
+    let (key, expect) = &worker.state.fleet_at;
+    staged.others.push(check(key.clone(), *expect));
     let providers: BTreeSet<&ProviderName> = steps.iter().map(|step| &step.provider).collect();
     for name in providers {
         if let Some((_, expect)) = worker.state.policies.get(name) {

@@ -142,7 +142,7 @@ async fn begin_alone(run: &Run<'_>, by: &Actor, order: &SmokeOrder) -> Result<Ga
     let mut staged = Staged::default();
     staged
         .others
-        .push(check(items::fleet(), state.fleet_expect));
+        .push(check(state.fleet_at.0.clone(), state.fleet_at.1));
     if let Some((_, expect)) = state.policies.get(&order.provider) {
         let key = items::provider(&order.provider);
         staged.others.push(check(key, *expect));

@@ -166,7 +166,7 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
     if is_unlisted(record) && !input.heard.contains(&node.gateway) {
         return dead(
             "its provider does not list its server any more".to_owned(),
-            false,
+            node.stage < Stage::Active,
         );
     }
     let gateway = record.gateway?;

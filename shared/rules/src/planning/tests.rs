@@ -3,7 +3,7 @@ use model::provider::Labels;
 use model::{Amount, GatewayState, Stage};
 use proptest::prelude::*;
 
-use super::fixture::{NOW, firewall, node};
+use super::fixture::{NOW, firewall, network, node};
 use super::*;
 
 mod world;
@@ -219,6 +219,23 @@ fn a_node_that_never_registers_is_removed_counted_and_replaced() {
     let plan = world.plan();
     assert_eq!(changes(&plan), ["remove failed"]);
     assert_eq!(gates(&plan), [Gate::Failures]);
+}
+
+#[test]
+fn a_server_that_is_gone_counts_as_a_failure_where_it_never_served() {
+    for (stage, state, change) in [
+        (Stage::Server, GatewayState::Provisioning, "remove failed"),
+        (Stage::Active, GatewayState::Active, "remove"),
+    ] {
+        let mut world = World::new(3, 3);
+        world.nodes[0].stage = stage;
+        world.nodes[0].server_at = Some(NOW);
+        world.set_state(0, state);
+        let name = labels::node_name(&network(), &world.nodes[0].gateway);
+        let listed = world.inventory.as_mut().unwrap();
+        listed.servers.retain(|server| server.name != name);
+        assert_eq!(changes(&world.plan()), [change, "create"], "{stage}");
+    }
 }
 
 #[test]

@@ -115,6 +115,7 @@ pub async fn reconcile(
         begin(&remote, options, hash, json).await?;
         return finish(&remote, options, json).await;
     }
+    let mut patience = Patience::new();
     loop {
         let plan = plan::ask(&remote, options.remove_unknown).await?;
         if plan.free().next().is_none() {
@@ -123,8 +124,10 @@ pub async fn reconcile(
                 bail!("nothing was changed: {refusals}");
             }
             finish(&remote, options, json).await?;
-            if !json {
-                plan::print(&plan);
+            match json {
+                false => plan::print(&plan),
+                true if options.once => say!("{}", serde_json::to_string(&plan)?),
+                true => {}
             }
             // What nobody knows is somebody's to look at, and keeps no fleet from being as it is wanted.
             let held = plan.blocked.iter();
@@ -140,18 +143,22 @@ pub async fn reconcile(
         if !options.yes && !is_wanted(json)? {
             return Ok(());
         }
-        match begin(&remote, options, &plan.hash, json).await {
+        let report = match begin(&remote, options, &plan.hash, json).await {
             // Somebody else was faster, such as the schedule: what is left is shown and asked for anew.
             Err(error) if is(&error, Kind::PlanChanged) => {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             begun => begun?,
-        }
+        };
         if options.once {
             return Ok(());
         }
         finish(&remote, options, json).await?;
+        // What the provider refuses again and again must not be asked for without end.
+        if report.begun.is_empty() && !report.troubles.is_empty() {
+            patience.wait(&report).await?;
+        }
     }
 }
 
@@ -181,7 +188,7 @@ async fn begin(
     options: &ReconcileOptions,
     hash: &str,
     json: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Report> {
     let request = RunRequest::Apply {
         plan: hash.to_owned(),
         remove_unknown: options.remove_unknown,
@@ -189,7 +196,8 @@ async fn begin(
     loop {
         let answer: RunAnswer = remote.post(RUNS, &request).await?;
         if !answer.report.busy {
-            return tell(&answer, json);
+            tell(&answer, json)?;
+            return Ok(answer.report);
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -293,7 +301,12 @@ pub async fn smoke(place: &Place, options: &SmokeOptions, json: bool) -> anyhow:
                 patience.wait(report).await?;
                 continue;
             }
-            Outcome::Failed(why) => bail!("the trial failed, and nothing of it is left: {why}"),
+            Outcome::Failed(why) => {
+                if let Some(evidence) = whole.filter(|_| json) {
+                    say!("{}", serde_json::to_string(&evidence)?);
+                }
+                bail!("the trial failed, and nothing of it is left: {why}");
+            }
             Outcome::Proved => whole.context("a trial that is over has a record")?,
         };
         if json {
@@ -302,12 +315,11 @@ pub async fn smoke(place: &Place, options: &SmokeOptions, json: bool) -> anyhow:
         }
         say!("Proved: it was rented, came into service, and is gone. What the list shows now:");
         for listing in &done.lists {
-            say!(
-                "  {} at {:.0}: {:?}",
-                listing.provider,
-                listing.at,
-                listing.resources
-            );
+            let resources = match listing.resources.as_slice() {
+                [] => "nothing".to_owned(),
+                some => some.join(", "),
+            };
+            say!("  {} at {:.0}: {resources}", listing.provider, listing.at);
         }
         return Ok(());
     }

@@ -18,7 +18,7 @@ use rules::planning::labels;
 use simcloud::{Asked, Fault, Rule};
 
 /// What a run may spend on Workers' free plan, which the platform's own calls have a part of.
-const FREE_PLAN: u32 = 48;
+const FREE_PLAN: u32 = 46;
 
 #[tokio::test]
 async fn a_small_budget_gets_there_in_more_runs_and_is_never_overdrawn() {

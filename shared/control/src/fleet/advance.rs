@@ -48,6 +48,7 @@ impl Worker<'_> {
             return Ok(());
         };
         let Some(mut view) = self.view(&node) else {
+            self.unreadable(&node);
             return Ok(());
         };
         for _ in 0..MOST_TURNS {
@@ -87,6 +88,16 @@ impl Worker<'_> {
             address: address.cloned(),
             looked: false,
         })
+    }
+
+    /// Says, once a run, that a provider's list cannot be read while nodes there are under way.
+    fn unreadable(&mut self, node: &Node) {
+        let lists = self.state.lists.get(&node.provider);
+        let why = lists.and_then(|lists| lists.inventory.as_ref().err());
+        let said = why.map(|why| format!("provider {}: {why}", node.provider));
+        let is_news = |said: &String| !self.report.troubles.contains(said);
+        let said = said.filter(is_news);
+        self.report.troubles.extend(said);
     }
 
     async fn turn(

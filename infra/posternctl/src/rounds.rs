@@ -123,6 +123,14 @@ pub async fn reconcile(
             if !refusals.is_empty() {
                 bail!("nothing was changed: {refusals}");
             }
+            // It changes nothing, and makes the fleet the one that the schedule keeps to.
+            match begin(&remote, options, &plan.hash, json).await {
+                Err(error) if is(&error, Kind::PlanChanged) => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                begun => begun?,
+            };
             finish(&remote, options, json).await?;
             match json {
                 false => plan::print(&plan),

@@ -33,7 +33,9 @@ async fn what_must_be_decided_first_is_refused_before_any_change() {
             "changes" => fleet.most_changes = 2,
             _ => {}
         }
-        let world = World::live(fleet).await;
+        let mut world = World::new();
+        world.set_mode(Mode::Live).await;
+        world.apply(fleet).await;
         match case {
             "mode" => world.set_mode(Mode::Smoke).await,
             "sold out" => world

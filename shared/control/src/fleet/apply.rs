@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use model::node::PoolState;
 use model::{GatewayId, GatewayState, Mode, Node, Place, PoolName, ProviderName, Role, Stage};
-use rules::planning::{Change, Plan, Step, labels, waiting};
+use rules::planning::{Change, Gate, Plan, Step, labels, waiting};
 use store::Write;
 
 use super::worker::{Staged, Worker};
@@ -20,12 +20,15 @@ const MOST_PASSED: u64 = 1_000_000;
 pub(super) async fn begin(worker: &mut Worker<'_>, plan: &Plan) -> Result<(), Error> {
     let steps: Vec<&Step> = plan.free().filter(|step| step.change.counts()).collect();
     worker.report.plan = Some(plan.hash.clone());
-    let is_accepted = worker.state.fleet == worker.state.accepted.0;
-    if steps.is_empty() && is_accepted {
+    // What waits for a provider will have other steps, which nobody has seen.
+    let mut blocked = plan.blocked.iter();
+    let shows_all = !steps.is_empty() || blocked.all(|one| one.gate == Gate::Unknown);
+    let accepts = shows_all && worker.state.fleet != worker.state.accepted.0;
+    if steps.is_empty() && !accepts {
         return Ok(());
     }
     let mut staged = Staged::default();
-    if !is_accepted {
+    if accepts {
         let expect = worker.state.accepted.1;
         let accept = Write::put(items::fleet_accepted(), expect, &worker.state.fleet);
         staged.others.push(accept);

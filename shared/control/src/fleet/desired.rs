@@ -5,14 +5,14 @@
 //! and is in the audit. Applying a fleet rents nothing: a plan shows what it would, and carrying that
 //! out is another request.
 //!
-//! Where a provider is live, it takes an owner to raise the cap on what all may cost, and to say which
-//! program the gateways run: an operator who could do either could spend an owner's money, or read what
-//! people send.
+//! Where a provider is live, or a fleet was ever carried out, it takes an owner to raise the cap on what
+//! all may cost, and to say which program the gateways run: an operator who could do either could spend
+//! an owner's money, or read what people send.
 
 use api::Kind;
 use api::fleet::{ApplyFleet, FleetView};
 use model::{Actor, Admin, Fleet, Limits, Mode};
-use store::{CommitError, Expect, Item, StoreError, Write};
+use store::{Change, CommitError, Expect, Item, StoreError, Write};
 
 use super::modes;
 use crate::{Context, Error, checks, items};
@@ -54,18 +54,19 @@ pub async fn apply(
     if there.version != expected_version {
         return Err(conflict(there.version));
     }
-    if let Some(what) = takes_an_owner(there.fleet.as_ref(), view.fleet.as_ref())
+    let answered = answered_for(context, &there).await?;
+    if let Some((before, _)) = &answered
+        && let Some(what) = takes_an_owner(before.as_ref(), view.fleet.as_ref())
         && !who.is_owner()
-        && is_live(context).await?
     {
-        let detail = format!("a provider is live: only an owner may {what}");
+        let detail = format!("gateways are rented for real: only an owner may {what}");
         return Err(Error::refused(Kind::NotAllowed, detail));
     }
     let pools = view.fleet.iter().flat_map(|fleet| &fleet.pools);
     let pools: Vec<String> = pools
         .map(|(name, pool)| format!("{name}: {} at {}", pool.count, pool.provider))
         .collect();
-    let writes = vec![
+    let mut writes = vec![
         Write::put(items::fleet(), expect, &view),
         Write::put(items::fleet_version(view.version), Expect::Absent, &view),
         crate::audit::write(
@@ -77,6 +78,11 @@ pub async fn apply(
             pools.join(", "),
         ),
     ];
+    writes.extend(answered.map(|(_, expect)| Write {
+        key: items::fleet_accepted(),
+        expect,
+        change: Change::Check,
+    }));
     match context.store.commit(now, writes).await {
         Ok(()) => Ok(view),
         Err(CommitError::Failed(_)) => {
@@ -122,10 +128,24 @@ fn takes_an_owner(before: Option<&Fleet>, after: Option<&Fleet>) -> Option<&'sta
     is_other.then_some("change 'agent', the program that gateways run")
 }
 
-async fn is_live(context: &Context<'_>) -> Result<bool, Error> {
+/// The fleet that an owner has answered for, by approving of a provider or because its plan was carried
+/// out, and what to expect of the accepted one; none if nothing was rented for real yet.
+async fn answered_for(
+    context: &Context<'_>,
+    there: &FleetView,
+) -> Result<Option<(Option<Fleet>, Expect)>, Error> {
     let now = context.moment.now;
+    let found = context
+        .store
+        .get_many(now, &[items::fleet_accepted()])
+        .await?;
+    if let Some(item) = &found[0] {
+        let accepted = in_force(Some(item))?;
+        return Ok(Some((accepted.fleet, Expect::Version(item.version))));
+    }
     let all = modes::list(context).await?;
-    Ok(all.iter().any(|one| one.policy.mode_at(now) == Mode::Live))
+    let is_live = all.iter().any(|one| one.policy.mode_at(now) == Mode::Live);
+    Ok(is_live.then(|| (there.fleet.clone(), Expect::Absent)))
 }
 
 /// Whether `there` is what applying `wanted` over the version `expected` makes or leaves.

@@ -23,7 +23,9 @@ use crate::{Context, Error, gateways, items};
 pub(super) struct State {
     /// The fleet that is planned for: the one in force, or the accepted one ([`State::accepted`]).
     pub fleet: FleetView,
-    /// Where that fleet is, and at which version.
+    /// The fleet in force.
+    pub in_force: FleetView,
+    /// Where the fleet that is planned for is, and at which version.
     pub fleet_at: (Key, Expect),
     /// The last fleet of which somebody has carried out a plan.
     pub accepted: (FleetView, Expect),
@@ -70,6 +72,7 @@ impl State {
 
         let mut state = Self {
             fleet: desired::in_force(fleet)?,
+            in_force: desired::in_force(fleet)?,
             fleet_at: (items::fleet(), expect(fleet)),
             accepted: (desired::in_force(accepted)?, expect(accepted)),
             nodes: nodes
@@ -245,6 +248,7 @@ impl State {
             providers: &providers.collect(),
             mass_silence: self.mass_silence,
             remove_unknown,
+            in_parts: self.fleet == self.accepted.0,
             now: context.moment.now,
         }))
     }

@@ -16,7 +16,7 @@ use model::{
     Mode, NetworkId, Node, ProviderName, RootPin, Stage, TunnelKey,
 };
 use providers::{Hetzner, Provider};
-use rules::planning::Plan;
+use rules::planning::{self, Plan};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use simcloud::{Booted, Nodes, Settings, SimCloud};
@@ -281,6 +281,20 @@ impl World {
         let up: Vec<Booted> = self.machines.up.lock().unwrap().values().cloned().collect();
         for machine in up {
             self.live_on(&machine).await;
+        }
+        self.judge().await;
+    }
+
+    /// Takes the silent out of service, as `publish` sees to.
+    async fn judge(&self) {
+        let timing = &self.control.network.timing;
+        let observed = gateways::observe(&self.context()).await.unwrap();
+        for (one, version) in observed {
+            let is_silent = !planning::alive(one.seen_at, timing, self.now());
+            if is_silent && one.gateway.state == GatewayState::Active {
+                self.set_state(&one.gateway, version, GatewayState::Unhealthy)
+                    .await;
+            }
         }
     }
 

@@ -196,6 +196,62 @@ async fn where_a_provider_is_live_the_cap_and_the_agent_are_an_owners() {
 }
 
 #[tokio::test]
+async fn taking_a_provider_back_does_not_open_what_is_an_owners() {
+    let fleet = fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 1)]);
+    let mut world = World::live(fleet.clone()).await;
+    world.set_mode(Mode::Plan).await;
+    let operator = model::Admin {
+        role: model::AdminRole::Operator,
+        ..common::fleets::owner()
+    };
+    let mut dearer = fleet.clone();
+    dearer.most_per_month = "500.01".parse().unwrap();
+    let mut cheaper = fleet;
+    cheaper.most_per_month = "1.00".parse().unwrap();
+    world.apply(cheaper.clone()).await;
+
+    let request = |fleet| ApplyFleet {
+        expected_version: 2,
+        fleet,
+    };
+    let (context, limits) = (world.context(), &world.boot.limits);
+    let refused = desired::apply(&context, limits, &operator, request(dearer)).await;
+    assert!(refused.unwrap_err().to_string().contains("only an owner"));
+    cheaper.most_per_month = "500.00".parse().unwrap();
+    let back = desired::apply(&context, limits, &operator, request(cheaper)).await;
+    assert_eq!(back.unwrap().version, 3, "an owner has answered for that");
+}
+
+#[tokio::test]
+async fn a_fleet_that_asks_for_no_step_is_accepted_too_but_not_what_nobody_could_see() {
+    let fleet = fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 1)]);
+    let mut world = World::live(fleet.clone()).await;
+    world.settle().await;
+    let mut other = fleet;
+    other.drain_seconds = 7;
+    world.apply(other).await;
+    let carry_out = async || {
+        let order = Order::Apply {
+            hash: world.plan().await.hash,
+            by: operator(),
+            remove_unknown: false,
+        };
+        world.run(order).await.unwrap();
+        let healed = world.run(Order::Heal).await.unwrap();
+        !healed
+            .troubles
+            .iter()
+            .any(|one| one.contains("keeps to version 1"))
+    };
+
+    world.cloud.set_down(true);
+    assert!(!carry_out().await, "its provider cannot be read");
+    world.cloud.set_down(false);
+    world.cloud.advance(SignedDuration::from_hours(1));
+    assert!(carry_out().await);
+}
+
+#[tokio::test]
 async fn fallbacks_are_taken_in_order_also_where_the_offer_was_wrong() {
     let world = World::live(fleet_of(&[(
         "ingress",

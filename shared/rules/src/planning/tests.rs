@@ -335,6 +335,19 @@ fn a_list_that_lacks_more_than_a_third_and_two_is_not_believed() {
 }
 
 #[test]
+fn what_carries_a_nodes_labels_under_another_name_costs_as_well() {
+    let mut world = World::new(1, 1);
+    let before = world.plan().before.month.0;
+    let inventory = world.inventory.as_mut().unwrap();
+    let mut copy = inventory.servers[0].clone();
+    "a-copy".clone_into(&mut copy.name);
+    inventory.servers.push(copy);
+    let plan = world.plan();
+    assert!(plan.before.month.0 > before, "{}", plan.before.month);
+    assert_eq!(plan.unpriced, [""; 0]);
+}
+
+#[test]
 fn what_leaves_is_paid_for_until_its_record_says_that_it_is_gone_even_if_no_list_shows_it() {
     let mut world = World::new(1, 2);
     world.nodes[0].stage = Stage::Off;

@@ -230,11 +230,5 @@ fn offline(network: &NetworkId, keys: &OnlineKeys) -> Offline {
         threshold: 1,
     };
     let targets = sign_targets(1, expires, &files, &catalogs, &[&key(2)]).expect("targets");
-    Offline {
-        roots: vec![root],
-        targets_version: 1,
-        targets,
-        files,
-        limits,
-    }
+    Offline::read(vec![root], targets, files).expect("well signed")
 }

@@ -148,6 +148,8 @@ pub(super) fn head(
         renew_at: now.checked_add(quarter).unwrap_or(now),
         root_version: publisher.offline.roots.len() as u64,
         targets_version: publisher.offline.targets_version,
+        root_expires: Some(publisher.offline.authority.root.expires),
+        targets_expires: Some(publisher.offline.authority.targets.expires),
         catalogs,
         metadata: metadata.pins(),
         loads: loads(lists),

@@ -27,6 +27,7 @@ mod budget;
 mod files;
 mod make;
 mod mirror;
+mod offline;
 mod promote;
 mod served;
 mod service;
@@ -38,13 +39,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use model::{CatalogName, GatewayId, GatewayState, Limits};
+use model::{CatalogName, GatewayId, GatewayState};
 use serde::Serialize;
 use store::{Change, CommitError, Expect, Item, Write};
-use tuf::key::SigningKey;
 
 pub use budget::Budget;
 pub use mirror::{Etag, Mirror, MirrorError, Object, Replaced};
+pub use offline::{Offline, OnlineKeys};
 pub use state::{
     Alarm, CatalogPin, Draft, Failing, Head, MetadataPins, MirrorState, Reserved, UnderWay, Whole,
 };
@@ -66,31 +67,6 @@ mod event {
     pub const PUBLISHED: u32 = 0;
     pub const ALARM: u32 = 1;
     pub const FIRST_CHANGE: u32 = 2;
-}
-
-/// What the offline keys have signed: files that this function only passes on.
-#[derive(Clone)]
-pub struct Offline {
-    /// The whole chain of roots, from version 1.
-    pub roots: Vec<Vec<u8>>,
-    /// The version of `targets`.
-    pub targets_version: u64,
-    /// The signed top-level targets.
-    pub targets: Vec<u8>,
-    /// The files that they list, by target path: limits, trust, recovery kit.
-    pub files: BTreeMap<String, Vec<u8>>,
-    /// The limits among those files.
-    pub limits: Limits,
-}
-
-/// The keys that only this function holds.
-pub struct OnlineKeys {
-    /// Signs the delegated role `catalogs`.
-    pub catalogs: SigningKey,
-    /// Signs `snapshot`.
-    pub snapshot: SigningKey,
-    /// Signs `timestamp`.
-    pub timestamp: SigningKey,
 }
 
 /// One run's means.
@@ -128,6 +104,9 @@ pub struct Report {
     pub unfinished: bool,
     /// How many calls the run made.
     pub calls: u32,
+    /// What its people must do something about: files of the offline keys that expire soon, and signs
+    /// that somebody else holds an online key.
+    pub warnings: Vec<String>,
 }
 
 /// What the store holds of publishing, read at once. The head before the gateways: whoever observed
@@ -227,6 +206,12 @@ impl Publisher<'_> {
             .map(|mirror| Target::new(mirror.as_ref(), &meter))
             .collect();
         let mut report = self.run_within(context, &meter, &targets).await?;
+        if report.published {
+            // With each version, some times a day: often enough to be seen, and no flood.
+            for warning in &report.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
         report.calls = meter.spent();
         Ok(report)
     }
@@ -248,7 +233,7 @@ impl Publisher<'_> {
         let lists = assemble::lists(self, &judged.observed, &in_force.policy, loads)?;
         let mut slots = Vec::with_capacity(targets.len());
         for (target, item) in targets.iter().zip(&loaded.items[LOADED..]) {
-            slots.push(Slot::new(target, item.as_ref())?);
+            slots.push(Slot::new(target, item.as_ref(), &self.keys.timestamp)?);
         }
         let active = |o: &&rules::health::Observed| o.gateway.state == GatewayState::Active;
         let mut report = Report {
@@ -260,6 +245,7 @@ impl Publisher<'_> {
             lagging: Vec::new(),
             unfinished: judged.unfinished,
             calls: 0,
+            warnings: self.offline.authority.warnings(context.moment.now),
         };
         let standings = slots.iter().map(Slot::standing).collect();
         let stock = Stock::new(self, targets, standings, &lists);
@@ -281,6 +267,9 @@ impl Publisher<'_> {
         report.unfinished |= slots.iter().any(|slot| slot.came_to == CameTo::Unfinished);
         report.lagging = slots.iter().filter_map(Slot::lag).collect();
         report.lagging.sort();
+        if slots.iter().any(|slot| slot.saw_theft) {
+            report.warnings.push(slot::THEFT.to_owned());
+        }
         Ok(report)
     }
 
@@ -385,7 +374,7 @@ impl Publisher<'_> {
                     head.root_version, head.targets_version
                 )))
             }
-            _ => Ok(()),
+            _ => self.offline.check_keys(self.keys),
         }
     }
 }

@@ -282,11 +282,7 @@ fn offline_of(limits: Limits, keys: &OnlineKeys, targets_version: u64) -> Offlin
     };
     let expires = START + SignedDuration::from_hours(365 * 24);
     let catalogs = single(&keys.catalogs);
-    Offline {
-        roots: vec![sign_root(1, expires, &roles, &[&root]).unwrap()],
-        targets_version,
-        targets: sign_targets(targets_version, expires, &files, &catalogs, &[&targets]).unwrap(),
-        files,
-        limits,
-    }
+    let root = sign_root(1, expires, &roles, &[&root]).unwrap();
+    let targets = sign_targets(targets_version, expires, &files, &catalogs, &[&targets]).unwrap();
+    Offline::read(vec![root], targets, files).unwrap()
 }

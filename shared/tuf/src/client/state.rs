@@ -6,12 +6,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sigstore_tuf::{Metadata, TrustedMetadataSet};
 
 use super::VerifyError;
 use crate::crypto;
+
+/// The longest life of a timestamp that "nothing changed" is believed by: twice what networks are
+/// made with (`model::Timing`).
+const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(48);
 
 /// Verified metadata and files, to be kept (in the device file, in a gateway's state) and started
 /// from. In JSON it is the texts of the files. It is only as trustworthy as the place where it is
@@ -69,9 +73,12 @@ impl TrustedState {
 
     /// The end of the first half of the known timestamp's life as this client saw it:
     /// `verified_at + (expires - verified_at) / 2`. Until then "nothing changed" from a door is
-    /// believed; a publisher renews at a quarter, so later it is news that nothing is renewed.
+    /// believed; a publisher renews at a quarter, so later it is news that nothing is renewed. Whatever a
+    /// timestamp says of itself, no more than [`LONGEST_LIFE`] is believed: a thief of its key signs
+    /// one for years, and his door would be believed for half of them.
     pub fn fresh_until(&self) -> Timestamp {
         let life = self.timestamp_expires.duration_since(self.verified_at);
+        let life = life.min(LONGEST_LIFE);
         self.verified_at
             .checked_add(life / 2)
             .unwrap_or(self.timestamp_expires)

@@ -55,6 +55,8 @@ pub struct Failure {
     pub kind: &'static str,
     /// What happened.
     pub why: String,
+    /// The answer's HTTP status, if there was one that is not wanted.
+    pub status: Option<u16>,
 }
 
 impl Failure {
@@ -63,6 +65,15 @@ impl Failure {
         Self {
             kind,
             why: why.into(),
+            status: None,
+        }
+    }
+
+    /// An answer whose status is not wanted.
+    fn answered(status: StatusCode) -> Self {
+        Self {
+            status: Some(status.as_u16()),
+            ..Self::new("http", format!("HTTP status {status}"))
         }
     }
 
@@ -134,7 +145,7 @@ impl Web {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(Fetched::NotModified),
-            status => return Err(Failure::new("http", format!("HTTP status {status}"))),
+            status => return Err(Failure::answered(status)),
         }
         let etag = response
             .headers()

@@ -55,7 +55,7 @@ impl Source {
         };
         match self.web.get(&url, &[], None, most).await.0 {
             Ok(Fetched::Body { bytes, .. }) => Ok(Some(bytes)),
-            Ok(Fetched::NotModified) => bail!("{url}: 304, which was not asked for"),
+            Ok(Fetched::NotModified { .. }) => bail!("{url}: 304, which was not asked for"),
             // A bucket that shows no list says 403 of what it does not have.
             Err(failure) if matches!(failure.status, Some(403 | 404)) => Ok(None),
             Err(failure) => bail!("{url}: {}", failure.why),

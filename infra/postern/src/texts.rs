@@ -101,6 +101,9 @@ pub fn sync(report: &client::sync::Report) -> String {
     if report.stale {
         let _ = writeln!(text, "The catalog {}.", report.standing);
     }
+    if !report.clock.is_plausible() {
+        let _ = writeln!(text, "About the time: {}.", report.clock);
+    }
     push_skipped(&mut text, &report.skipped);
     text
 }
@@ -145,6 +148,9 @@ pub fn status(status: &Status) -> String {
             format!("damaged ({why}): run postern sync, which fetches it anew"),
         ),
         (None, None) => line("catalog", "none yet: run postern sync".to_owned()),
+    }
+    if !status.clock.is_plausible() {
+        line("clock", status.clock.to_string());
     }
     match &status.selection {
         Some(selection) => {

@@ -12,6 +12,7 @@ use api::enroll::{DeviceAnswer, InviteSecret};
 use api::{IdentitySecret, InviteText, WireGuardSecret};
 use jiff::Timestamp;
 use model::{CatalogGateway, DeviceId, FirstContact, GatewayId, InviteId, NetworkId, TunnelKey};
+use rules::clock::Verdict;
 use rules::ranking::History;
 use serde::{Deserialize, Serialize};
 use tuf::TrustedState;
@@ -72,9 +73,34 @@ pub struct Device {
     /// What its person prefers.
     #[serde(default)]
     pub preferences: Preferences,
+    /// What the last sync thought of this device's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockMemory>,
     /// What was decided, and why.
     #[serde(default)]
     pub decisions: Log,
+}
+
+/// What a sync thought of the device's clock.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClockMemory {
+    /// When, by that clock.
+    pub judged_at: Timestamp,
+    /// What it thought.
+    pub verdict: Verdict,
+    /// Since when the expiry of what is known is doubted. It stays while that is the same, whatever
+    /// is thought later: so the doubt lengthens the grace of a version once, and not for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubted: Option<Doubted>,
+}
+
+/// A doubt about an expiry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Doubted {
+    /// The version of the timestamp whose expiry is doubted.
+    pub version: u64,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// What is remembered of a front door.
@@ -219,6 +245,7 @@ impl Device {
             selection: None,
             issued: Issued::default(),
             preferences: Preferences::default(),
+            clock: None,
             decisions: Log::default(),
         }
     }
@@ -234,6 +261,26 @@ impl Device {
     /// Its network.
     pub fn network(&self) -> &NetworkId {
         &self.contact.network
+    }
+
+    /// Remembers what is thought of its clock.
+    pub fn judged_clock(&mut self, verdict: Verdict, now: Timestamp) {
+        let version = self.trusted.as_ref().map(TrustedState::timestamp_version);
+        let before = self.clock.take().and_then(|memory| memory.doubted);
+        let doubted = before
+            .filter(|doubted| Some(doubted.version) == version)
+            .or_else(|| {
+                let version = version.filter(|_| verdict.may_be_ahead())?;
+                Some(Doubted {
+                    version,
+                    since: now,
+                })
+            });
+        self.clock = Some(ClockMemory {
+            judged_at: now,
+            verdict,
+            doubted,
+        });
     }
 
     /// What the control plane last said; [`Error::Unfinished`] before enrollment.

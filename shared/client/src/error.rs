@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use model::{DeviceId, GatewayId, Invalid, Role};
+use rules::clock::Verdict;
 use tuf::VerifyError;
 
 use crate::doors::DoorOutcome;
@@ -95,12 +96,19 @@ pub enum Error {
         tried: Vec<String>,
     },
     /// No front door gave anything that verifies.
-    #[error("no front door gave a verified catalog: {}{}", list(outcomes), left(standing.as_ref()))]
+    #[error(
+        "no front door gave a verified catalog: {}{}{}",
+        list(outcomes),
+        doubt(*clock),
+        left(standing.as_ref())
+    )]
     NoDoor {
         /// What happened at each.
         outcomes: Vec<DoorOutcome>,
         /// How the last verified catalog stands; None if there is none.
         standing: Option<Standing>,
+        /// What is to be thought of this device's clock.
+        clock: Verdict,
     },
     /// Nothing was verified yet.
     #[error("there is no verified catalog yet: run `postern sync`")]
@@ -199,6 +207,13 @@ fn list(outcomes: &[DoorOutcome]) -> String {
         })
         .collect();
     lines.join("; ")
+}
+
+fn doubt(clock: Verdict) -> String {
+    if clock.is_plausible() {
+        return String::new();
+    }
+    format!(". About the time: {clock}")
 }
 
 fn left(standing: Option<&Standing>) -> String {

@@ -10,7 +10,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use model::{Catalog, RecoveryKit};
 use serde::Serialize;
-use tuf::{VerifyError, Wanted};
+use tuf::{TrustedState, VerifyError, Wanted};
 
 use crate::{Device, Error};
 
@@ -54,6 +54,33 @@ impl Standing {
             }
         } else {
             Self::Lapsed { since: expires }
+        }
+    }
+
+    /// The same for what `device` holds. Where its clock seems ahead, a grace that is over by it
+    /// may not be: the catalog stays usable for one more, from when that was first noticed.
+    pub fn of(device: &Device, state: &TrustedState, now: Timestamp) -> Self {
+        let standing = Self::at(state.timestamp_expires(), now);
+        let (Self::Lapsed { since }, Some(memory)) = (standing, &device.clock) else {
+            return standing;
+        };
+        let doubted = memory.doubted.as_ref().filter(|doubted| {
+            memory.verdict.may_be_ahead() && doubted.version == state.timestamp_version()
+        });
+        let until = doubted.and_then(|doubted| doubted.since.checked_add(GRACE).ok());
+        match until {
+            Some(until) if now < until => Self::Stale { since, until },
+            _ => standing,
+        }
+    }
+
+    /// Until when it may be or might have been used.
+    pub fn usable_until(&self) -> Timestamp {
+        match self {
+            Self::Stale { until, .. } => *until,
+            Self::Current { until: expires } | Self::Lapsed { since: expires } => {
+                expires.checked_add(GRACE).unwrap_or(Timestamp::MAX)
+            }
         }
     }
 
@@ -109,7 +136,7 @@ pub fn known(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
             error => error,
         })
     })?;
-    let standing = Standing::at(state.timestamp_expires(), now);
+    let standing = Standing::of(device, state, now);
     Ok(verified.catalog.map(|catalog| Known {
         catalog,
         kit: verified.kit,

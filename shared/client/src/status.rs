@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use api::enroll::DeviceAnswer;
 use jiff::Timestamp;
 use model::{Addresses, CohortName, DeviceId, NetworkId};
+use rules::clock::{Evidence, Verdict};
 use rules::ranking::History;
 use serde::Serialize;
+use tuf::TrustedState;
 
 use crate::device::Selection;
 use crate::standing::{self, Standing};
@@ -30,6 +32,8 @@ pub struct Status {
     /// What is wrong with the catalog in the device file: a sync fetches it anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
+    /// What is to be thought of this device's clock: now, or else at the last sync.
+    pub clock: Verdict,
     /// The gateways in use.
     pub selection: Option<Selection>,
     /// The regions that it prefers.
@@ -98,16 +102,14 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
             catalog_version: known.catalog.version,
             expires: state.timestamp_expires(),
             stale: known.standing.is_stale(),
-            usable_until: state
-                .timestamp_expires()
-                .checked_add(standing::GRACE)
-                .unwrap_or(Timestamp::MAX),
+            usable_until: known.standing.usable_until(),
             standing: known.standing,
             gateways: known.catalog.gateways().count(),
         }),
         _ => None,
     };
     let answer = device.answer.as_ref();
+    let clock = clock(device, known.as_ref(), now);
     Ok(Status {
         device: device.id(),
         network: device.network().clone(),
@@ -116,11 +118,26 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
         addresses: answer.map(|answer| answer.addresses),
         catalog,
         damaged,
+        clock,
         selection: device.selection.clone(),
         regions: device.preferences.regions.clone(),
         doors,
         online: None,
     })
+}
+
+/// What the files and the last sync say of the clock.
+fn clock(device: &Device, known: Option<&standing::Known>, now: Timestamp) -> Verdict {
+    let verdict = rules::clock::judge(&Evidence {
+        now,
+        signed: known.map(|known| known.catalog.changed_at),
+        remembered: device.trusted.as_ref().map(TrustedState::verified_at),
+        doors: Vec::new(),
+    });
+    match &device.clock {
+        Some(memory) if verdict.is_plausible() => memory.verdict,
+        _ => verdict,
+    }
 }
 
 /// The status with the control plane's word: a problem is part of the answer, not an error.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::{Catalog, FrontDoor};
+use rules::clock::{Evidence, Verdict};
 use rules::ranking::{Candidate, rank};
 use serde::Serialize;
 use tuf::TrustedState;
 
-use crate::decisions::{About, Decision};
+use crate::decisions::{About, Decision, Judged};
 use crate::device::Etag;
 use crate::doors::{self, Answer, Ask, Came, DoorOutcome, Lane};
 use crate::standing::{self, Standing};
@@ -39,6 +40,8 @@ pub struct Report {
     pub stale: bool,
     /// How the catalog stands.
     pub standing: Standing,
+    /// What is to be thought of this device's clock.
+    pub clock: Verdict,
 }
 
 /// Fetches and keeps the newest verified catalog. The device is changed in either case (histories,
@@ -89,23 +92,41 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         .as_ref()
         .map(|answer| lanes[answer.lane].door.url.clone());
     remember(device, context.clock.now(), &outcomes);
+    let known_catalog = known.as_ref().map(|known| &known.catalog);
+    let judged = Judged::by(Evidence {
+        now: context.clock.now(),
+        signed: changed_at(answer.as_ref(), known_catalog),
+        remembered: ask.trusted.as_ref().map(TrustedState::verified_at),
+        doors: outcomes
+            .iter()
+            .filter_map(|outcome| outcome.heard)
+            .collect(),
+    });
+    let clock = judged.verdict;
     let about = About::Sync {
         winner: winner.clone(),
         outcomes: outcomes.clone(),
+        clock: Some(judged),
     };
     let decision = Decision::new(now, id.as_str(), &candidates, &ranks, about);
     device.decisions.push(decision);
 
     let now = context.clock.now();
     let (Some(answer), Some(door)) = (answer, winner) else {
-        let expires = known.and(ask.trusted.as_ref());
-        let standing = expires.map(|state| Standing::at(state.timestamp_expires(), now));
-        return Err(Error::NoDoor { outcomes, standing });
+        device.judged_clock(clock, now);
+        let state = known.and(ask.trusted.as_ref());
+        let standing = state.map(|state| Standing::of(device, state, now));
+        return Err(Error::NoDoor {
+            outcomes,
+            standing,
+            clock,
+        });
     };
     let kept = keep(device, &ask, &door, answer);
     let catalog = kept.catalog.or(known.map(|known| known.catalog));
+    device.judged_clock(clock, now);
     let state = device.trusted.as_ref().ok_or(Error::NoCatalog)?;
-    let standing = Standing::at(state.timestamp_expires(), now);
+    let standing = Standing::of(device, state, now);
     Ok(Report {
         version: state.timestamp_version(),
         catalog_version: catalog.as_ref().map(|catalog| catalog.version),
@@ -117,7 +138,15 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         expires: state.timestamp_expires(),
         stale: standing.is_stale(),
         standing,
+        clock,
     })
+}
+
+/// When the newest catalog that verified had changed: a moment that has passed.
+fn changed_at(answer: Option<&Answer>, known: Option<&Catalog>) -> Option<Timestamp> {
+    let served = answer.and_then(|answer| answer.served.as_ref());
+    let served = served.and_then(|served| served.verified.catalog.as_ref());
+    served.or(known).map(|catalog| catalog.changed_at)
 }
 
 fn candidate(device: &Device, door: &FrontDoor) -> Candidate {

@@ -8,7 +8,8 @@
 //! - **Trust starts** from a pinned root ([`Start::Pin`], first contact) or from what was verified
 //!   before ([`Start::State`]). A failure never changes the state that was passed in. Where the
 //!   question is what the *source* has ([`verify_whole`]), or where the state's own files are
-//!   damaged, the state gives its root and its versions and no bytes ([`Start::Floor`]).
+//!   damaged, the state gives its root and its versions and no bytes ([`Start::Floor`]). A client
+//!   that keeps files and not states starts from those that it has ([`Start::Cache`]).
 //! - **Nothing gets older.** The state's files are fed back at the time at which they were
 //!   verified, so that even an expired state is a floor against rollback. When a new root has
 //!   rotated the keys of the timestamp or the snapshot, that floor falls, as section 5.3.11 wants:
@@ -23,6 +24,8 @@ use jiff::Timestamp;
 use model::{Catalog, CatalogName, Limits, NetworkId, RecoveryKit, RootPin, TrustedKeys};
 use serde::de::DeserializeOwned;
 
+pub use self::cache::Cache;
+pub use self::pins::encode;
 pub use self::state::TrustedState;
 pub use self::whole::{Whole, verify_whole};
 pub use self::workflow::{Next, Workflow};
@@ -30,6 +33,7 @@ use crate::bundle::Bundle;
 pub use crate::error::VerifyError;
 use crate::{limits, repository};
 
+mod cache;
 mod pins;
 mod search;
 mod state;
@@ -46,6 +50,8 @@ pub enum Start<'a> {
     /// From the root of what was verified before, which also says what is too old. Every file is
     /// fetched.
     Floor(&'a TrustedState),
+    /// From what there is of what was verified before.
+    Cache(&'a Cache),
 }
 
 /// What the caller wants of a repository.

@@ -33,7 +33,7 @@ pub mod repository;
 pub use authority::Authority;
 pub use bundle::{Bundle, MOST_BUNDLE_BYTES};
 pub use client::{
-    Next, Source, Start, TrustedState, Verified, Wanted, Whole, Workflow, read_state,
+    Cache, Next, Source, Start, TrustedState, Verified, Wanted, Whole, Workflow, read_state,
     verify_bundle, verify_source, verify_whole,
 };
 pub use error::{SignError, VerifyError};

@@ -155,6 +155,7 @@ impl Ask {
         let wanted = Wanted {
             network: &self.network,
             catalog: Some(&self.catalog),
+            keys: &[],
         };
         tuf::verify_bundle(start, &wanted, bytes, now)
             .map_err(|error| Failure::new(error.kind(), error.to_string()))

@@ -208,6 +208,7 @@ impl Repository {
         let wanted = tuf::Wanted {
             network: &device.contact.network,
             catalog: Some(&"default".parse().unwrap()),
+            keys: &[],
         };
         let start = tuf::Start::Pin(&device.contact.root);
         let verified = tuf::verify_bundle(start, &wanted, &self.bundle(), NOW).unwrap();

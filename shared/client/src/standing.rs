@@ -101,6 +101,7 @@ pub fn known(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
     let wanted = Wanted {
         network: &device.contact.network,
         catalog: Some(&answer.catalog),
+        keys: &[],
     };
     let verified = tuf::read_state(state, &wanted).map_err(|error| {
         Error::Trusted(match error {

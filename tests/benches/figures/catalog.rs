@@ -37,6 +37,7 @@ pub async fn run() {
     let wanted = Wanted {
         network,
         catalog: Some(&name),
+        keys: &[],
     };
     let first = || {
         verify_bundle(Start::Pin(&world.pin), &wanted, &bundle, moment().now).expect("it verifies")

@@ -58,6 +58,7 @@ impl Client {
         let wanted = Wanted {
             network: &self.network,
             catalog: (self.reads != Reads::Trust).then_some(&cohort),
+            keys: &[],
         };
         let verified = if self.reads == Reads::Files {
             let mut source = |name: &str, _: u64| Ok(files.get(name).map(|bytes| bytes.to_vec()));

@@ -159,6 +159,7 @@ impl Scheduled {
                 let wanted = Wanted {
                     network: &self.world.stage.network.id,
                     catalog: Some(&name),
+                    keys: &[],
                 };
                 let start = Start::Pin(&self.world.pin);
                 let verified = verify_bundle(start, &wanted, bundle, now).unwrap();

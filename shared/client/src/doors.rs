@@ -16,7 +16,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
-use model::{Catalog, CatalogName, FirstContact, FrontDoor, NetworkId, RecoveryKit, RootPin};
+use model::{
+    Catalog, CatalogName, FirstContact, FrontDoor, HeldKey, NetworkId, RecoveryKit, RootPin,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tuf::{MOST_BUNDLE_BYTES, Start, TrustedState, Verified, Wanted};
@@ -126,6 +128,8 @@ pub struct Ask {
     pub network: NetworkId,
     /// The catalog that the device reads.
     pub catalog: CatalogName,
+    /// The keys that it holds.
+    pub keys: Vec<HeldKey>,
     /// Where trust starts when nothing is known.
     pub pin: RootPin,
     /// What is known.
@@ -155,7 +159,7 @@ impl Ask {
         let wanted = Wanted {
             network: &self.network,
             catalog: Some(&self.catalog),
-            keys: &[],
+            keys: &self.keys,
         };
         tuf::verify_bundle(start, &wanted, bytes, now)
             .map_err(|error| Failure::new(error.kind(), error.to_string()))

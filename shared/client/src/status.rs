@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use model::{Addresses, CohortName, DeviceId, NetworkId};
 use rules::ranking::History;
 use serde::Serialize;
+use tuf::slices::Sealed;
 
 use crate::device::Selection;
 use crate::standing::{self, Standing};
@@ -56,8 +57,11 @@ pub struct CatalogStatus {
     pub usable_until: Timestamp,
     /// Both in one.
     pub standing: Standing,
-    /// How many gateways it lists.
+    /// How many gateways it lists, as far as this device can read it.
     pub gateways: usize,
+    /// How many slices the newest one has, and can be opened. If none can, the rest is told of the last
+    /// one that could.
+    pub sealed: Sealed,
 }
 
 /// What the control plane says.
@@ -96,14 +100,15 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
         (Some(state), Some(known)) => Some(CatalogStatus {
             version: state.timestamp_version(),
             catalog_version: known.catalog.version,
-            expires: state.timestamp_expires(),
+            expires: known.expires,
             stale: known.standing.is_stale(),
-            usable_until: state
-                .timestamp_expires()
+            usable_until: known
+                .expires
                 .checked_add(standing::GRACE)
                 .unwrap_or(Timestamp::MAX),
             standing: known.standing,
             gateways: known.catalog.gateways().count(),
+            sealed: known.sealed,
         }),
         _ => None,
     };
@@ -127,7 +132,11 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
 pub async fn online(device: &Device, context: &Context<'_>) -> Result<Status, Error> {
     let mut status = status(device, context.clock.now())?;
     status.online = Some(match contact::contact(device, context).await {
-        Ok(answer) => Online::Answer(Box::new(answer)),
+        Ok(mut answer) => {
+            // They are secret, and a status is shown around.
+            answer.keys.clear();
+            Online::Answer(Box::new(answer))
+        }
         Err(error) => Online::Error {
             kind: error.kind().to_owned(),
             message: error.to_string(),

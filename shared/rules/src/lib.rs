@@ -4,6 +4,7 @@
 //! explained and tested by property. What looks random (the order of devices over gateways, jitter)
 //! is a hash of who asks and of what is asked about.
 
+pub mod disclosure;
 pub mod epochs;
 pub mod health;
 pub mod listening;

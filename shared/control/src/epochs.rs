@@ -7,7 +7,7 @@
 
 use api::Kind;
 use api::policy::{BeginEpoch, EpochView, EpochsView};
-use model::{Actor, CatalogName, Device, Disclosure, HeldKey, Policy};
+use model::{Actor, CatalogName, Device, Disclosure, HeldKey, NetworkId, Policy};
 use rules::epochs::{Advanced, Epochs, advance};
 use serde::{Deserialize, Serialize};
 use store::{Change, CommitError, Expect, Item, Write};
@@ -34,11 +34,21 @@ pub(crate) fn keys(
         return Vec::new();
     };
     let mine = rules::slices::held(&epochs.salt, &device.id, slices, held);
+    keys_of(&context.network.id, name, epochs, (slices, &mine))
+}
+
+/// The keys of these of so many slices of the catalog `name`, in every epoch whose secret there is.
+pub fn keys_of(
+    network: &NetworkId,
+    name: &CatalogName,
+    epochs: &Epochs,
+    (slices, which): (u16, &[u16]),
+) -> Vec<HeldKey> {
     let mut keys = Vec::new();
     for (epoch, secret) in epochs.given() {
-        for slice in &mine {
+        for slice in which {
             let of = tuf::slices::Of {
-                network: &context.network.id,
+                network,
                 catalog: name,
                 slices,
                 slice: *slice,

@@ -210,7 +210,7 @@ mod tests {
     /// What a group of spies learns when their ids fall as they fall.
     fn simulated(placed: &[Vec<usize>], slices: u16, held: u16, spies: u32, run: u32) -> u32 {
         let salt = EpochSecret::from_bytes([9; 32]);
-        let mut known = BTreeSet::new();
+        let mut known: BTreeSet<usize> = BTreeSet::new();
         for spy in 0..spies {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&run.to_be_bytes());

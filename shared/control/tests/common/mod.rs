@@ -68,25 +68,8 @@ impl Stage {
             return Vec::new();
         };
         let epochs: Epochs = epochs.read().unwrap();
-        let mut held = Vec::new();
-        for (epoch, secret) in epochs.given() {
-            for slice in 0..slices {
-                let of = tuf::slices::Of {
-                    network: &self.network.id,
-                    catalog: name,
-                    slices,
-                    slice,
-                };
-                held.push(HeldKey {
-                    key: of.key(epoch, secret),
-                    catalog: name.clone(),
-                    epoch,
-                    slices,
-                    slice,
-                });
-            }
-        }
-        held
+        let all: Vec<u16> = (0..slices).collect();
+        control::epochs::keys_of(&self.network.id, name, &epochs, (slices, &all))
     }
 
     /// An empty store of each kind, and pools with this prefix length.

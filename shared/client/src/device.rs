@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use api::enroll::{DeviceAnswer, InviteSecret};
 use api::{IdentitySecret, InviteText, WireGuardSecret};
 use jiff::Timestamp;
-use model::{CatalogGateway, DeviceId, FirstContact, GatewayId, InviteId, NetworkId, TunnelKey};
+use model::{
+    CatalogGateway, DeviceId, FirstContact, GatewayId, HeldKey, InviteId, NetworkId, TunnelKey,
+};
 use rules::clock::Verdict;
 use rules::ranking::History;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,12 @@ pub struct Device {
     /// What was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted: Option<TrustedState>,
+    /// What was verified before, while nothing in `trusted` can be opened: the last catalog that could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<TrustedState>,
+    /// Keys that the control plane gives no more and that still open what is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub old_keys: Vec<HeldKey>,
     /// Front doors by URL.
     #[serde(default)]
     pub doors: BTreeMap<String, DoorMemory>,
@@ -240,6 +248,8 @@ impl Device {
             answer: None,
             contacts: Contacts::default(),
             trusted: None,
+            opened: None,
+            old_keys: Vec::new(),
             doors: BTreeMap::new(),
             gateways: BTreeMap::new(),
             selection: None,

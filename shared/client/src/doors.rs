@@ -16,7 +16,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
-use model::{Catalog, CatalogName, FirstContact, FrontDoor, NetworkId, RecoveryKit, RootPin};
+use model::{
+    Catalog, CatalogName, FirstContact, FrontDoor, HeldKey, NetworkId, RecoveryKit, RootPin,
+};
 use rules::clock::{Heard, Served as Standing};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -130,6 +132,8 @@ pub struct Ask {
     pub network: NetworkId,
     /// The catalog that the device reads.
     pub catalog: CatalogName,
+    /// The keys that it holds.
+    pub keys: Vec<HeldKey>,
     /// Where trust starts when nothing is known.
     pub pin: RootPin,
     /// What is known.
@@ -159,6 +163,7 @@ impl Ask {
         let wanted = Wanted {
             network: &self.network,
             catalog: Some(&self.catalog),
+            keys: &self.keys,
         };
         tuf::verify_bundle(start, &wanted, bytes, now).map_err(|error| {
             let mut failure = Failure::new(error.kind(), error.to_string());

@@ -113,6 +113,11 @@ pub enum Error {
     /// Nothing was verified yet.
     #[error("there is no verified catalog yet: run `postern sync`")]
     NoCatalog,
+    /// Nothing in the catalog can be opened with the keys that the device holds.
+    #[error(
+        "this device holds no key that opens the catalog: run `postern sync` where the control plane can be reached"
+    )]
+    Shut,
     /// The grace of the last verified catalog is over.
     #[error(
         "the last verified catalog expired at {expired:.0} and its grace is over: run `postern sync`"
@@ -176,6 +181,7 @@ impl Error {
             Self::Unreachable { .. } => "unreachable",
             Self::NoDoor { .. } => "no-door",
             Self::NoCatalog => "no-catalog",
+            Self::Shut => "shut",
             Self::Lapsed { .. } => "lapsed",
             Self::NoGateway { .. } => "no-gateway",
             Self::NotSelected => "not-selected",

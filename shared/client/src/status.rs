@@ -9,6 +9,7 @@ use rules::clock::{Evidence, Verdict};
 use rules::ranking::History;
 use serde::Serialize;
 use tuf::TrustedState;
+use tuf::slices::Sealed;
 
 use crate::device::Selection;
 use crate::standing::{self, Standing};
@@ -60,8 +61,11 @@ pub struct CatalogStatus {
     pub usable_until: Timestamp,
     /// Both in one.
     pub standing: Standing,
-    /// How many gateways it lists.
+    /// How many gateways it lists, as far as this device can read it.
     pub gateways: usize,
+    /// How many slices the newest one has, and can be opened. If none can, the rest is told of the last
+    /// one that could.
+    pub sealed: Sealed,
 }
 
 /// What the control plane says.
@@ -100,11 +104,12 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
         (Some(state), Some(known)) => Some(CatalogStatus {
             version: state.timestamp_version(),
             catalog_version: known.catalog.version,
-            expires: state.timestamp_expires(),
+            expires: known.expires,
             stale: known.standing.is_stale(),
             usable_until: known.standing.usable_until(),
             standing: known.standing,
             gateways: known.catalog.gateways().count(),
+            sealed: known.sealed,
         }),
         _ => None,
     };
@@ -144,7 +149,11 @@ fn clock(device: &Device, known: Option<&standing::Known>, now: Timestamp) -> Ve
 pub async fn online(device: &Device, context: &Context<'_>) -> Result<Status, Error> {
     let mut status = status(device, context.clock.now())?;
     status.online = Some(match contact::contact(device, context).await {
-        Ok(answer) => Online::Answer(Box::new(answer)),
+        Ok(mut answer) => {
+            // They are secret, and a status is shown around.
+            answer.keys.clear();
+            Online::Answer(Box::new(answer))
+        }
         Err(error) => Online::Error {
             kind: error.kind().to_owned(),
             message: error.to_string(),

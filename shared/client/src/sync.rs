@@ -10,12 +10,13 @@ use rules::clock::{Evidence, Verdict};
 use rules::ranking::{Candidate, rank};
 use serde::Serialize;
 use tuf::TrustedState;
+use tuf::slices::Sealed;
 
 use crate::decisions::{About, Decision, Judged};
 use crate::device::Etag;
 use crate::doors::{self, Answer, Ask, Came, DoorOutcome, Lane};
-use crate::standing::{self, Standing};
-use crate::{Context, Device, Error};
+use crate::standing::{self, Known, Standing};
+use crate::{Context, Device, Error, keys};
 
 /// What a sync came to.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -24,8 +25,11 @@ pub struct Report {
     pub version: u64,
     /// The version at which the catalog last changed.
     pub catalog_version: Option<u64>,
-    /// How many gateways it lists.
+    /// How many gateways it lists, as far as this device can read it.
     pub gateways: usize,
+    /// How many slices the newest catalog has, and were opened. If none was, what is told of the catalog
+    /// besides is told of the last one that was.
+    pub sealed: Sealed,
     /// Whether anything is new.
     pub changed: bool,
     /// The door whose answer counted.
@@ -59,6 +63,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
     let ask = Arc::new(Ask {
         network: device.contact.network.clone(),
         catalog: device.enrolled()?.catalog.clone(),
+        keys: keys::held(device).into_owned(),
         pin: device.contact.root.clone(),
         trusted: device.trusted.clone(),
         damaged,
@@ -114,32 +119,64 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
     let now = context.clock.now();
     let (Some(answer), Some(door)) = (answer, winner) else {
         device.judged_clock(clock, now);
-        let state = known.and(ask.trusted.as_ref());
-        let standing = state.map(|state| Standing::of(device, state, now));
+        let there = standing::known_if_sound(device, now)?;
+        let standing = known.and(there).map(|known| known.standing);
         return Err(Error::NoDoor {
             outcomes,
             standing,
             clock,
         });
     };
-    let kept = keep(device, &ask, &door, answer);
-    let catalog = kept.catalog.or(known.map(|known| known.catalog));
+    let kept = keep(device, &ask, &door, answer, now);
     device.judged_clock(clock, now);
     let state = device.trusted.as_ref().ok_or(Error::NoCatalog)?;
-    let standing = Standing::of(device, state, now);
-    Ok(Report {
+    let mut report = Report {
         version: state.timestamp_version(),
-        catalog_version: catalog.as_ref().map(|catalog| catalog.version),
-        gateways: catalog.map_or(0, |catalog| catalog.gateways().count()),
+        catalog_version: None,
+        gateways: 0,
+        sealed: kept.sealed,
         changed: kept.changed,
         door,
         outcomes,
         skipped: kept.skipped,
         expires: state.timestamp_expires(),
-        stale: standing.is_stale(),
-        standing,
+        stale: false,
+        standing: Standing::of(device, state, now),
         clock,
-    })
+    };
+    match (kept.catalog, known) {
+        (Some(catalog), _) if !kept.sealed.is_shut() => report.tell(&catalog),
+        (None, Some(known)) => report.tell_known(&known),
+        _ => look_again(device, &mut report, now)?,
+    }
+    Ok(report)
+}
+
+/// Tells of the catalog again, after the device got other keys.
+pub(crate) fn look_again(
+    device: &Device,
+    report: &mut Report,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if let Some(known) = standing::known(device, now)? {
+        report.tell_known(&known);
+    }
+    Ok(())
+}
+
+impl Report {
+    fn tell_known(&mut self, known: &Known) {
+        self.sealed = known.sealed;
+        self.expires = known.expires;
+        self.standing = known.standing;
+        self.tell(&known.catalog);
+    }
+
+    fn tell(&mut self, catalog: &Catalog) {
+        self.catalog_version = Some(catalog.version);
+        self.gateways = catalog.gateways().count();
+        self.stale = self.standing.is_stale();
+    }
 }
 
 /// When the newest catalog that verified had changed: a moment that has passed.
@@ -212,11 +249,12 @@ fn remember(device: &mut Device, now: Timestamp, outcomes: &[DoorOutcome]) {
 struct Kept {
     changed: bool,
     catalog: Option<Catalog>,
+    sealed: Sealed,
     skipped: Vec<String>,
 }
 
 /// Keeps what the door served.
-fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer) -> Kept {
+fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer, now: Timestamp) -> Kept {
     let Some(served) = answer.served else {
         return Kept::default();
     };
@@ -227,17 +265,19 @@ fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer) -> Kept {
         path: ask.path(),
         version: verified.state.timestamp_version(),
     });
-    if let Some(catalog) = &verified.catalog {
+    let is_shut = verified.sealed.is_shut();
+    if let Some(catalog) = verified.catalog.as_ref().filter(|_| !is_shut) {
         let listed: BTreeSet<_> = catalog
             .gateways()
             .map(|gateway| gateway.id.as_str())
             .collect();
         device.gateways.retain(|id, _| listed.contains(id.as_str()));
     }
-    device.trusted = Some(verified.state);
+    keys::verified(device, verified.state, is_shut, now);
     Kept {
         changed: verified.changed,
         catalog: verified.catalog,
+        sealed: verified.sealed,
         skipped: verified.skipped,
     }
 }

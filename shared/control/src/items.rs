@@ -22,6 +22,8 @@ pub const ADMINS: &str = "admin";
 pub const CATALOG: &str = "catalog";
 /// The partition of the policy and its versions.
 pub const POLICY: &str = "policy";
+/// The partition of the epochs of slices' keys.
+pub const EPOCHS: &str = "epoch";
 /// The partition of the fleet and its versions.
 pub const FLEET: &str = "fleet";
 /// The partition of all nodes.
@@ -146,6 +148,16 @@ pub fn policy() -> Key {
 /// [`api::policy::PolicyView`]: a policy that is or was in force.
 pub fn policy_version(version: u64) -> Key {
     Key::new(POLICY, format!("v{version:08}"))
+}
+
+/// [`rules::epochs::Epochs`], with their secrets.
+pub fn epochs() -> Key {
+    Key::new(EPOCHS, "current")
+}
+
+/// [`crate::epochs::Revocations`].
+pub fn revocations() -> Key {
+    Key::new(EPOCHS, "revocations")
 }
 
 /// [`api::fleet::FleetView`]: the fleet that is wanted.

@@ -5,6 +5,8 @@
 //! is a hash of who asks and of what is asked about.
 
 pub mod clock;
+pub mod disclosure;
+pub mod epochs;
 pub mod health;
 pub mod listening;
 pub mod listing;
@@ -12,6 +14,7 @@ pub mod planning;
 pub mod policy;
 pub mod probing;
 pub mod ranking;
+pub mod slices;
 
 use sha2::{Digest, Sha256};
 

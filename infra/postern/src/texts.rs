@@ -223,6 +223,7 @@ mod tests {
                 fallback: Vec::new(),
             }],
             control: Vec::new(),
+            control_key: None,
         };
         let invite = InviteText {
             contact,

@@ -236,6 +236,7 @@ impl Alone {
                     id: network,
                     pools: AddressPools::default_with(random()?),
                     timing: Timing::default(),
+                    sealed_only: false,
                 }),
                 clock: Arc::new(SystemClock),
             },

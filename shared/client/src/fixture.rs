@@ -218,6 +218,7 @@ impl Repository {
                 root: self.pin(),
                 front_doors: doors.iter().map(door).collect(),
                 control: control.to_vec(),
+                control_key: None,
             },
             secret: [7; 16],
         }

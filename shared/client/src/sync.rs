@@ -273,6 +273,9 @@ fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer, now: Timesta
             .collect();
         device.gateways.retain(|id, _| listed.contains(id.as_str()));
     }
+    device
+        .contact
+        .adopt(verified.kit.and_then(|kit| kit.control_key));
     keys::verified(device, verified.state, is_shut, now);
     Kept {
         changed: verified.changed,

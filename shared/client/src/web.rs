@@ -5,15 +5,17 @@
 //! memory.
 //!
 //! Trust does not come from here: what a door serves is verified by `tuf`, and what the control
-//! plane answers is only ever about this device itself.
+//! plane answers is only ever about this device itself, and sealed where its key is known.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use api::http_client::{CONNECT, NoClient, http_client, http_client_at};
-use http::header::{DATE, ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, Method, StatusCode};
+use api::sealed;
+use http::header::{CONTENT_TYPE, DATE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
+use model::ControlKey;
 use reqwest::{Client, Response};
 use url::Url;
 
@@ -27,7 +29,9 @@ const LONGEST: Duration = Duration::from_mins(10);
 /// How long one control endpoint may take for an answer.
 const CONTROL: Duration = Duration::from_secs(20);
 /// The most bytes of a control plane's answer; a real one has some 500.
-const MOST_ANSWER: u64 = 64 * 1024;
+const MOST_ANSWER: usize = 64 * 1024;
+/// The same, sealed.
+const MOST_SEALED: usize = sealed::most(MOST_ANSWER);
 
 /// The program's HTTP client.
 #[derive(Clone, Debug)]
@@ -169,23 +173,54 @@ impl Web {
         Ok(Fetched::Body { bytes, etag, date })
     }
 
-    /// Sends a request to a control endpoint and gives status and body of the answer.
+    /// Sends a request to a control endpoint in the plain, and gives status and body of the answer.
     pub async fn send(
         &self,
-        method: Method,
         url: &str,
-        headers: HeaderMap,
-        content: Vec<u8>,
+        request: Request<Vec<u8>>,
     ) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let request = self.client.request(method, url).headers(headers);
+        self.carry(url, request, MOST_ANSWER).await
+    }
+
+    /// Sends a request to the sealed route `url` of a control endpoint, and gives status and body of
+    /// the answer that was sealed to it. Whatever else comes back is a failure.
+    pub async fn send_sealed(
+        &self,
+        url: &str,
+        request: &Request<Vec<u8>>,
+        key: &ControlKey,
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let refused = |error: &dyn std::fmt::Display| Failure::new("seal", error.to_string());
+        // Drawn here, where no attempt can come by the randomness of another.
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(|error| refused(&error))?;
+        let sealed = sealed::seal(key, request, random).map_err(|error| refused(&error))?;
+        let mut capsule = Request::new(sealed.capsule);
+        *capsule.method_mut() = Method::POST;
+        capsule.headers_mut().insert(CONTENT_TYPE, sealed::REQUEST);
+        let (status, body) = self.carry(url, capsule, MOST_SEALED).await?;
+        let answer = sealed.opener.believe(status, &body);
+        let answer = answer.map_err(|error| Failure::new("unsealed", error.to_string()))?;
+        Ok((answer.status(), answer.into_body()))
+    }
+
+    async fn carry(
+        &self,
+        url: &str,
+        request: Request<Vec<u8>>,
+        most: usize,
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let (parts, content) = request.into_parts();
+        let request = self.client.request(parts.method, url);
         let response = request
+            .headers(parts.headers)
             .body(content)
             .timeout(CONTROL)
             .send()
             .await
             .map_err(|error| failure(&error))?;
         let status = response.status();
-        Ok((status, body(response, MOST_ANSWER).await?))
+        Ok((status, body(response, most as u64).await?))
     }
 }
 

@@ -14,6 +14,10 @@ pub struct Network {
     pub pools: AddressPools,
     /// Its rhythm.
     pub timing: Timing,
+    /// Whether devices and gateways may send nothing but sealed requests: what travels in the plain
+    /// is refused, whoever asks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed_only: bool,
 }
 
 /// How often things happen and how long they last, in whole seconds.

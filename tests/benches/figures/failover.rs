@@ -139,6 +139,7 @@ fn device(world: &World, doors: &[Door], keys: &[HeldKey]) -> Device {
             root: world.pin.clone(),
             front_doors: doors.iter().map(door).collect(),
             control: Vec::new(),
+            control_key: None,
         },
         secret: [1; 16],
     };

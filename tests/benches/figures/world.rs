@@ -34,6 +34,7 @@ impl World {
             id: NetworkId::from_random([7; 5]),
             pools: AddressPools::default_with([7; 5]),
             timing: Timing::default(),
+            sealed_only: false,
         };
         let keys = OnlineKeys {
             catalogs: key(3),
@@ -208,12 +209,14 @@ fn offline(network: &NetworkId, keys: &OnlineKeys) -> Offline {
         schema: TrustedKeys::SCHEMA.to_owned(),
         network: network.clone(),
         config_keys: Vec::new(),
+        control_key: None,
     };
     let kit = RecoveryKit {
         schema: RecoveryKit::SCHEMA.to_owned(),
         network: network.clone(),
         front_doors: Vec::new(),
         control: Vec::new(),
+        control_key: None,
     };
     let files = BTreeMap::from([
         (

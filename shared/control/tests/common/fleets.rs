@@ -129,6 +129,7 @@ impl World {
                 },
                 front_doors: Vec::new(),
                 control: vec!["https://control.example".to_owned()],
+                control_key: None,
             },
             limits: Limits {
                 gateway_networks: vec!["0.0.0.0/0".parse().unwrap()],

@@ -109,6 +109,7 @@ impl Stage {
             id: network_id(),
             pools: AddressPools::new(pool(0), pool(1), ula).unwrap(),
             timing: Timing::default(),
+            sealed_only: false,
         };
         Self { store, network }
     }

@@ -249,12 +249,14 @@ fn offline_of(limits: Limits, keys: &OnlineKeys, targets_version: u64) -> Offlin
         schema: TrustedKeys::SCHEMA.to_owned(),
         network: network.clone(),
         config_keys: Vec::new(),
+        control_key: None,
     };
     let kit = RecoveryKit {
         schema: RecoveryKit::SCHEMA.to_owned(),
         network: network.clone(),
         front_doors: Vec::new(),
         control: Vec::new(),
+        control_key: None,
     };
     let files = BTreeMap::from([
         (

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use api::sealed::ControlSecrets;
 use api::{IdentitySecret, Kind, Problem, signed};
 use async_trait::async_trait;
 use axum::Router;
@@ -99,6 +100,7 @@ impl Stage {
             id: NetworkId::from_random([7; 5]),
             pools: AddressPools::new(pool(0), pool(1), ula).unwrap(),
             timing: Timing::default(),
+            sealed_only: false,
         };
         let limits = Limits {
             schema: Limits::SCHEMA.to_owned(),
@@ -128,8 +130,12 @@ impl Stage {
         let config_key = Arc::new(SigningKey::ed25519_from_seed([9; 32]));
         let finish = |routes| edge::finish(routes, edge.clone());
         Self {
-            enroll: finish(enroll::routes(edge.clone())),
-            register: finish(register::routes(edge.clone(), config_key)),
+            enroll: finish(enroll::routes(edge.clone(), control_secrets())),
+            register: finish(register::routes(
+                edge.clone(),
+                config_key,
+                control_secrets(),
+            )),
             admin: finish(admin::routes(edge.clone(), Some(code), Arc::new(limits))),
             reconcile: finish(reconcile::routes(edge.clone(), &reconcile)),
             cleanup: finish(cleanup::routes(edge.clone(), &cleanup)),
@@ -276,6 +282,7 @@ fn rented(
             },
             front_doors: Vec::new(),
             control: Vec::new(),
+            control_key: None,
         },
         limits,
     };
@@ -313,6 +320,12 @@ impl Answer {
         assert!(!problem.detail.is_empty(), "{what}");
         problem
     }
+}
+
+/// What opens sealed requests: a key of now and one of before.
+pub fn control_secrets() -> ControlSecrets {
+    let before = ControlSecrets::default().with_new([1; 32]).unwrap();
+    before.with_new([2; 32]).unwrap()
 }
 
 pub fn key(number: u8) -> IdentitySecret {

@@ -5,12 +5,14 @@
 //! | `POST /v1/enroll` | a device with an invite | [`control::enroll::enroll`] |
 //! | `GET /v1/devices/{id}` | that device | [`control::devices::show`] |
 //! | `POST /v1/devices/{id}/keys` | that device, with its new key | [`control::devices::rotation::rotate`] |
+//! | `POST /v1/devices/sealed` | whoever seals one of the above | [`edge::sealed`] |
 
 #[cfg(feature = "workers")]
 mod worker;
 
 use api::enroll::{DeviceAnswer, ENROLL, EnrollRequest};
 use api::rotation::RotateDevice;
+use api::sealed::{ControlSecrets, DEVICES};
 use axum::extract::State;
 use axum::{Json, Router};
 use edge::settings::Reader;
@@ -18,18 +20,16 @@ use edge::{Edge, Failure, Listed, MakeRoutes, Route, Signed};
 use http::Method;
 use model::DeviceId;
 
-/// The routes as a deployment sets them up: there is nothing to tell but what every function is told.
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "it has the form of every function's"
-)]
-pub fn from_settings(_: &mut Reader<'_>) -> Option<MakeRoutes> {
-    Some(Box::new(routes))
+/// The routes as a deployment sets them up.
+pub fn from_settings(reader: &mut Reader<'_>) -> Option<MakeRoutes> {
+    let control_keys = edge::settings::control_keys(reader)?;
+    Some(Box::new(|edge| routes(edge, control_keys)))
 }
 
-/// The routes.
-pub fn routes(edge: Edge) -> Router {
-    edge::router(table(), &edge).with_state(edge)
+/// The routes; `control_keys` open what is sealed.
+pub fn routes(edge: Edge, control_keys: ControlSecrets) -> Router {
+    let plain = edge::router(table(), &edge).with_state(edge.clone());
+    edge::sealed(plain, DEVICES, control_keys, edge)
 }
 
 /// Every route, for documentation and tests.

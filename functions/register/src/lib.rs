@@ -8,6 +8,7 @@
 //! | `POST /v1/gateways/{id}/heartbeat` | that gateway | [`control::gateways::heartbeat`] |
 //! | `GET /v1/gateways/{id}/config` | that gateway | [`control::gateways::config`] |
 //! | `POST /v1/gateways/{id}/roster` | that gateway | [`control::roster::pull`] |
+//! | `POST /v1/gateways/sealed` | whoever seals one of the above | [`edge::sealed`] |
 
 #[cfg(feature = "workers")]
 mod worker;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use api::register::{HeartbeatAnswer, HeartbeatRequest, RegisterAnswer, RegisterRequest};
 use api::roster::RosterRequest;
 use api::rotation::{GatewayRotated, RotateGateway};
+use api::sealed::{ControlSecrets, GATEWAYS};
 use api::{Kind, Problem};
 use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
@@ -38,8 +40,10 @@ pub const CONFIG_KEY: Setting = Setting {
 pub fn from_settings(reader: &mut Reader<'_>) -> Option<MakeRoutes> {
     // Its errors never quote the secret.
     let key = |text: &str| SigningKey::from_file_json(text).map_err(|error| error.to_string());
-    let config_key = Arc::new(reader.required(CONFIG_KEY, key)?);
-    Some(Box::new(|edge| routes(edge, config_key)))
+    let config_key = reader.required(CONFIG_KEY, key);
+    let control_keys = edge::settings::control_keys(reader);
+    let (config_key, control_keys) = (Arc::new(config_key?), control_keys?);
+    Some(Box::new(|edge| routes(edge, config_key, control_keys)))
 }
 
 /// What the routes stand on.
@@ -49,9 +53,14 @@ struct Register {
     config_key: Arc<SigningKey>,
 }
 
-/// The routes; `config_key` signs gateways' configs and rosters.
-pub fn routes(edge: Edge, config_key: Arc<SigningKey>) -> Router {
-    edge::router(table(), &edge).with_state(Register { edge, config_key })
+/// The routes; `config_key` signs gateways' configs and rosters, `control_keys` open what is sealed.
+pub fn routes(edge: Edge, config_key: Arc<SigningKey>, control_keys: ControlSecrets) -> Router {
+    let state = Register {
+        edge: edge.clone(),
+        config_key,
+    };
+    let plain = edge::router(table(), &edge).with_state(state);
+    edge::sealed(plain, GATEWAYS, control_keys, edge)
 }
 
 /// Every route, for documentation and tests.

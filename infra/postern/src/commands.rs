@@ -349,8 +349,24 @@ fn run_verify(
         report.standing
     );
     let _ = writeln!(text, "Checked {} files.", report.files);
-    for verify::Listed { catalog, gateways } in &report.catalogs {
-        let _ = writeln!(text, "The catalog '{catalog}' lists {gateways} gateways.");
+    for verify::Listed {
+        catalog,
+        gateways,
+        sealed,
+    } in &report.catalogs
+    {
+        let _ = writeln!(
+            text,
+            "The catalog '{catalog}' lists {gateways} gateways{}.",
+            {
+                let (slices, opened) = (sealed.slices, sealed.opened);
+                if slices == 0 {
+                    String::new()
+                } else {
+                    format!(" in {opened} of {slices} sealed slices that the keys here open")
+                }
+            }
+        );
     }
     if report.catalogs.is_empty() {
         text += "It holds no catalog: it is for gateways.\n";

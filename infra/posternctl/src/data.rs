@@ -3,8 +3,9 @@
 //! ```text
 //! network.json      settings; written last by `init`, so that a folder with it is complete
 //! keys/offline/     root and targets keys: move them off this machine (docs/runbooks/key-ceremony.md)
-//! keys/online/      what `publish` and `register` sign with, and what `reconcile` derives nodes'
-//!                   bootstrap secrets from; which of several the offline files name is in use
+//! keys/online/      what `publish` and `register` sign with, what `reconcile` derives nodes'
+//!                   bootstrap secrets from, and what `enroll` and `register` open requests with;
+//!                   which of several the offline files name is in use
 //! offline/          what the offline keys have signed: files are added, none is replaced
 //! setup             the setup code, until `up` has used it
 //! operator.json     the profile of this machine's operator
@@ -23,8 +24,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use api::sealed::ControlSecrets;
 use control::publish::{Offline, OnlineKeys};
-use model::{FirstContact, FrontDoor, Network, RootPin, SetupCode, TrustedKeys};
+use model::{
+    ControlKey, FirstContact, FrontDoor, Network, RecoveryKit, RootPin, SetupCode, TrustedKeys,
+};
 use serde::{Deserialize, Serialize};
 use tuf::ceremony::{Base, Role};
 use tuf::key::SigningKey;
@@ -38,6 +42,8 @@ pub const DEFAULT: &str = "postern-data";
 pub const SETUP: &str = "setup";
 /// What nodes' bootstrap secrets are derived from.
 const BOOTSTRAP_KEY: &str = "keys/online/bootstrap";
+/// What sealed requests are opened with.
+const CONTROL_KEYS: &str = "keys/online/control.json";
 /// The schema of `network.json`.
 pub const SCHEMA: &str = "postern-network/1";
 
@@ -268,6 +274,28 @@ impl Folder {
         Ok(String::from_utf8(self.read(BOOTSTRAP_KEY)?)?)
     }
 
+    /// What `enroll` and `register` open sealed requests with; networks of before have none.
+    pub fn control_keys(&self) -> anyhow::Result<ControlSecrets> {
+        if !self.path(CONTROL_KEYS).exists() {
+            return Ok(ControlSecrets::default());
+        }
+        let text = String::from_utf8(self.read(CONTROL_KEYS)?).context(CONTROL_KEYS)?;
+        ControlSecrets::from_json(&text).context(CONTROL_KEYS)
+    }
+
+    /// Writes them.
+    pub fn write_control_keys(&self, keys: &ControlSecrets) -> anyhow::Result<()> {
+        self.write(CONTROL_KEYS, keys.to_json().as_bytes())
+    }
+
+    /// The control key that the offline keys have signed: what is sealed to it is opened wherever the
+    /// functions were told the key before, so texts that are handed out name it and no newer one.
+    pub fn signed_control_key(&self, offline: &Offline) -> anyhow::Result<Option<ControlKey>> {
+        let kit = offline.files.get(RecoveryKit::PATH);
+        let kit: RecoveryKit = serde_json::from_slice(kit.context(RecoveryKit::PATH)?)?;
+        Ok(kit.control_key)
+    }
+
     /// What the offline keys have signed: all roots, and the newest targets that the last one lets in. A
     /// root is written after all else of its ceremony, so that its name puts the whole in force at once.
     pub fn offline(&self) -> anyhow::Result<Offline> {
@@ -350,6 +378,7 @@ impl Folder {
             },
             front_doors: settings.front_doors.clone(),
             control: settings.control.clone(),
+            control_key: self.signed_control_key(&offline)?,
         })
     }
 }

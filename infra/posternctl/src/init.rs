@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context, bail};
+use api::sealed::ControlSecrets;
 use api::{IdentitySecret, SetupText};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::SignedDuration;
 use model::{
-    AddressPools, CohortName, FrontDoor, IdentityKey, Limits, Network, NetworkId, RecoveryKit,
-    SetupCode, Timing, TrustedKeys,
+    AddressPools, CohortName, ControlKey, FrontDoor, IdentityKey, Limits, Network, NetworkId,
+    RecoveryKit, SetupCode, Timing, TrustedKeys,
 };
 use tuf::ceremony::Role;
 use tuf::key::SigningKey;
@@ -78,6 +79,10 @@ pub struct Options {
     /// The pool of inner tunnel addresses, of the same size.
     #[arg(long, requires = "outer_pool", value_name = "CIDR")]
     inner_pool: Option<Ipv4Net>,
+    /// Take sealed requests of devices and gateways alone: none in the plain, not even over a direct
+    /// connection.
+    #[arg(long)]
+    sealed_only: bool,
     /// Only make a new setup code for the network that is there, which makes whoever holds it an
     /// owner: where the first one expired, or every owner lost their key. Restart 'up' after it.
     #[arg(long)]
@@ -172,6 +177,12 @@ pub fn make(
     data.write_online_key(Role::Config, &SigningKey::ed25519_from_seed(config_seed))?;
     let config_key = IdentitySecret::from_seed(config_seed).public();
     data.bootstrap_key()?;
+    let control_keys = ControlSecrets::default().with_new(random()?)?;
+    data.write_control_keys(&control_keys)?;
+    let online = OnlinePublic {
+        config: config_key,
+        control: control_keys.public().first().copied(),
+    };
 
     let expires = now().checked_add(OFFLINE_LIFE)?;
     let roles = RootRoles {
@@ -182,7 +193,7 @@ pub fn make(
     };
     let signed = sign_root(1, expires, &roles, &signers(&root))?;
     data.write(&root_file(1), &signed)?;
-    let files = offline_files(&settings, options, config_key)?;
+    let files = offline_files(&settings, options, online)?;
     let signed = sign_targets(1, expires, &files, &catalogs, &signers(&targets))?;
     data.write(&targets_file(1), &signed)?;
     for (path, bytes) in &files {
@@ -227,6 +238,7 @@ fn settings(options: &Options, ports: Ports) -> anyhow::Result<Settings> {
             id: NetworkId::from_random(random()?),
             pools,
             timing,
+            sealed_only: options.sealed_only,
         },
         control: urls(&options.control, vec![own(&ports.control)]),
         front_doors: doors
@@ -308,10 +320,18 @@ fn offline_keys(
         .collect()
 }
 
+/// What the offline keys say of online ones.
+struct OnlinePublic {
+    /// Signs configs.
+    config: IdentityKey,
+    /// Opens requests.
+    control: Option<ControlKey>,
+}
+
 fn offline_files(
     settings: &Settings,
     options: &Options,
-    config_key: IdentityKey,
+    online: OnlinePublic,
 ) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let network = settings.network.id.clone();
     let mut hosts = Vec::new();
@@ -339,13 +359,15 @@ fn offline_files(
     let trust = TrustedKeys {
         schema: TrustedKeys::SCHEMA.to_owned(),
         network: network.clone(),
-        config_keys: vec![config_key],
+        config_keys: vec![online.config],
+        control_key: online.control,
     };
     let kit = RecoveryKit {
         schema: RecoveryKit::SCHEMA.to_owned(),
         network,
         front_doors: settings.front_doors.clone(),
         control: settings.control.clone(),
+        control_key: online.control,
     };
     Ok(BTreeMap::from([
         (Limits::PATH.to_owned(), serde_json::to_vec(&limits)?),
@@ -390,6 +412,7 @@ impl Options {
             ))],
             outer_pool: None,
             inner_pool: None,
+            sealed_only: false,
             new_setup_code: false,
             passphrase: passphrase::Source::default(),
         }

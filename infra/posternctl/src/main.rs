@@ -9,6 +9,7 @@ macro_rules! say {
 mod accounts;
 mod admins;
 mod cleaning;
+mod control_keys;
 mod data;
 mod fleet;
 mod init;
@@ -57,6 +58,11 @@ enum Command {
         /// On what it runs.
         #[arg(long, default_value = "lambda")]
         runtime: settings::Runtime,
+    },
+    /// List what devices and gateways seal their requests to, make one more, or forget one.
+    ControlKeys {
+        #[command(subcommand)]
+        action: Option<control_keys::ControlKeysAction>,
     },
     /// Run the whole network on this machine, making it first if it is not there.
     Up(up::Options),
@@ -167,6 +173,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match command {
         Command::Init(options) => init::run(&folder, &options, json),
         Command::Settings { function, runtime } => settings::run(&folder, function, runtime, json),
+        Command::ControlKeys { action } => control_keys::run(&folder, action.as_ref(), json),
         Command::Up(options) => up::run(&folder, &options, json).await,
         Command::Setup(options) => admins::setup(&place()?, &options, json).await,
         Command::Login => admins::login(&place()?, json).await,

@@ -4,7 +4,7 @@
 //! mirrors, where evidence goes, the providers and their tokens.
 
 use clap::ValueEnum;
-use edge::settings::{self, LIMITS, NETWORK};
+use edge::settings::{self, CONTROL_KEY, LIMITS, NETWORK};
 
 use crate::data::Folder;
 
@@ -59,13 +59,21 @@ pub fn run(data: &Folder, function: Function, runtime: Runtime, json: bool) -> a
     Ok(())
 }
 
+/// What opens sealed requests, where the network has it.
+fn control_keys(data: &Folder) -> anyhow::Result<Option<(&'static str, String)>> {
+    let keys = data.control_keys()?;
+    Ok((!keys.is_empty()).then(|| (CONTROL_KEY.name, keys.to_json())))
+}
+
 fn of(data: &Folder, function: Function) -> anyhow::Result<Vec<(&'static str, String)>> {
     let settings = data.settings()?;
     let network = serde_json::to_string(&settings.network)?;
     let mut all = vec![(NETWORK.name, network)];
     match function {
-        Function::Enroll | Function::Cleanup => {}
+        Function::Cleanup => {}
+        Function::Enroll => all.extend(control_keys(data)?),
         Function::Register => {
+            all.extend(control_keys(data)?);
             let key = data.config_key(&data.offline()?)?;
             all.push((register::CONFIG_KEY.name, key.to_file_json()));
         }

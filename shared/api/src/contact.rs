@@ -200,7 +200,7 @@ mod secret {
 
 #[cfg(test)]
 mod tests {
-    use model::{FrontDoor, RootPin};
+    use model::{ControlKey, FrontDoor, RootPin};
 
     use super::*;
 
@@ -218,6 +218,7 @@ mod tests {
                 },
                 front_doors: vec![door(1), door(2), door(3)],
                 control: vec!["https://control.example.net".to_owned()],
+                control_key: Some(ControlKey::new(1, [9; 32])),
             },
             secret: [7; 16],
         }

@@ -102,6 +102,12 @@ kinds! {
     SignatureStale = "signature-stale", 401, "The signature is not of now";
     /// The request is meant for another network.
     WrongNetwork = "wrong-network", 403, "The request is for another network";
+    /// The request was sent in the plain, and the network takes sealed ones alone.
+    SealedOnly = "sealed-only", 403, "Requests must be sealed";
+    /// The request is sealed to a key that the control plane has not, or no longer.
+    SealKeyUnknown = "seal-key-unknown", 400, "The control key is not known";
+    /// The sealed request cannot be opened.
+    SealBroken = "seal-broken", 400, "The sealed request cannot be opened";
     /// The invite is not known.
     InviteUnknown = "invite-unknown", 403, "The invite is not known";
     /// The invite has expired.

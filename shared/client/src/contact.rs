@@ -4,15 +4,18 @@
 //! its cohort and catalog, whether an operator wants its keys rotated. Day to day it needs none: the
 //! catalog comes from front doors. So a sync asks seldom ([`Contacts::is_due`]), which is also less to
 //! see for whoever watches, waits for little and does without an answer where there is none.
+//!
+//! Where the device knows a control key it seals every request (`api::sealed`), and nothing that comes
+//! back unsealed moves it to ask in the plain: only an operator's text without a key could.
 
 use std::time::Duration;
 
 use api::contact::is_private;
 use api::enroll::DeviceAnswer;
-use api::{IdentitySecret, Problem, signed};
+use api::{IdentitySecret, Problem, sealed, signed};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use http::{HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::device::Contacts;
@@ -57,6 +60,29 @@ impl Ask {
             body: serde_json::to_vec(body)
                 .map_err(|error| Error::Internal(format!("the request is not JSON: {error}")))?,
         })
+    }
+}
+
+impl Ask {
+    /// The request as it is sent to `url`.
+    fn signed(
+        &self,
+        device: &Device,
+        signer: &IdentitySecret,
+        url: &str,
+        context: &Context<'_>,
+    ) -> Result<Request<Vec<u8>>, String> {
+        let uri: Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
+        let (network, now) = (device.network(), context.clock.now());
+        let mut request = Request::new(self.body.clone());
+        *request.headers_mut() = signed::sign(signer, network, &self.method, &uri, &self.body, now);
+        if !self.body.is_empty() {
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(CONTENT_TYPE, json);
+        }
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        Ok(request)
     }
 }
 
@@ -166,7 +192,8 @@ fn endpoints(device: &Device, context: &Context<'_>) -> Result<Vec<String>, Erro
     Ok(all)
 }
 
-/// One endpoint: an answer, a problem, or why there was neither.
+/// One endpoint: an answer, a problem, or why there was neither. Sealed, an answer or a problem is the
+/// control plane's; what somebody between says instead is no refusal, but an endpoint that failed.
 async fn ask_one(
     device: &Device,
     signer: &IdentitySecret,
@@ -174,24 +201,20 @@ async fn ask_one(
     ask: &Ask,
     context: &Context<'_>,
 ) -> Result<Result<DeviceAnswer, Problem>, String> {
-    let url = format!("{base}{}", ask.path);
-    let uri: Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
-    let mut headers = signed::sign(
-        signer,
-        device.network(),
-        &ask.method,
-        &uri,
-        &ask.body,
-        context.clock.now(),
-    );
-    if !ask.body.is_empty() {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    let (status, answer) = context
-        .web
-        .send(ask.method.clone(), &url, headers, ask.body.clone())
-        .await
-        .map_err(|failure| failure.why)?;
+    let came = match &device.contact.control_key {
+        Some(key) => {
+            // Signed as the control plane opens it: whatever stands before the path is of the way.
+            let request = ask.signed(device, signer, &ask.path, context)?;
+            let url = format!("{base}{}", sealed::DEVICES);
+            context.web.send_sealed(&url, &request, key).await
+        }
+        None => {
+            let url = format!("{base}{}", ask.path);
+            let request = ask.signed(device, signer, &url, context)?;
+            context.web.send(&url, request).await
+        }
+    };
+    let (status, answer) = came.map_err(|failure| failure.why)?;
     if status == StatusCode::OK || status == StatusCode::CREATED {
         return match serde_json::from_slice(&answer) {
             Ok(answer) => Ok(Ok(answer)),
@@ -203,6 +226,9 @@ async fn ask_one(
         Err(_) => Err(format!("HTTP status {status}")),
     }
 }
+
+#[cfg(test)]
+mod sealed_tests;
 
 #[cfg(test)]
 mod tests {

@@ -5,14 +5,17 @@
 //! memory.
 //!
 //! Trust does not come from here: what a door serves is verified by `tuf`, and what the control
-//! plane answers is only ever about this device itself.
+//! plane answers is only ever about this device itself, and sealed where its key is known.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use api::http_client::{CONNECT, NoClient, http_client, http_client_at};
-use http::header::{ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, Method, StatusCode};
+use api::sealed;
+use http::header::{CONTENT_TYPE, DATE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, Method, Request, StatusCode};
+use jiff::Timestamp;
+use model::ControlKey;
 use reqwest::{Client, Response};
 use url::Url;
 
@@ -26,7 +29,9 @@ const LONGEST: Duration = Duration::from_mins(10);
 /// How long one control endpoint may take for an answer.
 const CONTROL: Duration = Duration::from_secs(20);
 /// The most bytes of a control plane's answer; a real one has some 500.
-const MOST_ANSWER: u64 = 64 * 1024;
+const MOST_ANSWER: usize = 64 * 1024;
+/// The same, sealed.
+const MOST_SEALED: usize = sealed::most(MOST_ANSWER);
 
 /// The program's HTTP client.
 #[derive(Clone, Debug)]
@@ -38,13 +43,18 @@ pub struct Web {
 #[derive(Debug)]
 pub enum Fetched {
     /// 304: what the entity tag stood for is still so.
-    NotModified,
+    NotModified {
+        /// Its `Date`.
+        date: Option<Timestamp>,
+    },
     /// 200.
     Body {
         /// The body, whole.
         bytes: Vec<u8>,
         /// Its entity tag.
         etag: Option<String>,
+        /// Its `Date`.
+        date: Option<Timestamp>,
     },
 }
 
@@ -55,6 +65,10 @@ pub struct Failure {
     pub kind: &'static str,
     /// What happened.
     pub why: String,
+    /// The answer's HTTP status, if there was one that is not wanted.
+    pub status: Option<u16>,
+    /// When what was served expired, if that alone is wrong with it.
+    pub expired: Option<Timestamp>,
 }
 
 impl Failure {
@@ -63,6 +77,16 @@ impl Failure {
         Self {
             kind,
             why: why.into(),
+            status: None,
+            expired: None,
+        }
+    }
+
+    /// An answer whose status is not wanted.
+    fn answered(status: StatusCode) -> Self {
+        Self {
+            status: Some(status.as_u16()),
+            ..Self::new("http", format!("HTTP status {status}"))
         }
     }
 
@@ -133,35 +157,70 @@ impl Web {
         let response = request.send().await.map_err(|error| failure(&error))?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(Fetched::NotModified),
-            status => return Err(Failure::new("http", format!("HTTP status {status}"))),
+            StatusCode::NOT_MODIFIED if etag.is_some() => {
+                let date = date(response.headers());
+                return Ok(Fetched::NotModified { date });
+            }
+            status => return Err(Failure::answered(status)),
         }
         let etag = response
             .headers()
             .get(ETAG)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
+        let date = date(response.headers());
         let bytes = body(response, most).await?;
-        Ok(Fetched::Body { bytes, etag })
+        Ok(Fetched::Body { bytes, etag, date })
     }
 
-    /// Sends a request to a control endpoint and gives status and body of the answer.
+    /// Sends a request to a control endpoint in the plain, and gives status and body of the answer.
     pub async fn send(
         &self,
-        method: Method,
         url: &str,
-        headers: HeaderMap,
-        content: Vec<u8>,
+        request: Request<Vec<u8>>,
     ) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let request = self.client.request(method, url).headers(headers);
+        self.carry(url, request, MOST_ANSWER).await
+    }
+
+    /// Sends a request to the sealed route `url` of a control endpoint, and gives status and body of
+    /// the answer that was sealed to it. Whatever else comes back is a failure.
+    pub async fn send_sealed(
+        &self,
+        url: &str,
+        request: &Request<Vec<u8>>,
+        key: &ControlKey,
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let refused = |error: &dyn std::fmt::Display| Failure::new("seal", error.to_string());
+        // Drawn here, where no attempt can come by the randomness of another.
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(|error| refused(&error))?;
+        let sealed = sealed::seal(key, request, random).map_err(|error| refused(&error))?;
+        let mut capsule = Request::new(sealed.capsule);
+        *capsule.method_mut() = Method::POST;
+        capsule.headers_mut().insert(CONTENT_TYPE, sealed::REQUEST);
+        let (status, body) = self.carry(url, capsule, MOST_SEALED).await?;
+        let answer = sealed.opener.believe(status, &body);
+        let answer = answer.map_err(|error| Failure::new("unsealed", error.to_string()))?;
+        Ok((answer.status(), answer.into_body()))
+    }
+
+    async fn carry(
+        &self,
+        url: &str,
+        request: Request<Vec<u8>>,
+        most: usize,
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let (parts, content) = request.into_parts();
+        let request = self.client.request(parts.method, url);
         let response = request
+            .headers(parts.headers)
             .body(content)
             .timeout(CONTROL)
             .send()
             .await
             .map_err(|error| failure(&error))?;
         let status = response.status();
-        Ok((status, body(response, MOST_ANSWER).await?))
+        Ok((status, body(response, most as u64).await?))
     }
 }
 
@@ -171,6 +230,13 @@ impl Web {
 )]
 fn none(error: NoClient) -> Error {
     Error::Internal(error.to_string())
+}
+
+/// What the server's clock says (RFC 9110, section 6.6.1). Nobody signed it: a hint.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let value = headers.get(DATE)?.to_str().ok()?;
+    let date = jiff::fmt::rfc2822::parse(value).ok()?;
+    Some(date.timestamp())
 }
 
 async fn body(mut response: Response, most: u64) -> Result<Vec<u8>, Failure> {

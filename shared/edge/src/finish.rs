@@ -14,6 +14,14 @@ use crate::{Edge, Failure, MOST_BODY};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The id of a request, on its way to its handler.
+#[derive(Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// Marks the answer to a sealed request: what was in it has its log line already.
+#[derive(Clone)]
+pub(crate) struct Opened;
+
 /// Adds what every function has: the limit of bodies, request ids, logging, and problems for
 /// unknown routes.
 pub fn finish(router: Router, edge: Edge) -> Router {
@@ -41,9 +49,12 @@ async fn no_method(method: Method, uri: Uri) -> Failure {
     Problem::new(Kind::MethodNotAllowed, detail).into()
 }
 
-async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+async fn around(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let moment = edge.clock.moment();
-    let id = moment.uuid(0).to_string();
+    // What came sealed has the id of what it came in.
+    let carried = request.extensions_mut().remove::<RequestId>();
+    let RequestId(id) = carried.unwrap_or_else(|| RequestId(moment.uuid(0).to_string()));
+    request.extensions_mut().insert(RequestId(id.clone()));
     // The path holds ids and no secret; queries and bodies are not logged.
     let span = tracing::info_span!("request", %id, method = %request.method(), path = request.uri().path());
     async move {
@@ -63,7 +74,7 @@ async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Respo
             );
             problem.request_id = Some(id.clone());
             response = write(&problem);
-        } else {
+        } else if response.extensions().get::<Opened>().is_none() {
             tracing::info!(status = response.status().as_u16(), millis, "answered");
         }
         let headers = response.headers_mut();

@@ -16,6 +16,7 @@ pub mod lambda;
 pub mod mirrors;
 mod parts;
 mod route;
+mod sealed;
 mod session;
 pub mod settings;
 mod signed;
@@ -33,6 +34,7 @@ pub use deployed::{FromSettings, MakeRoutes};
 pub use failure::Failure;
 pub use finish::finish;
 pub use route::{Listed, Route, listed, router};
+pub use sealed::sealed;
 pub use session::BySession;
 pub use signed::Signed;
 

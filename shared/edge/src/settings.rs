@@ -9,6 +9,7 @@ mod parts;
 
 use std::fmt::{self, Display};
 
+use api::sealed::ControlSecrets;
 use model::Network;
 
 pub use parts::{MOST_BINDING, in_parts, joined};
@@ -47,6 +48,11 @@ pub const SESSION_TOKEN: Setting = Setting {
 pub const LIMITS: Setting = Setting {
     name: "POSTERN_LIMITS",
     holds: "the network's limits as JSON: the file limits.json that the offline keys have signed",
+};
+/// The secret halves of the control keys.
+pub const CONTROL_KEY: Setting = Setting {
+    name: "POSTERN_CONTROL_KEY",
+    holds: "the control keys' file: JSON of the schema postern-control-keys/1, or nothing",
 };
 /// A stand-in for the region's DynamoDB, by the name that AWS's own programs know.
 pub const ENDPOINT: Setting = Setting {
@@ -246,6 +252,15 @@ pub fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
         let (line, column) = (error.line(), error.column());
         format!("{what}, line {line}, column {column}")
     })
+}
+
+/// The control keys; without the setting there are none, and no sealed request can be opened.
+pub fn control_keys(reader: &mut Reader<'_>) -> Option<ControlSecrets> {
+    // Its errors never quote the secret.
+    let keys = |text: &str| ControlSecrets::from_json(text).map_err(|error| error.to_string());
+    reader
+        .optional(CONTROL_KEY, keys)
+        .map(Option::unwrap_or_default)
 }
 
 fn network(text: &str) -> Result<Network, String> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use api::admin::{GatewayView, NewGateway};
+use api::sealed::{ControlSecret, ControlSecrets};
 use api::{BootstrapText, Kind, Problem};
 use async_trait::async_trait;
 use axum::Router;
@@ -17,8 +18,8 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Actor, AddressPools, AdminId, FirstContact, FrontDoor, GatewayId, IdentityKey, Limits, Network,
-    Role, RootPin, Timing, TrustedKeys, id,
+    Actor, AddressPools, AdminId, ControlKey, FirstContact, FrontDoor, GatewayId, IdentityKey,
+    Limits, Network, Role, RootPin, Timing, TrustedKeys, id,
 };
 use serde_json::json;
 use store::MemoryStore;
@@ -59,7 +60,7 @@ pub struct Sent {
 
 /// The network.
 pub struct Net {
-    router: Router,
+    router: Mutex<Router>,
     bundle: Mutex<Vec<u8>>,
     rules: Mutex<Vec<(&'static str, usize, Do)>>,
     sent: Mutex<Vec<Sent>>,
@@ -97,7 +98,8 @@ impl Net {
             return (StatusCode::OK, self.bundle.lock().unwrap().clone());
         }
         let request = request.map(Body::from);
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let router = self.router.lock().unwrap().clone();
+        let response = router.oneshot(request).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap();
         (status, body.to_bytes().to_vec())
@@ -180,10 +182,9 @@ impl World {
         control::gateways::create(&context, &limits(), &operator(), record())
             .await
             .unwrap();
-        let routes = register::routes(edge.clone(), Arc::new(config_key()));
         let net = Net {
-            router: edge::finish(routes, edge.clone()),
-            bundle: Mutex::new(bundle(&network)),
+            router: Mutex::new(function(&edge, ControlSecrets::default())),
+            bundle: Mutex::new(bundle(&network, 1, None)),
             rules: Mutex::default(),
             sent: Mutex::default(),
         };
@@ -195,6 +196,27 @@ impl World {
             skew: Arc::default(),
             began,
         }
+    }
+
+    /// The same, with a token that names the control key of the number.
+    pub async fn sealed(number: u8) -> Self {
+        let mut world = Self::new().await;
+        world.token.contact.control_key = Some(control_key(number));
+        world.open(&[number]);
+        world
+    }
+
+    /// From now on the control plane opens what is sealed to the keys of these numbers alone.
+    pub fn open(&self, numbers: &[u8]) {
+        let secrets = numbers.iter().map(|number| control_secret(*number));
+        let secrets = ControlSecrets::new(secrets.collect()).unwrap();
+        *self.net.router.lock().unwrap() = function(&self.edge, secrets);
+    }
+
+    /// From now on the second version of `trust.json` names the control key of this number.
+    pub fn publish(&self, number: u8) {
+        let bundle = bundle(&network(), 2, Some(control_key(number)));
+        *self.net.bundle.lock().unwrap() = bundle;
     }
 
     /// An operator asks the gateway for new keys.
@@ -260,6 +282,7 @@ pub fn token(gateway: &str) -> BootstrapText {
                 "https://control-1".to_owned(),
                 "https://control-2".to_owned(),
             ],
+            control_key: None,
         },
         gateway: gateway.parse().unwrap(),
         secret: SECRET,
@@ -269,6 +292,20 @@ pub fn token(gateway: &str) -> BootstrapText {
 /// The key that `trust.json` names.
 pub fn config_key() -> SigningKey {
     key(7)
+}
+
+fn function(edge: &Edge, secrets: ControlSecrets) -> Router {
+    let routes = register::routes(edge.clone(), Arc::new(config_key()), secrets);
+    edge::finish(routes, edge.clone())
+}
+
+fn control_secret(number: u8) -> ControlSecret {
+    ControlSecret::from_random(number, [number; 32])
+}
+
+/// What requests may be sealed to.
+pub fn control_key(number: u8) -> ControlKey {
+    control_secret(number).public()
 }
 
 /// The key with this number.
@@ -283,6 +320,7 @@ fn network() -> Network {
         id: "n-abcdefgh".parse().unwrap(),
         pools: AddressPools::new(pool("10.0.0.0/24"), pool("10.0.1.0/24"), ula).unwrap(),
         timing: Timing::default(),
+        sealed_only: false,
     }
 }
 
@@ -336,12 +374,12 @@ fn root() -> Vec<u8> {
 }
 
 /// The bundle for gateways.
-fn bundle(network: &Network) -> Vec<u8> {
+fn bundle(network: &Network, version: u64, control_key: Option<ControlKey>) -> Vec<u8> {
     let trust = json!({"schema": TrustedKeys::SCHEMA, "network": network.id,
     "config_keys": [match config_key() {
         SigningKey::Ed25519(pair) => IdentityKey::from_bytes(*pair.pk),
         SigningKey::EcdsaP256(_) => unreachable!("it was made with the other algorithm"),
-    }]});
+    }], "control_key": control_key});
     let offline = BTreeMap::from([
         (
             Limits::PATH.to_owned(),
@@ -350,17 +388,17 @@ fn bundle(network: &Network) -> Vec<u8> {
         (TrustedKeys::PATH.to_owned(), trust.to_string().into_bytes()),
     ]);
     let far = later(10_000);
-    let targets = repository::sign_targets(1, far, &offline, &keys(5), &[&key(2)]).unwrap();
-    let catalogs = repository::sign_catalogs(1, far, &BTreeMap::new(), &[&key(5)]).unwrap();
-    let pins = (Pin::of(1, &targets), Pin::of(1, &catalogs));
-    let snapshot = repository::sign_snapshot(1, far, &pins.0, &pins.1, &[&key(3)]).unwrap();
-    let pin = Pin::of(1, &snapshot);
-    let timestamp = repository::sign_timestamp(1, later(24), &pin, &[&key(4)]).unwrap();
+    let targets = repository::sign_targets(version, far, &offline, &keys(5), &[&key(2)]).unwrap();
+    let catalogs = repository::sign_catalogs(version, far, &BTreeMap::new(), &[&key(5)]).unwrap();
+    let pins = (Pin::of(version, &targets), Pin::of(version, &catalogs));
+    let snapshot = repository::sign_snapshot(version, far, &pins.0, &pins.1, &[&key(3)]).unwrap();
+    let pin = Pin::of(version, &snapshot);
+    let timestamp = repository::sign_timestamp(version, later(24), &pin, &[&key(4)]).unwrap();
     let mut files = vec![
         (repository::root_path(1), root()),
         (repository::TIMESTAMP_PATH.to_owned(), timestamp),
-        (repository::snapshot_path(1), snapshot),
-        (repository::targets_path(1), targets),
+        (repository::snapshot_path(version), snapshot),
+        (repository::targets_path(version), targets),
     ];
     for (path, bytes) in offline {
         let hash = Pin::of(1, &bytes).sha256;

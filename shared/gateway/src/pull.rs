@@ -6,7 +6,7 @@ pub(crate) mod roster;
 use api::register::{self, GatewayConfig};
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
-use model::TrustedKeys;
+use model::{ControlKey, TrustedKeys};
 use tuf::client::{Start, TrustedState, Wanted, read_state, verify_bundle};
 
 use crate::agent::Clock;
@@ -35,6 +35,8 @@ pub(crate) struct Pull {
 pub(crate) struct Pulled {
     /// The signed repository, as far as it is verified now.
     pub(crate) trusted: Option<TrustedState>,
+    /// The control key that it names, or the one of before.
+    pub(crate) control_key: Option<ControlKey>,
     /// The config, checked.
     pub(crate) config: Result<GatewayConfig, Trouble>,
 }
@@ -45,6 +47,7 @@ impl Pull {
         let config = self.config().await;
         Pulled {
             trusted: self.state.trusted,
+            control_key: self.state.contact.control_key,
             config,
         }
     }
@@ -68,7 +71,7 @@ impl Pull {
         Ok(config)
     }
 
-    /// The keys that may sign configs and rosters: from the first front door whose bundle verifies, or as they
+    /// The keys that may sign configs and rosters, and the one to seal to: from the first front door whose bundle verifies, or as they
     /// were verified last, within the grace.
     async fn trusted_keys(&mut self) -> Result<TrustedKeys, Trouble> {
         let path = tuf::repository::bundle_path(None);
@@ -76,6 +79,7 @@ impl Pull {
         let wanted = Wanted {
             network: &network,
             catalog: None,
+            keys: &[],
         };
         let mut said = Vec::new();
         for door in &self.state.contact.front_doors {
@@ -92,6 +96,7 @@ impl Pull {
                 Ok(verified) => {
                     self.state.trusted = Some(verified.state);
                     if let Some(trust) = verified.trust {
+                        self.state.contact.adopt(trust.control_key);
                         return Ok(trust);
                     }
                 }
@@ -126,6 +131,7 @@ impl Pull {
         let wanted = Wanted {
             network: &self.state.contact.network,
             catalog: None,
+            keys: &[],
         };
         let known = read_state(state, &wanted).map_err(|error| error.to_string())?;
         let trust = known.trust.ok_or("trust.json is missing")?;

@@ -1,14 +1,18 @@
 //! Signed requests to the control plane, and bundles from front doors.
+//!
+//! Requests are sealed where a control key is known (`api::sealed`), and nothing that comes back unsealed
+//! makes the agent ask in the plain.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::contact::is_private;
-use api::{IdentitySecret, Kind, NoClient, Problem, signed};
+use api::{IdentitySecret, Kind, NoClient, Problem, sealed, signed};
 use async_trait::async_trait;
+use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode, Uri};
 use jiff::Timestamp;
-use model::{FirstContact, NetworkId};
+use model::{ControlKey, FirstContact, NetworkId};
 use reqwest::{Client, Response};
 use tuf::bundle::MOST_BUNDLE_BYTES;
 
@@ -18,7 +22,7 @@ use crate::Trouble;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The most bytes of an answer of the control plane: the config of an ingress with 40,000 egress
 /// gateways.
-const MOST_ANSWER: u64 = 4 * 1024 * 1024;
+const MOST_ANSWER: usize = 4 * 1024 * 1024;
 
 /// What carries a request: HTTP, or a test's stand-in.
 #[async_trait]
@@ -62,6 +66,24 @@ pub(crate) struct Ask {
     pub(crate) body: Vec<u8>,
 }
 
+impl Ask {
+    /// The request as it is sent to `url`, or why there is none.
+    fn signed(
+        &self,
+        network: &NetworkId,
+        secret: &IdentitySecret,
+        url: &str,
+        now: Timestamp,
+    ) -> Result<Request<Vec<u8>>, String> {
+        let uri: Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
+        let mut request = Request::new(self.body.clone());
+        *request.headers_mut() = signed::sign(secret, network, &self.method, &uri, &self.body, now);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        Ok(request)
+    }
+}
+
 /// The way to the network.
 #[derive(Clone)]
 pub(crate) struct Remote {
@@ -80,7 +102,8 @@ impl Remote {
         Self { transport }
     }
 
-    /// Asks the control endpoints in turn until one does it. A problem is not signed: one endpoint's
+    /// Asks the control endpoints in turn until one does it. A problem is not signed, and sealed only
+    /// where a control key is known: one endpoint's
     /// word does not keep the others from being asked, and only if all that answer refuse for good
     /// is it [`Trouble::Refused`].
     pub(crate) async fn control(
@@ -98,7 +121,7 @@ impl Remote {
                 said.push(format!("{base}: not https, not asked"));
                 continue;
             }
-            match self.one(base, &contact.network, secret, ask, now).await {
+            match self.one(base, contact, secret, ask, now).await {
                 Reply::Done(bytes) => return Ok(bytes),
                 Reply::Problem(problem) => {
                     if let (true, Some(version)) =
@@ -126,21 +149,25 @@ impl Remote {
     async fn one(
         &self,
         base: &str,
-        network: &NetworkId,
+        contact: &FirstContact,
         secret: &IdentitySecret,
         ask: &Ask,
         now: Timestamp,
     ) -> Reply {
-        let url = format!("{}{}", base.trim_end_matches('/'), ask.path);
-        let uri: Uri = match url.parse() {
-            Ok(uri) => uri,
-            Err(error) => return Reply::Silent(format!("no URL: {error}")),
+        let base = base.trim_end_matches('/');
+        let network = &contact.network;
+        let came = match &contact.control_key {
+            // Signed as the control plane opens it: whatever stands before the path is of the way.
+            Some(key) => match ask.signed(network, secret, &ask.path, now) {
+                Ok(request) => self.sealed(base, key, &request).await,
+                Err(why) => Err(why),
+            },
+            None => match ask.signed(network, secret, &format!("{base}{}", ask.path), now) {
+                Ok(request) => self.transport.send(request, MOST_ANSWER as u64).await,
+                Err(why) => Err(why),
+            },
         };
-        let mut request = Request::new(ask.body.clone());
-        *request.method_mut() = ask.method.clone();
-        *request.headers_mut() = signed::sign(secret, network, &ask.method, &uri, &ask.body, now);
-        *request.uri_mut() = uri;
-        match self.transport.send(request, MOST_ANSWER).await {
+        match came {
             Err(why) => Reply::Silent(why),
             Ok((status, bytes)) if status.is_success() => Reply::Done(bytes),
             Ok((status, bytes)) => match serde_json::from_slice(&bytes) {
@@ -149,6 +176,26 @@ impl Remote {
                 Err(_) => Reply::Silent(format!("status {status}")),
             },
         }
+    }
+
+    /// Sends a request under seal. Whatever comes back that was not sealed to it is no answer.
+    async fn sealed(
+        &self,
+        base: &str,
+        key: &ControlKey,
+        request: &Request<Vec<u8>>,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let sealed = sealed::seal(key, request, crate::agent::random());
+        let sealed = sealed.map_err(|error| error.to_string())?;
+        let capsule = Request::post(format!("{base}{}", sealed::GATEWAYS))
+            .header(CONTENT_TYPE, sealed::REQUEST)
+            .body(sealed.capsule);
+        let capsule = capsule.map_err(|error| format!("no URL: {error}"))?;
+        let most = sealed::most(MOST_ANSWER) as u64;
+        let (status, body) = self.transport.send(capsule, most).await?;
+        let answer = sealed.opener.believe(status, &body);
+        let answer = answer.map_err(|error| error.to_string())?;
+        Ok((answer.status(), answer.into_body()))
     }
 
     /// The bytes at `path` behind a front door, or in words why there are none.
@@ -192,3 +239,6 @@ fn reason(error: &reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

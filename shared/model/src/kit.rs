@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{CohortName, IdentityKey, NetworkId};
+use crate::{CohortName, ControlKey, IdentityKey, NetworkId};
 
 /// A base URL that serves the signed repository.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ impl Limits {
     }
 }
 
-/// `trust.json`: the keys that sign gateway configs.
+/// `trust.json`: the keys that sign gateway configs, and the one that gateways seal to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrustedKeys {
     /// [`TrustedKeys::SCHEMA`].
@@ -58,6 +58,9 @@ pub struct TrustedKeys {
     pub network: NetworkId,
     /// Ed25519 keys, any one of which may sign a gateway's config.
     pub config_keys: Vec<IdentityKey>,
+    /// What gateways seal their requests to; none in networks of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_key: Option<ControlKey>,
 }
 
 impl TrustedKeys {
@@ -78,6 +81,9 @@ pub struct RecoveryKit {
     pub front_doors: Vec<FrontDoor>,
     /// Base URLs of the control plane.
     pub control: Vec<String>,
+    /// What devices seal their requests to; none in networks of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_key: Option<ControlKey>,
 }
 
 impl RecoveryKit {
@@ -112,4 +118,15 @@ pub struct FirstContact {
     /// Base URLs of the control plane.
     #[serde(rename = "c")]
     pub control: Vec<String>,
+    /// What requests are sealed to; none in texts of before.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub control_key: Option<ControlKey>,
+}
+
+impl FirstContact {
+    /// Takes over the control key that the offline keys have signed, if they signed one. None is never
+    /// taken over: whoever has sealed once never sends in the plain again.
+    pub fn adopt(&mut self, signed: Option<ControlKey>) {
+        self.control_key = signed.or(self.control_key);
+    }
 }

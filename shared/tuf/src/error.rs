@@ -55,6 +55,9 @@ pub enum SignError {
     /// Bytes that are not a valid secret key, or a key file that cannot be read.
     #[error("not a signing key: {0}")]
     Key(String),
+    /// Slices that cannot be sealed.
+    #[error("the slices cannot be sealed: {0}")]
+    Sealing(String),
 }
 
 /// Why bytes were refused.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use api::admin::NewInvite;
 use api::enroll::{ENROLL, EnrollRequest, InviteSecret};
 use api::register::{HeartbeatRequest, heartbeat};
+use api::sealed::ControlSecrets;
 use api::{IdentitySecret, WireGuardSecret, signed};
 use control::items;
 use http::{Method, Uri};
@@ -51,7 +52,9 @@ pub async fn run() {
 async fn serve(world: &World) -> String {
     let edge = world.edge();
     let key = Arc::new(tuf::key::SigningKey::ed25519_from_seed([9; 32]));
-    let routes = enroll::routes(edge.clone()).merge(register::routes(edge.clone(), key));
+    let control_keys = ControlSecrets::default();
+    let routes = enroll::routes(edge.clone(), control_keys.clone());
+    let routes = routes.merge(register::routes(edge.clone(), key, control_keys));
     let app = edge::finish(routes, edge);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await

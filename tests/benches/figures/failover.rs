@@ -7,7 +7,7 @@ use api::InviteText;
 use api::enroll::DeviceAnswer;
 use client::{Clock, Context, Device, Web, doors};
 use harness::{Door, Fault, Site};
-use model::{DeviceState, FirstContact, FrontDoor};
+use model::{DeviceState, FirstContact, FrontDoor, HeldKey};
 use rules::ranking::History;
 
 use super::world::{World, moment};
@@ -33,7 +33,7 @@ pub async fn run() {
     for _ in 0..5 {
         five.push(Door::open(Site::Folder(world.site())).await);
     }
-    let device = device(&world, &five);
+    let device = device(&world, &five, &world.device_keys().await);
     let healthy = sync_time(&device, None).await;
     row(
         "sync, five doors healthy, 100 gateways",
@@ -128,7 +128,7 @@ async fn synced_to_newer(world: &World, mut device: Device) -> Device {
     device
 }
 
-fn device(world: &World, doors: &[Door]) -> Device {
+fn device(world: &World, doors: &[Door], keys: &[HeldKey]) -> Device {
     let door = |door: &Door| FrontDoor {
         url: door.url(),
         fallback: Vec::new(),
@@ -139,6 +139,7 @@ fn device(world: &World, doors: &[Door]) -> Device {
             root: world.pin.clone(),
             front_doors: doors.iter().map(door).collect(),
             control: Vec::new(),
+            control_key: None,
         },
         secret: [1; 16],
     };
@@ -161,6 +162,8 @@ fn device(world: &World, doors: &[Door]) -> Device {
         exit_key: device.exit.exit_key(),
         previous_until: None,
         rotation_wanted_at: None,
+        keys: keys.to_vec(),
+        next_epoch_at: None,
     });
     device
 }

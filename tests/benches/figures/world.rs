@@ -9,8 +9,8 @@ use control::{Context, Moment, items};
 use edge::{Clock, Edge, SystemClock};
 use model::gateway::GatewayKeys;
 use model::{
-    AddressPools, Gateway, GatewayState, IdentityKey, Limits, Network, NetworkId, RecoveryKit,
-    Role, RootPin, Timing, TrustedKeys, TunnelKey,
+    AddressPools, Gateway, GatewayState, HeldKey, IdentityKey, Limits, Network, NetworkId,
+    RecoveryKit, Role, RootPin, Timing, TrustedKeys, TunnelKey,
 };
 use store::{Expect, SqliteStore, Store, Write};
 use tuf::key::SigningKey;
@@ -34,6 +34,7 @@ impl World {
             id: NetworkId::from_random([7; 5]),
             pools: AddressPools::default_with([7; 5]),
             timing: Timing::default(),
+            sealed_only: false,
         };
         let keys = OnlineKeys {
             catalogs: key(3),
@@ -114,6 +115,17 @@ impl World {
     /// The bundle that is served now.
     pub fn bundle(&self) -> Vec<u8> {
         std::fs::read(self.site().join("bundles/cohort/default")).expect("it is published")
+    }
+
+    /// The keys of a device: those of the one slice that there is by default.
+    pub async fn device_keys(&self) -> Vec<HeldKey> {
+        let keys = [control::items::epochs()];
+        let found = self.store.get_many(moment().now, &keys).await;
+        let found = found.expect("the store answers");
+        let epochs = found[0].as_ref().expect("something was published");
+        let epochs = epochs.read().expect("epochs");
+        let name = "default".parse().expect("a name");
+        control::epochs::keys_of(&self.network.id, &name, &epochs, (1, &[0]))
     }
 
     pub fn site(&self) -> std::path::PathBuf {
@@ -197,12 +209,14 @@ fn offline(network: &NetworkId, keys: &OnlineKeys) -> Offline {
         schema: TrustedKeys::SCHEMA.to_owned(),
         network: network.clone(),
         config_keys: Vec::new(),
+        control_key: None,
     };
     let kit = RecoveryKit {
         schema: RecoveryKit::SCHEMA.to_owned(),
         network: network.clone(),
         front_doors: Vec::new(),
         control: Vec::new(),
+        control_key: None,
     };
     let files = BTreeMap::from([
         (

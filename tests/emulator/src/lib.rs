@@ -9,9 +9,20 @@ mod faults;
 mod process;
 mod proxy;
 
+use std::path::{Path, PathBuf};
+
 pub use faults::Faults;
 pub use process::{Aws, Emulator};
 pub use proxy::Proxy;
+
+/// The interpreter that has the packages of the interoperability tests: `POSTERN_PYTHON`, or where
+/// the test command puts it.
+pub fn python() -> Option<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+    let named = std::env::var_os("POSTERN_PYTHON").map(PathBuf::from);
+    let installed = workspace.join(".tools/python/bin/python");
+    named.or(Some(installed)).filter(|python| python.exists())
+}
 
 /// Says on the terminal, past the test runner's capture, that a test did not run and why. Fails
 /// instead where `POSTERN_ALL_TESTS` is set, as the project's test command does.

@@ -30,8 +30,10 @@ pub fn start(
     let make = move |given: &InForce| -> anyhow::Result<(Router, Arc<Rented>)> {
         let rented = Rented::open(&data, &settings, &given.offline)?;
         let limits = Arc::new(given.offline.limits.clone());
-        let routes = enroll::routes(edge.clone())
-            .merge(register::routes(edge.clone(), given.config_key.clone()))
+        let control_keys = data.control_keys()?;
+        let config_key = given.config_key.clone();
+        let routes = enroll::routes(edge.clone(), control_keys.clone())
+            .merge(register::routes(edge.clone(), config_key, control_keys))
             .merge(admin::routes(edge.clone(), settings.setup.clone(), limits))
             .merge(rented.routes(&edge));
         Ok((edge::finish(routes, edge.clone()), Arc::new(rented)))

@@ -444,6 +444,7 @@ fn a_door_that_several_name_is_one_door_with_all_its_addresses() {
         network: contact.network.clone(),
         front_doors: vec![door("https://a.example", "192.0.2.2")],
         control: Vec::new(),
+        control_key: None,
     };
     let doors = known(&contact, Some(&kit), None);
     assert_eq!(doors.len(), 1);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::NewInvite;
+use api::sealed::ControlSecrets;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -112,7 +113,10 @@ impl World {
         let hand = Arc::new(Hand::at(NOW));
         let edge = edge(hand.clone());
         let way = Way::default();
-        let function = edge::finish(::enroll::routes(edge.clone()), edge.clone());
+        let function = edge::finish(
+            ::enroll::routes(edge.clone(), ControlSecrets::default()),
+            edge.clone(),
+        );
         let router: Router = function.layer(middleware::from_fn_with_state(way.clone(), self::way));
         let invite = Repository::default().invite(&[], &[serve(router).await]);
         let new = NewInvite {
@@ -237,6 +241,7 @@ fn edge(hand: Arc<Hand>) -> Edge {
         id: "n-abcdefgh".parse().unwrap(),
         pools: AddressPools::new(pool("10.0.0.0/24"), pool("10.0.1.0/24"), ula).unwrap(),
         timing: Timing::default(),
+        sealed_only: false,
     };
     Edge {
         store: Arc::new(MemoryStore::new()),

@@ -1,7 +1,8 @@
 //! Publishing: from the state to signed catalogs on every mirror, in an order that no crash, no
 //! second publisher and no budget can turn into a step back (design, section 6).
 //!
-//! 1. Judge the gateways and commit the changes of their states.
+//! 1. Judge the gateways and commit the changes of their states; let an epoch begin if one is due
+//!    ([`crate::epochs`]).
 //! 2. Look after each mirror, and bring it on towards the head ([`promote`]): first the files that
 //!    never change, under names that hold their version or hash, then `timestamp.json` and the
 //!    bundles, each only over the older or damaged one that stands there. What stands there
@@ -39,7 +40,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use model::{CatalogName, GatewayId, GatewayState};
+use model::{Actor, CatalogName, Disclosure, GatewayId, GatewayState};
 use serde::Serialize;
 use store::{Change, CommitError, Expect, Item, Write};
 
@@ -50,8 +51,8 @@ pub use state::{
     Alarm, CatalogPin, Draft, Failing, Head, MetadataPins, MirrorState, Reserved, UnderWay, Whole,
 };
 
-use crate::{Context, Error, items, policy};
-use assemble::Lists;
+use crate::{Context, Error, epochs, items, policy};
+use assemble::{Lists, Sealing};
 use budget::{Counted, Meter, Target};
 use make::{Made, Start};
 use slot::{Besides, CameTo, Slot, Work};
@@ -66,7 +67,8 @@ const ACTOR: &str = "publish";
 mod event {
     pub const PUBLISHED: u32 = 0;
     pub const ALARM: u32 = 1;
-    pub const FIRST_CHANGE: u32 = 2;
+    pub const EPOCH: u32 = 2;
+    pub const FIRST_CHANGE: u32 = 3;
 }
 
 /// One run's means.
@@ -120,7 +122,7 @@ struct Loaded {
 }
 
 /// The items of [`Loaded`] before those of the mirrors.
-const LOADED: usize = 6;
+const LOADED: usize = 8;
 
 impl Loaded {
     async fn read(context: &Context<'_>, mirrors: &[Arc<dyn Mirror>]) -> Result<Self, Error> {
@@ -131,6 +133,8 @@ impl Loaded {
             items::judged(),
             items::alarm(),
             items::policy(),
+            items::epochs(),
+            items::revocations(),
         ];
         debug_assert_eq!(keys.len(), LOADED);
         keys.extend(mirrors.iter().map(|mirror| items::mirror(mirror.name())));
@@ -153,6 +157,14 @@ impl Loaded {
 
     fn policy(&self) -> Option<&Item> {
         self.items[5].as_ref()
+    }
+
+    fn epochs(&self) -> Option<&Item> {
+        self.items[6].as_ref()
+    }
+
+    fn revocations(&self) -> Option<&Item> {
+        self.items[7].as_ref()
     }
 
     fn head(&self) -> Option<&Head> {
@@ -230,7 +242,11 @@ impl Publisher<'_> {
         let in_force = policy::in_force(loaded.policy())?;
         let unknown = BTreeMap::new();
         let loads = loaded.head().map_or(&unknown, |head| &head.loads);
-        let lists = assemble::lists(self, &judged.observed, &in_force.policy, loads)?;
+        let sealing = self
+            .sealing(&context, &loaded, in_force.policy.disclosure)
+            .await?;
+        let rules = (&in_force.policy, sealing.as_ref());
+        let lists = assemble::lists(self, &judged.observed, rules, loads)?;
         let mut slots = Vec::with_capacity(targets.len());
         for (target, item) in targets.iter().zip(&loaded.items[LOADED..]) {
             slots.push(Slot::new(target, item.as_ref(), &self.keys.timestamp)?);
@@ -278,7 +294,7 @@ impl Publisher<'_> {
         &self,
         work: Work<'_>,
         loaded: &Loaded,
-        lists: &Lists,
+        lists: &Lists<'_>,
         slots: &mut [Slot<'_>],
         report: &mut Report,
     ) -> Result<(), Error> {
@@ -331,7 +347,7 @@ impl Publisher<'_> {
     async fn learn<'n>(
         &self,
         work: Work<'_>,
-        lists: &'n Lists,
+        lists: &'n Lists<'_>,
         last: impl Iterator<Item = &'n CatalogName>,
         slots: &mut [Slot<'_>],
         head: Option<&Head>,
@@ -347,8 +363,24 @@ impl Publisher<'_> {
         }
     }
 
-    fn is_due(&self, head: &Head, lists: &Lists) -> bool {
-        let changed = |(name, list): (&CatalogName, &assemble::List)| {
+    /// What slices are sealed with, brought up to now; `None` where the policy leaves them open.
+    async fn sealing(
+        &self,
+        context: &Context<'_>,
+        loaded: &Loaded,
+        disclosure: Disclosure,
+    ) -> Result<Option<Sealing>, Error> {
+        let Disclosure::Sealed { slices, .. } = disclosure else {
+            return Ok(None);
+        };
+        let by = (&Actor::Schedule(ACTOR.to_owned()), event::EPOCH);
+        let (epochs, revocations) = (loaded.epochs(), loaded.revocations());
+        let epochs = epochs::advanced(context, epochs, revocations, by).await?;
+        Ok(Some(Sealing { slices, epochs }))
+    }
+
+    fn is_due(&self, head: &Head, lists: &Lists<'_>) -> bool {
+        let changed = |(name, list): (&CatalogName, &assemble::List<'_>)| {
             head.catalogs
                 .get(name)
                 .is_none_or(|pin| pin.list != list.digest)

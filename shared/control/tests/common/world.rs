@@ -12,7 +12,7 @@ use tuf::key::SigningKey;
 use tuf::repository::{Pin, RoleKeys, RootRoles, sign_root, sign_targets};
 
 use super::board::{Board, BoardMirror, BoardStore};
-use super::client::{assert_never_back, clients};
+use super::client::{assert_never_back, clients, cohort};
 use super::mirror::MemoryMirror;
 use super::{START, Stage, after, limits, moment, sorted};
 
@@ -187,6 +187,7 @@ impl World {
         let mut versions = BTreeSet::new();
         let mut listed = BTreeSet::new();
         for mut client in clients(&self.stage.network.id, &self.pin) {
+            client.keys = self.stage.keys(&cohort());
             let verified = client
                 .sync(&files, now)
                 .unwrap_or_else(|error| panic!("mirror {number}, {}: {error}", client.path()));
@@ -248,12 +249,14 @@ fn offline_of(limits: &Limits, keys: &OnlineKeys, targets_version: u64) -> Offli
         schema: TrustedKeys::SCHEMA.to_owned(),
         network: network.clone(),
         config_keys: Vec::new(),
+        control_key: None,
     };
     let kit = RecoveryKit {
         schema: RecoveryKit::SCHEMA.to_owned(),
         network: network.clone(),
         front_doors: Vec::new(),
         control: Vec::new(),
+        control_key: None,
     };
     let files = BTreeMap::from([
         (Limits::PATH.to_owned(), serde_json::to_vec(limits).unwrap()),

@@ -2,7 +2,7 @@
 
 use api::roster::{self, RosterPart, RosterRequest};
 use http::Method;
-use model::TrustedKeys;
+use model::{ControlKey, TrustedKeys};
 use tokio::time::Instant;
 use tuf::client::TrustedState;
 use tuf::envelope;
@@ -23,6 +23,8 @@ pub(crate) struct RosterPull {
 pub(crate) struct RosterPulled {
     /// The signed repository, as far as it is verified now.
     pub(crate) trusted: Option<TrustedState>,
+    /// The control key that it names, or the one of before.
+    pub(crate) control_key: Option<ControlKey>,
     /// The part, checked but for what the agent's roster says to it.
     pub(crate) part: Result<RosterPart, Trouble>,
     /// As it was asked.
@@ -36,6 +38,7 @@ impl RosterPull {
         RosterPulled {
             part: part.unwrap_or_else(|_| Err(Trouble::Later("no answer in time".to_owned()))),
             trusted: self.pull.state.trusted,
+            control_key: self.pull.state.contact.control_key,
             until: self.until,
         }
     }

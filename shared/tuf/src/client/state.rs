@@ -10,8 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sigstore_tuf::{Metadata, TrustedMetadataSet};
 
-use super::VerifyError;
+use super::{Cache, VerifyError};
 use crate::crypto;
+use crate::repository::TIMESTAMP_PATH;
 
 /// The longest life of a timestamp that "nothing changed" is believed by: twice what networks are
 /// made with (`model::Timing`).
@@ -41,16 +42,36 @@ pub struct TrustedState {
 
 /// The stored form: what is not derived from the texts.
 #[derive(Deserialize)]
-pub(super) struct Stored {
-    pub(super) root: String,
-    pub(super) timestamp: String,
-    pub(super) snapshot: String,
-    pub(super) roles: BTreeMap<String, String>,
-    pub(super) files: BTreeMap<String, String>,
-    pub(super) verified_at: Timestamp,
+struct Stored {
+    root: String,
+    timestamp: String,
+    snapshot: String,
+    roles: BTreeMap<String, String>,
+    files: BTreeMap<String, String>,
+    verified_at: Timestamp,
 }
 
 impl TrustedState {
+    /// What a workflow has verified, which must be whole, and all of it text.
+    pub(super) fn of(verified: Cache, verified_at: Timestamp) -> Result<Self, VerifyError> {
+        let missing = || VerifyError::Missing(TIMESTAMP_PATH.to_owned());
+        let texts = |files: BTreeMap<String, Vec<u8>>| {
+            let texts = files.into_iter().map(|(name, bytes)| {
+                let content = text(&name, bytes)?;
+                Ok((name, content))
+            });
+            texts.collect::<Result<_, VerifyError>>()
+        };
+        Self::try_from(Stored {
+            root: text("root", verified.root)?,
+            timestamp: text(TIMESTAMP_PATH, verified.timestamp.ok_or_else(missing)?)?,
+            snapshot: text("snapshot", verified.snapshot.ok_or_else(missing)?)?,
+            roles: texts(verified.roles)?,
+            files: texts(verified.files)?,
+            verified_at,
+        })
+    }
+
     /// The version of the trusted root.
     pub fn root_version(&self) -> u64 {
         self.root_version
@@ -112,8 +133,12 @@ impl TrustedState {
         &self.snapshot
     }
 
-    pub(super) fn role(&self, name: &str) -> Option<&str> {
-        self.roles.get(name).map(String::as_str)
+    pub(super) fn roles(&self) -> &BTreeMap<String, String> {
+        &self.roles
+    }
+
+    pub(super) fn files(&self) -> &BTreeMap<String, String> {
+        &self.files
     }
 }
 
@@ -148,4 +173,8 @@ impl fmt::Debug for TrustedState {
             .field("files", &self.files.keys())
             .finish_non_exhaustive()
     }
+}
+
+fn text(name: &str, bytes: Vec<u8>) -> Result<String, VerifyError> {
+    String::from_utf8(bytes).map_err(|_| VerifyError::Malformed(format!("{name} is not UTF-8")))
 }

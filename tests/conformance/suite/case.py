@@ -16,6 +16,9 @@ from repository import Door, Repository
 
 
 class Case(unittest.TestCase):
+    #: What the client is run under.
+    prefix = ()
+
     def start(self, init=True, **options):
         """A repository behind a door, and a client that trusts its first root."""
         self.repo = Repository(**options)
@@ -35,7 +38,7 @@ class Case(unittest.TestCase):
     # The client.
 
     def client(self, *arguments, day=None):
-        command = [os.environ["TUF_CLIENT"], *map(str, arguments)]
+        command = [*self.prefix, os.environ["TUF_CLIENT"], *map(str, arguments)]
         if day is not None:
             moment = datetime.datetime.now() + datetime.timedelta(days=day)
             command = ["faketime", moment.strftime("%Y-%m-%d %H:%M:%S"), *command]

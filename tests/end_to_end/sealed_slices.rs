@@ -25,12 +25,13 @@ fn published(folder: &Path) -> Vec<(PathBuf, String)> {
 
 /// A network whose epochs' graces are short, with four gateways.
 async fn network(data: &Path) -> Up {
-    posternctl(data, &["init", "--port=0", "--heartbeat=1"]).await;
+    let arguments = ["init", "--port=0", "--heartbeat=1", "--gateways=4"];
+    posternctl(data, &arguments).await;
     let path = data.join("network.json");
     let mut settings: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     settings["network"]["timing"]["epoch_grace"] = json!(GRACE);
     std::fs::write(&path, settings.to_string()).unwrap();
-    Up::start(data, &["--gateways=4"]).await
+    Up::start(data, &[]).await
 }
 
 /// Enrolls a device with an invite of its own.

@@ -349,24 +349,17 @@ fn run_verify(
         report.standing
     );
     let _ = writeln!(text, "Checked {} files.", report.files);
-    for verify::Listed {
-        catalog,
-        gateways,
-        sealed,
-    } in &report.catalogs
-    {
-        let _ = writeln!(
-            text,
-            "The catalog '{catalog}' lists {gateways} gateways{}.",
-            {
-                let (slices, opened) = (sealed.slices, sealed.opened);
-                if slices == 0 {
-                    String::new()
-                } else {
-                    format!(" in {opened} of {slices} sealed slices that the keys here open")
-                }
-            }
-        );
+    for listed in &report.catalogs {
+        let (catalog, gateways) = (&listed.catalog, listed.gateways);
+        let _ = write!(text, "The catalog '{catalog}' lists {gateways} gateways");
+        let verify::Sealed { slices, opened } = listed.sealed;
+        if slices > 0 {
+            let _ = write!(
+                text,
+                " in {opened} of {slices} slices that the keys here open"
+            );
+        }
+        text += ".\n";
     }
     if report.catalogs.is_empty() {
         text += "It holds no catalog: it is for gateways.\n";

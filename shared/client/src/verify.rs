@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use model::{Catalog, CatalogName, FirstContact, HeldKey};
 use serde::Serialize;
-use tuf::slices::Sealed;
+pub use tuf::slices::Sealed;
 use tuf::{Bundle, MOST_BUNDLE_BYTES, Start, TrustedState, VerifyError, Wanted};
 
 use crate::standing::Standing;

@@ -29,6 +29,8 @@ impl Network {
             "init",
             "--port=0",
             "--heartbeat=1",
+            // What is not sealed finds nobody here.
+            "--requests=sealed",
             "--control",
             &control,
             "--door",

@@ -7,9 +7,9 @@ use api::{Kind, Problem};
 use crate::refusals::refusals;
 use crate::world::World;
 
-/// Kinds that the tests of any route, of unavailability, of access and of `control::fleet` look for; all
+/// Kinds that the tests of any route, of what is sealed, of unavailability, of access and of `control::fleet` look for; all
 /// others are among the [`refusals`].
-const ELSEWHERE: [Kind; 21] = [
+const ELSEWHERE: [Kind; 24] = [
     Kind::UnknownRoute,
     Kind::MethodNotAllowed,
     Kind::TooLarge,
@@ -17,6 +17,9 @@ const ELSEWHERE: [Kind; 21] = [
     Kind::SignatureInvalid,
     Kind::SignatureStale,
     Kind::WrongNetwork,
+    Kind::SealedOnly,
+    Kind::SealKeyUnknown,
+    Kind::SealBroken,
     Kind::SessionMissing,
     Kind::SessionEnded,
     Kind::NothingPublished,

@@ -15,6 +15,7 @@ mod calls;
 mod documented;
 mod refusals;
 mod routes;
+mod sealed;
 mod stage;
 mod unavailable;
 mod world;

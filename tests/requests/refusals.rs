@@ -30,6 +30,13 @@ pub struct Refusal {
     says: &'static str,
 }
 
+impl Refusal {
+    /// What is asked, where nothing has to happen before.
+    pub fn alone(&self) -> Option<&Ask> {
+        self.before.is_empty().then_some(&self.ask)
+    }
+}
+
 enum Step {
     Wait(i64),
     Take(Ask),

@@ -127,13 +127,12 @@ impl Stage {
         });
         let evidence = tempfile::tempdir().unwrap();
         let (reconcile, cleanup) = rented(&cloud, evidence.path(), &network_id, limits.clone());
-        let config_key = Arc::new(SigningKey::ed25519_from_seed([9; 32]));
         let finish = |routes| edge::finish(routes, edge.clone());
         Self {
             enroll: finish(enroll::routes(edge.clone(), control_secrets())),
             register: finish(register::routes(
                 edge.clone(),
-                config_key,
+                config_key(),
                 control_secrets(),
             )),
             admin: finish(admin::routes(edge.clone(), Some(code), Arc::new(limits))),
@@ -145,6 +144,18 @@ impl Stage {
             store,
             clock,
         }
+    }
+
+    /// From now on devices and gateways are answered under seal alone.
+    pub fn take_sealed_only(&mut self) {
+        let mut network = self.edge.network.as_ref().clone();
+        network.sealed_only = true;
+        self.edge.network = Arc::new(network);
+        let edge = &self.edge;
+        let finish = |routes| edge::finish(routes, edge.clone());
+        self.enroll = finish(enroll::routes(edge.clone(), control_secrets()));
+        let register = register::routes(edge.clone(), config_key(), control_secrets());
+        self.register = finish(register);
     }
 
     pub fn network(&self) -> &NetworkId {
@@ -320,6 +331,10 @@ impl Answer {
         assert!(!problem.detail.is_empty(), "{what}");
         problem
     }
+}
+
+fn config_key() -> Arc<SigningKey> {
+    Arc::new(SigningKey::ed25519_from_seed([9; 32]))
 }
 
 /// What opens sealed requests: a key of now and one of before.

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use anyhow::{Context, bail};
 use api::sealed::ControlSecrets;
 use api::{IdentitySecret, SetupText};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ipnet::{IpNet, Ipv4Net};
 use jiff::SignedDuration;
 use model::{
@@ -40,6 +40,18 @@ const COHORT: &str = "default";
 pub const DEFAULT_PORT: u16 = 7700;
 /// Seconds between heartbeats, if nothing else is asked for.
 pub const DEFAULT_HEARTBEAT: u32 = 5;
+
+/// How devices and gateways ask the control plane.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Requests {
+    /// Sealed to a control key; what comes in the plain is refused, even over a direct connection.
+    Sealed,
+    /// Sealed by whoever knows the control key, as all do who are let in from now on; from others in the
+    /// plain, too.
+    Either,
+    /// In the plain: no control key is made, and whoever ends TLS reads along.
+    Plain,
+}
 
 /// How the network shall be.
 #[derive(Args, Clone)]
@@ -79,10 +91,9 @@ pub struct Options {
     /// The pool of inner tunnel addresses, of the same size.
     #[arg(long, requires = "outer_pool", value_name = "CIDR")]
     inner_pool: Option<Ipv4Net>,
-    /// Take sealed requests of devices and gateways alone: none in the plain, not even over a direct
-    /// connection.
-    #[arg(long)]
-    sealed_only: bool,
+    /// How devices and gateways ask the control plane.
+    #[arg(long, value_enum, default_value_t = Requests::Either)]
+    requests: Requests,
     /// Only make a new setup code for the network that is there, which makes whoever holds it an
     /// owner: where the first one expired, or every owner lost their key. Restart 'up' after it.
     #[arg(long)]
@@ -177,8 +188,11 @@ pub fn make(
     data.write_online_key(Role::Config, &SigningKey::ed25519_from_seed(config_seed))?;
     let config_key = IdentitySecret::from_seed(config_seed).public();
     data.bootstrap_key()?;
-    let control_keys = ControlSecrets::default().with_new(random()?)?;
-    data.write_control_keys(&control_keys)?;
+    let mut control_keys = ControlSecrets::default();
+    if options.requests != Requests::Plain {
+        control_keys = control_keys.with_new(random()?)?;
+        data.write_control_keys(&control_keys)?;
+    }
     let online = OnlinePublic {
         config: config_key,
         control: control_keys.public().first().copied(),
@@ -238,7 +252,7 @@ fn settings(options: &Options, ports: Ports) -> anyhow::Result<Settings> {
             id: NetworkId::from_random(random()?),
             pools,
             timing,
-            sealed_only: options.sealed_only,
+            sealed_only: options.requests == Requests::Sealed,
         },
         control: urls(&options.control, vec![own(&ports.control)]),
         front_doors: doors
@@ -412,7 +426,7 @@ impl Options {
             ))],
             outer_pool: None,
             inner_pool: None,
-            sealed_only: false,
+            requests: Requests::Either,
             new_setup_code: false,
             passphrase: passphrase::Source::default(),
         }

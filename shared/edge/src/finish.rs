@@ -15,7 +15,7 @@ use crate::{Edge, Failure, MOST_BODY};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request, on its way to its handler.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct RequestId(pub(crate) String);
 
 /// Marks the answer to a sealed request: what was in it has its log line already.
@@ -77,15 +77,20 @@ async fn around(State(edge): State<Edge>, mut request: Request, next: Next) -> R
         } else if response.extensions().get::<Opened>().is_none() {
             tracing::info!(status = response.status().as_u16(), millis, "answered");
         }
-        let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            headers.insert(REQUEST_ID, id);
-        }
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        mark(&mut response, &id);
         response
     }
     .instrument(span)
     .await
+}
+
+/// The headers that every answer has.
+pub(crate) fn mark(response: &mut Response, id: &str) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 pub(crate) fn write(problem: &Problem) -> Response {

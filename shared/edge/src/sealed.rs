@@ -23,7 +23,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tower::ServiceExt;
 
-use crate::finish::{Opened, RequestId, write};
+use crate::finish::{Opened, RequestId, mark, write};
 use crate::{Edge, Failure, MOST_BODY};
 
 /// The most bytes of a capsule: what may come in the plain, and what is around it.
@@ -75,9 +75,12 @@ async fn answer(State(sealing): State<Sealing>, request: Request) -> Result<Resp
         }
         Err(why) => {
             let mut problem = Problem::new(Kind::MalformedRequest, format!("{why}: seal it anew"));
-            problem.request_id = id.map(|RequestId(id)| id);
             tracing::info!(status = problem.status, problem = problem.type_, "refused");
-            write(&problem)
+            let RequestId(id) = id.unwrap_or_default();
+            problem.request_id = Some(id.clone());
+            let mut response = write(&problem);
+            mark(&mut response, &id);
+            response
         }
     };
     let (parts, body) = answer.into_parts();

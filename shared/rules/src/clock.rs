@@ -71,7 +71,7 @@ pub enum Served {
 
 /// What is to be thought of a clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "clock")]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
 pub enum Verdict {
     /// Nothing speaks against it.
     Plausible,

@@ -1,6 +1,6 @@
 //! Clouds for tests: a DynamoDB, the emulator `dynoxide` as a process, with a proxy before it that does
 //! what the emulator never does, throttle, refuse what overlaps, and lose answers; and the rest of AWS,
-//! of which S3 is used, `MiniStack`.
+//! of which S3 is used, `MiniStack`. And a program that is stopped at any of its calls ([`stops`]).
 //!
 //! It knows nothing of the house, so that the tests of every crate can stand on it.
 //! `infra/scripts/emulator` installs the emulators into `.tools/`.
@@ -8,6 +8,7 @@
 mod faults;
 mod process;
 mod proxy;
+pub mod stops;
 
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 //!
 //! Its text is base64url of the key configuration that Oblivious HTTP gives such keys (RFC 9458,
 //! section 3.1), with the one suite that we use: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
-//! ChaCha20Poly1305 (RFC 9180, section 7). A key of another suite is refused, never skipped: whoever
+//! `ChaCha20Poly1305` (RFC 9180, section 7). A key of another suite is refused, never skipped: whoever
 //! did without a key that was given would send in the plain what was to be sealed.
 
 use std::fmt;

@@ -12,8 +12,9 @@ use control::{Context, Moment, items};
 use edge::{Clock, Edge, SystemClock};
 use model::gateway::GatewayKeys;
 use model::{
-    AddressPools, DeviceState, FirstContact, FrontDoor, Gateway, GatewayState, HeldKey, IdentityKey,
-    Limits, Network, NetworkId, RecoveryKit, Role, RootPin, Timing, TrustedKeys, TunnelKey,
+    AddressPools, DeviceState, FirstContact, FrontDoor, Gateway, GatewayState, HeldKey,
+    IdentityKey, Limits, Network, NetworkId, RecoveryKit, Role, RootPin, Timing, TrustedKeys,
+    TunnelKey,
 };
 use store::{Expect, SqliteStore, Store, Write};
 use tuf::key::SigningKey;
@@ -152,11 +153,6 @@ impl World {
             next_epoch_at: None,
         });
         device
-    }
-
-    /// The first root.
-    pub fn root(&self) -> &[u8] {
-        &self.offline.roots[0]
     }
 
     /// The bundle that is served now.

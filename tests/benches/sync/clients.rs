@@ -84,6 +84,11 @@ async fn ours(place: &Place<'_>) -> Duration {
     took
 }
 
+fn first_root(place: &Place<'_>) -> Vec<u8> {
+    let root = std::fs::read(place.world.site().join("metadata/1.root.json"));
+    root.expect("it is published")
+}
+
 async fn tough(place: &Place<'_>) -> Duration {
     let began = start();
     let files = place.folder.join("files");
@@ -95,7 +100,8 @@ async fn tough(place: &Place<'_>) -> Duration {
         let url = format!("{}/{part}/", place.url);
         url.parse().expect("a URL")
     };
-    let loader = RepositoryLoader::new(&place.world.root(), url("metadata"), url("targets"));
+    let root = first_root(place);
+    let loader = RepositoryLoader::new(&root, url("metadata"), url("targets"));
     let repository = loader.datastore(&state).load().await.expect("it verifies");
     for path in WANTED {
         let name = TargetName::new(path).expect("a plain name");
@@ -136,7 +142,7 @@ impl Python {
 
     fn sync(&mut self, place: &Place<'_>) -> Duration {
         let root = place.folder.join("trusted.json");
-        std::fs::write(&root, place.world.root()).expect("it is written");
+        std::fs::write(&root, first_root(place)).expect("it is written");
         let (root, folder) = (root.display(), place.folder.display());
         writeln!(self.to, "{} {root} {folder}", place.url).expect("Python listens");
         let mut line = String::new();

@@ -241,6 +241,10 @@ async fn nothing_is_left(network: &Network) {
         .map(|resource| format!("{} {}", resource["kind"], resource["id"]))
         .collect();
     assert_eq!(rented, deleted.len(), "all that was rented was deleted");
+    let carried_out = records.iter().filter(|record| record["plan"].is_string());
+    for record in carried_out {
+        assert!(!record["by"].is_null(), "who asked: {record}");
+    }
     let text = serde_json::to_string(&records).unwrap();
     assert!(!text.contains("sim-token"), "no record holds the token");
 }
@@ -292,6 +296,10 @@ async fn a_trial_proves_and_leaves_nothing(network: &Network, theirs: &[String])
     let dry = ["cleanup", "hetzner", "--trials", "--dry-run"];
     let left = network.posternctl(&dry).await;
     assert_eq!(left["cleaned"]["removals"], json!([]), "{left}");
+    let asked = ["cleanup", "hetzner", "--trials"];
+    let done = network.posternctl(&asked).await;
+    let by = done["by"].to_string();
+    assert!(by.contains("admin"), "who asked is in the record: {done}");
 }
 
 async fn what_a_killed_trial_left_is_found_by_its_labels(network: Network, theirs: &[String]) {
@@ -322,14 +330,25 @@ async fn what_a_killed_trial_left_is_found_by_its_labels(network: Network, their
 
     let data = folder.path().join("network");
     let providers = json!([{"kind": "hetzner", "url": served.url}]).to_string();
-    let mut alone = Command::new(program("posternctl"));
-    alone
-        .arg("--data")
-        .arg(&data)
-        .args(["--json", "cleanup", "hetzner", "--alone", "--yes"])
-        .env("POSTERN_HETZNER_TOKEN", "sim-token")
-        .env("POSTERN_PROVIDERS", &providers);
-    let (ok, done) = run(alone).await;
+    let there = cloud.resources();
+    let clean_up = async |last: &[&str]| {
+        let mut alone = Command::new(program("posternctl"));
+        alone
+            .arg("--data")
+            .arg(&data)
+            .args(["--json", "cleanup", "hetzner", "--alone"])
+            .args(last)
+            .stdin(Stdio::null())
+            .env("POSTERN_HETZNER_TOKEN", "sim-token")
+            .env("POSTERN_PROVIDERS", &providers);
+        run(alone).await
+    };
+    let (ok, refused) = clean_up(&[]).await;
+    assert!(!ok, "nobody was asked: {refused}");
+    assert!(refused.to_string().contains("--yes"), "{refused}");
+    assert_eq!(cloud.resources(), there);
+
+    let (ok, done) = clean_up(&["--yes"]).await;
 
     assert!(ok, "{done}");
     assert_eq!(done["outcome"], "nothing left to remove", "{done}");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
+pub use emulator::python;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -53,15 +54,6 @@ pub(crate) fn without_this_package(command: &mut std::process::Command) {
             command.env_remove(&name);
         }
     }
-}
-
-/// The interpreter that has the packages of the interoperability tests: `POSTERN_PYTHON`, or where
-/// the test command puts it.
-pub fn python() -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    let named = std::env::var_os("POSTERN_PYTHON").map(PathBuf::from);
-    let installed = workspace.join(".tools/python/bin/python");
-    named.or(Some(installed)).filter(|python| python.exists())
 }
 
 /// Runs `posternctl --json` on the data folder and gives its document.

@@ -36,7 +36,7 @@ kit = download("recovery-kit.json")
 print(
     json.dumps(
         {
-            "gateways": sum(len(part["gateways"]) for part in catalog["slices"]),
+            "slices": [part["kind"] for part in catalog["slices"]],
             "version": catalog["version"],
             "kit_doors": len(kit["front_doors"]),
         }

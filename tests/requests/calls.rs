@@ -46,7 +46,8 @@ fn expected(method: &Method, path: &str) -> Calls {
         ("GET", "/v1/admin/gateways") => (0, 2, 0),
         ("POST", "/v1/admin/gateways") => (0, 0, 1),
         ("POST", "/v1/admin/gateways/{id}/state" | "/v1/admin/gateways/{id}/rotation") => (1, 0, 1),
-        ("GET", "/v1/admin/catalog" | "/v1/admin/policy") => (1, 0, 0),
+        ("GET", "/v1/admin/catalog" | "/v1/admin/policy" | "/v1/admin/epochs") => (1, 0, 0),
+        ("POST", "/v1/admin/epochs/begin") => (1, 0, 1),
         // Each of the 8 partitions that a day's events spread over.
         ("GET", "/v1/admin/audit") => (0, 8, 0),
         ("PUT", "/v1/admin/policy") => (1, 0, 1),

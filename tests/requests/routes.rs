@@ -10,7 +10,7 @@ use api::admins::{
 };
 use api::enroll::{ENROLL, InviteSecret};
 use api::fleet::{FLEET, PLAN, PROVIDERS, RUNS};
-use api::policy::{EXPLANATION, POLICY};
+use api::policy::{BEGIN_EPOCH, EPOCHS, EXPLANATION, POLICY};
 use api::rotation::{RotateDevice, RotateGateway};
 use http::Method;
 use model::{AdminRole, InviteId, Policy};
@@ -119,6 +119,8 @@ pub fn table() -> Vec<Line> {
         line(Admin, get, POLICY, Who::Role(Auditor)),
         line(Admin, &put, POLICY, Who::Role(Operator)).takes(Body(policy)).writes(),
         line(Admin, post, EXPLANATION, Who::Role(Auditor)).takes(Body(explain)),
+        line(Admin, get, EPOCHS, Who::Role(Auditor)),
+        line(Admin, post, BEGIN_EPOCH, Who::Role(Operator)).takes(Body(|_| json!({"over": 1}))).writes(),
         line(Admin, get, FLEET, Who::Role(Auditor)),
         line(Admin, &put, FLEET, Who::Role(Operator)).takes(Body(|_| json!({"expected_version": 1, "fleet": fleet(3)}))).writes(),
         line(Admin, get, PROVIDERS, Who::Role(Auditor)),

@@ -18,6 +18,7 @@ use model::{
     AdminId, AdminRole, DeviceId, ExitKey, Fleet, GatewayId, InviteId, NetworkId, SetupCode,
     TunnelKey, id,
 };
+use rules::epochs;
 use rules::planning::labels;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -159,6 +160,8 @@ impl World {
             renew_at: now,
             root_version: 1,
             targets_version: 1,
+            root_expires: None,
+            targets_expires: None,
             catalogs: BTreeMap::new(),
             metadata: MetadataPins {
                 catalogs: String::new(),
@@ -167,9 +170,18 @@ impl World {
             },
             loads: BTreeMap::new(),
         };
-        let write = Write::put(items::head(), Expect::Absent, &head);
+        let timing = &self.stage.edge.network.timing;
+        let mut drawn = 0;
+        let first = epochs::advance(None, 0, timing, now, || {
+            drawn += 1;
+            [drawn; 32]
+        });
+        let writes = vec![
+            Write::put(items::head(), Expect::Absent, &head),
+            Write::put(items::epochs(), Expect::Absent, &first.unwrap().epochs),
+        ];
         let store = &self.stage.edge.store;
-        store.commit(now, vec![write]).await.unwrap();
+        store.commit(now, writes).await.unwrap();
     }
 
     /// A fleet is applied, and a trial of an egress gateway has begun; nothing is rented yet.

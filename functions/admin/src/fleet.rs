@@ -17,7 +17,8 @@ pub(super) async fn show(by: ByAdmin) -> Result<Json<FleetView>, Failure> {
 
 pub(super) async fn apply(by: ByAdmin) -> Result<Json<FleetView>, Failure> {
     let request: ApplyFleet = by.request.json()?;
-    let view = desired::apply(&by.context(), &by.limits, &by.actor, request).await?;
+    let who = &by.request.asking.admin;
+    let view = desired::apply(&by.context(), &by.limits, who, request).await?;
     Ok(Json(view))
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use api::admin;
 use api::admins::{ADMINS, CHALLENGES, SESSION, SESSION_END, SESSIONS, SETUP};
 use api::fleet::{FLEET, PROVIDERS};
-use api::policy::{EXPLANATION, POLICY};
+use api::policy::{BEGIN_EPOCH, EPOCHS, EXPLANATION, POLICY};
 use axum::Router;
 use axum::extract::{FromRef, FromRequest, Request};
 use control::Context;
@@ -143,6 +143,8 @@ fn table() -> Vec<Route<Admin>> {
         Route::guarded(Method::PUT, Operator, POLICY, policy::apply),
         // It changes nothing: its question is too long for a query.
         Route::guarded(Method::POST, Auditor, EXPLANATION, policy::explain),
+        Route::guarded(Method::GET, Auditor, EPOCHS, policy::show_epochs),
+        Route::guarded(Method::POST, Operator, BEGIN_EPOCH, policy::begin_epoch),
         Route::guarded(Method::GET, Auditor, FLEET, fleet::show),
         Route::guarded(Method::PUT, Operator, FLEET, fleet::apply),
         Route::guarded(Method::GET, Auditor, PROVIDERS, fleet::list_providers),

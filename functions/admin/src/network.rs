@@ -88,10 +88,11 @@ pub(crate) async fn show_catalog(by: ByAdmin) -> Result<Json<CatalogView>, Failu
             alarm.active
         )
     });
+    let ends = head.warnings(by.context().moment.now);
     Ok(Json(CatalogView {
         version: head.version,
         published_at: head.published_at,
-        alarms: alarms.into_iter().collect(),
+        alarms: alarms.into_iter().chain(ends).collect(),
     }))
 }
 

@@ -7,7 +7,6 @@ use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use edge::Edge;
 use edge::mirrors::{Keys, MakeHttp, mirrors};
 use edge::settings::{self, Reader, Setting};
-use model::Limits;
 use serde::{Deserialize, Serialize};
 use tuf::key::SigningKey;
 
@@ -132,33 +131,19 @@ pub fn write_offline(offline: &Offline) -> String {
 }
 
 fn read_offline(text: &str) -> Result<Offline, String> {
-    #[derive(Deserialize)]
-    struct Targets {
-        signed: Signed,
-    }
-    #[derive(Deserialize)]
-    struct Signed {
-        version: u64,
-    }
     let offline: OfflineText = settings::json(text)?;
     if offline.schema != SCHEMA {
         return Err(format!("its schema is not {SCHEMA}"));
     }
-    let targets: Targets =
-        settings::json(&offline.targets).map_err(|why| format!("the signed targets: {why}"))?;
-    let limits = offline.files.get(Limits::PATH);
-    let limits = limits.ok_or("it lacks the file limits.json")?;
-    let limits = settings::json(limits).map_err(|why| format!("limits.json: {why}"))?;
     let files = offline.files.into_iter();
-    Ok(Offline {
-        roots: offline.roots.into_iter().map(String::into_bytes).collect(),
-        targets_version: targets.signed.version,
-        targets: offline.targets.into_bytes(),
-        files: files
+    Offline::read(
+        offline.roots.into_iter().map(String::into_bytes).collect(),
+        offline.targets.into_bytes(),
+        files
             .map(|(path, text)| (path, text.into_bytes()))
             .collect(),
-        limits,
-    })
+    )
+    .map_err(|error| error.to_string())
 }
 
 fn budget(text: &str) -> Result<Budget, String> {
@@ -176,8 +161,22 @@ fn key(text: &str) -> Result<SigningKey, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::Limits;
+    use tuf::repository::{RoleKeys, RootRoles, sign_root, sign_targets};
 
     fn offline() -> Offline {
+        let key = |seed| SigningKey::ed25519_from_seed([seed; 32]);
+        let single = |seed| RoleKeys {
+            keys: vec![key(seed).public()],
+            threshold: 1,
+        };
+        let expires = "2030-01-01T00:00:00Z".parse().unwrap();
+        let roles = RootRoles {
+            root: single(1),
+            targets: single(2),
+            snapshot: single(3),
+            timestamp: single(4),
+        };
         let limits = Limits {
             schema: Limits::SCHEMA.to_owned(),
             network: "n-abcdefgh".parse().unwrap(),
@@ -186,13 +185,10 @@ mod tests {
             cohorts: vec!["default".parse().unwrap()],
         };
         let signed_limits = serde_json::to_vec(&limits).unwrap();
-        Offline {
-            roots: vec![b"{\"signed\": 1}".to_vec(), b"{ }\n".to_vec()],
-            targets_version: 7,
-            targets: b"{\"signed\":{\"version\":7}}".to_vec(),
-            files: BTreeMap::from([(Limits::PATH.to_owned(), signed_limits)]),
-            limits,
-        }
+        let files = BTreeMap::from([(Limits::PATH.to_owned(), signed_limits)]);
+        let root = |version| sign_root(version, expires, &roles, &[&key(1)]).unwrap();
+        let targets = sign_targets(7, expires, &files, &single(5), &[&key(2)]).unwrap();
+        Offline::read(vec![root(1), root(2)], targets, files).unwrap()
     }
 
     #[test]
@@ -206,6 +202,19 @@ mod tests {
         assert_eq!(read.targets, offline.targets);
         assert_eq!(read.files, offline.files);
         assert_eq!(read.limits, offline.limits);
+    }
+
+    #[test]
+    fn what_the_offline_keys_did_not_sign_so_is_refused() {
+        let text = write_offline(&offline());
+        let shorter = text.replacen("default", "defaul", 1);
+        assert!(read_offline(&shorter).unwrap_err().contains("altered"));
+        let mut offline = offline();
+        offline.roots.pop();
+        let error = read_offline(&write_offline(&offline));
+        assert!(error.is_ok(), "a shorter chain is one, too");
+        offline.roots.clear();
+        assert!(read_offline(&write_offline(&offline)).is_err());
     }
 
     #[test]

@@ -38,8 +38,8 @@ fn changes(call: &Call) -> bool {
     call.method != "GET"
 }
 
-fn did_something(report: &Report) -> bool {
-    !report.begun.is_empty() || !report.noted.is_empty() || !report.deleted.is_empty()
+fn did_something(report: &Report, opened: &Opened) -> bool {
+    !report.begun.is_empty() || !report.noted.is_empty() || opened.calls().iter().any(changes)
 }
 
 impl Reconcile {
@@ -58,11 +58,13 @@ impl Reconcile {
         let opened = self.accounts.open(&edge.clock);
         let is_late = is_late(&edge.clock, moment.now);
         let run = self.means(edge.context(moment), &opened, &is_late);
+        let by = order.actor();
         let is_asked_for = matches!(order, Order::Apply { .. });
         let done = control::fleet::reconcile(&run, order).await;
         let evidence = match &done {
-            Ok(report) if is_asked_for && !report.busy || did_something(report) => {
+            Ok(report) if is_asked_for && !report.busy || did_something(report, &opened) => {
                 let mut evidence = self.evidence(edge, &moment, What::Reconcile).await;
+                evidence.by = Some(by);
                 evidence.add(report);
                 Some(evidence)
             }
@@ -91,7 +93,7 @@ impl Reconcile {
         let run = self.means(edge.context(moment), &opened, &is_late);
         let done = smoke::step(&run, gateway).await;
         let evidence = match &done {
-            Ok(smoke) if did_something(&smoke.report) || smoke.report.under_way == 0 => {
+            Ok(smoke) if did_something(&smoke.report, &opened) || smoke.report.under_way == 0 => {
                 let mut evidence = self.evidence(edge, &moment, What::Smoke).await;
                 evidence.add_smoke(smoke);
                 Some(evidence)

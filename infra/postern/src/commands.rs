@@ -349,8 +349,17 @@ fn run_verify(
         report.standing
     );
     let _ = writeln!(text, "Checked {} files.", report.files);
-    for verify::Listed { catalog, gateways } in &report.catalogs {
-        let _ = writeln!(text, "The catalog '{catalog}' lists {gateways} gateways.");
+    for listed in &report.catalogs {
+        let (catalog, gateways) = (&listed.catalog, listed.gateways);
+        let _ = write!(text, "The catalog '{catalog}' lists {gateways} gateways");
+        let verify::Sealed { slices, opened } = listed.sealed;
+        if slices > 0 {
+            let _ = write!(
+                text,
+                " in {opened} of {slices} slices that the keys here open"
+            );
+        }
+        text += ".\n";
     }
     if report.catalogs.is_empty() {
         text += "It holds no catalog: it is for gateways.\n";

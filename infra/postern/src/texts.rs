@@ -98,12 +98,23 @@ pub fn sync(report: &client::sync::Report) -> String {
             let _ = writeln!(text, "  {}", plain(&outcome.text()));
         }
     }
+    if report.sealed.is_shut() {
+        text += SHUT;
+    }
     if report.stale {
         let _ = writeln!(text, "The catalog {}.", report.standing);
+    }
+    if !report.clock.is_plausible() {
+        let _ = writeln!(text, "About the time: {}.", report.clock);
     }
     push_skipped(&mut text, &report.skipped);
     text
 }
+
+/// What is said where nothing of the newest catalog can be opened.
+const SHUT: &str = "This device holds no key that opens the newest catalog: what is listed here is from the \
+                    last one that it opened. It gets keys at its next contact with the control plane: \
+                    sync again where that can be reached.\n";
 
 /// What was left out of a catalog.
 pub fn push_skipped(text: &mut String, skipped: &[String]) {
@@ -136,8 +147,15 @@ pub fn status(status: &Status) -> String {
         (Some(catalog), _) => line(
             "catalog",
             format!(
-                "version {}, {} gateways, {}",
-                catalog.version, catalog.gateways, catalog.standing
+                "version {}, {} gateways, {}{}",
+                catalog.version,
+                catalog.gateways,
+                catalog.standing,
+                if catalog.sealed.is_shut() {
+                    "; no key here opens the newest one: run postern sync"
+                } else {
+                    ""
+                }
             ),
         ),
         (None, Some(why)) => line(
@@ -145,6 +163,9 @@ pub fn status(status: &Status) -> String {
             format!("damaged ({why}): run postern sync, which fetches it anew"),
         ),
         (None, None) => line("catalog", "none yet: run postern sync".to_owned()),
+    }
+    if !status.clock.is_plausible() {
+        line("clock", status.clock.to_string());
     }
     match &status.selection {
         Some(selection) => {

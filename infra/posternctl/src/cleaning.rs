@@ -50,8 +50,8 @@ pub struct CleanupOptions {
     /// (`POSTERN_HETZNER_TOKEN`). No record protects anything then: trials go, and with --unknown all.
     #[arg(long)]
     alone: bool,
-    /// Without asking, with --alone: for scripts.
-    #[arg(long, requires = "alone")]
+    /// Without asking, with --alone and --unknown: for scripts.
+    #[arg(long)]
     yes: bool,
     /// Whose resources, with --alone; the profile's or the data folder's network if it is not given.
     #[arg(long, requires = "alone", value_name = "ID")]
@@ -68,13 +68,16 @@ pub async fn run(
     if options.alone {
         let network = match &options.network {
             Some(network) => network.clone(),
-            None => network(data, place)?,
+            None => network(data, &place)?,
         };
         if !options.dry_run && !options.yes {
             confirm(&network, options, json)?;
         }
         let alone = Alone::new(data, network)?;
         return until_done(options, json, async || alone.run(options).await).await;
+    }
+    if options.unknown && !options.dry_run && !options.yes {
+        confirm(&network(data, &place)?, options, json)?;
     }
     let remote = Remote::open(&place()?)?;
     let path = api::fleet::cleanup(&options.provider);
@@ -86,15 +89,18 @@ pub async fn run(
     until_done(options, json, async || remote.post(&path, &request).await).await
 }
 
-/// Lets the operator type the network's id: no record and no mode holds anything back here.
+/// Lets the operator type the network's id: no record holds back what goes here.
 fn confirm(network: &NetworkId, options: &CleanupOptions, json: bool) -> anyhow::Result<()> {
     if json || !std::io::stdin().is_terminal() {
         bail!("nobody can be asked here: look with --dry-run, then say --yes");
     }
-    let what = if options.unknown {
-        "ALL that carries the label of this network, serving nodes among it"
-    } else {
-        "all trials of this network"
+    let what = match (options.unknown, options.alone) {
+        (true, true) => "ALL that carries the label of this network, serving nodes among it",
+        (true, false) => {
+            "ALL that carries the label of this network and has no record, serving nodes among it if \
+             the database was lost"
+        }
+        (false, _) => "all trials of this network",
     };
     let provider = &options.provider;
     say!("This removes {what} at {provider}. Type the network's id ({network}) to go on:");
@@ -107,7 +113,7 @@ fn confirm(network: &NetworkId, options: &CleanupOptions, json: bool) -> anyhow:
 }
 
 /// The network that this machine knows.
-fn network(data: &Folder, place: impl Fn() -> anyhow::Result<Place>) -> anyhow::Result<NetworkId> {
+fn network(data: &Folder, place: &impl Fn() -> anyhow::Result<Place>) -> anyhow::Result<NetworkId> {
     if data.is_made() {
         return Ok(data.settings()?.network.id);
     }
@@ -145,10 +151,14 @@ async fn until_done(
         if cleaned.done {
             return tell(&answer, whole.as_ref(), json);
         }
-        let is_idle = cleaned.deleted.is_empty() && !cleaned.troubles.is_empty();
+        let complains = !cleaned.troubles.is_empty() || cleaned.unfinished;
+        let is_idle = cleaned.deleted.is_empty() && complains;
         troubled = if is_idle { troubled + 1 } else { 0 };
         if troubled == MOST_TROUBLES {
-            bail!("it gets no further: {}", cleaned.troubles.join("; "));
+            let spent = "the run's budget of calls is too small for the list: raise POSTERN_CALLS";
+            let spent = cleaned.unfinished.then(|| spent.to_owned());
+            let why: Vec<_> = cleaned.troubles.iter().cloned().chain(spent).collect();
+            bail!("it gets no further: {}", why.join("; "));
         }
         let rest = cleaned.not_before.map(|at| at.duration_since(now()));
         let rest = rest.and_then(|rest| Duration::try_from(rest).ok());
@@ -158,13 +168,16 @@ async fn until_done(
 
 /// What would be done.
 fn show(answer: &CleanAnswer, json: bool) -> anyhow::Result<()> {
-    if json {
-        say!("{}", serde_json::to_string(answer)?);
-        return Ok(());
-    }
     let cleaned = &answer.cleaned;
     if !cleaned.troubles.is_empty() {
         bail!("{}", cleaned.troubles.join("; "));
+    }
+    if cleaned.unfinished {
+        bail!("the run's budget of calls ended before the list did: raise POSTERN_CALLS");
+    }
+    if json {
+        say!("{}", serde_json::to_string(answer)?);
+        return Ok(());
     }
     let mut table = crate::show::table(&["what", "name", "", "why"]);
     for removal in &cleaned.removals {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! network.json      settings; written last by `init`, so that a folder with it is complete
-//! keys/offline/     root and targets keys: move them off this machine (docs/runbooks)
+//! keys/offline/     root and targets keys: move them off this machine (docs/runbooks/key-ceremony.md)
 //! keys/online/      what `publish` and `register` sign with, what `reconcile` derives nodes'
-//!                   bootstrap secrets from, and what `enroll` and `register` open requests with
-//! offline/          what the offline keys have signed
+//!                   bootstrap secrets from, and what `enroll` and `register` open requests with;
+//!                   which of several the offline files name is in use
+//! offline/          what the offline keys have signed: files are added, none is replaced
 //! setup             the setup code, until `up` has used it
 //! operator.json     the profile of this machine's operator
 //! state.sqlite      the state
@@ -26,12 +27,14 @@ use anyhow::{Context, bail};
 use api::sealed::ControlSecrets;
 use control::publish::{Offline, OnlineKeys};
 use model::{
-    ControlKey, FirstContact, FrontDoor, Limits, Network, RecoveryKit, RootPin, SetupCode,
-    TrustedKeys,
+    ControlKey, FirstContact, FrontDoor, Network, RecoveryKit, RootPin, SetupCode, TrustedKeys,
 };
 use serde::{Deserialize, Serialize};
+use tuf::ceremony::{Base, Role};
 use tuf::key::SigningKey;
-use tuf::repository::Pin;
+use tuf::key_file;
+use tuf::repository::{Pin, RoleKeys};
+use tuf::{Authority, PublicKey};
 
 /// The data folder of who names none.
 pub const DEFAULT: &str = "postern-data";
@@ -100,13 +103,22 @@ impl Folder {
     /// Takes the folder for this process alone, until the file is dropped; makes it if needed.
     pub fn lock(&self) -> anyhow::Result<File> {
         fs::create_dir_all(&self.root).with_context(|| self.root.display().to_string())?;
-        let path = self.path(".lock");
+        self.lock_file(".lock", "up' or 'init")
+    }
+
+    /// Takes the offline files for this process alone, beside an `up` that runs.
+    pub fn lock_offline(&self) -> anyhow::Result<File> {
+        self.lock_file(".ceremony.lock", "root finish")
+    }
+
+    fn lock_file(&self, name: &str, work: &str) -> anyhow::Result<File> {
+        let path = self.path(name);
         let file = File::options().create(true).append(true).open(&path);
         let file = file.with_context(|| path.display().to_string())?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => bail!(
-                "another 'posternctl up' or 'init' works in {}: stop it first",
+                "another 'posternctl {work}' works in {}: stop it first",
                 self.root.display()
             ),
             Err(TryLockError::Error(error)) => {
@@ -159,30 +171,97 @@ impl Folder {
         self.write("network.json", &serde_json::to_vec_pretty(settings)?)
     }
 
-    /// A key of `keys/`.
-    pub fn key(&self, name: &str) -> anyhow::Result<SigningKey> {
-        let file = format!("keys/{name}.json");
-        let text = String::from_utf8(self.read(&file)?).with_context(|| file.clone())?;
-        SigningKey::from_file_json(&text).with_context(|| file)
+    /// Writes an online key. It is in use once the offline files name it.
+    pub fn write_online_key(&self, role: Role, key: &SigningKey) -> anyhow::Result<()> {
+        let first = !self.path(&format!("keys/online/{role}.json")).exists();
+        let name = if first {
+            role.to_string()
+        } else {
+            format!("{role}-{}", &key.key_id()[..8])
+        };
+        let file = format!("keys/online/{name}.json");
+        self.write(&file, key.to_file_json().as_bytes())
     }
 
-    /// Writes a key of `keys/`.
-    pub fn write_key(&self, name: &str, key: &SigningKey) -> anyhow::Result<()> {
-        self.write(&format!("keys/{name}.json"), key.to_file_json().as_bytes())
+    /// The online keys of a role that are here, with the names of their files.
+    pub fn online_keys_of(&self, role: Role) -> anyhow::Result<Vec<(String, SigningKey)>> {
+        let mut keys = Vec::new();
+        for name in self.names("keys/online")? {
+            let Some(stem) = name.strip_suffix(".json") else {
+                continue;
+            };
+            if stem.split('-').next() != Some(role.as_str()) {
+                continue;
+            }
+            let file = format!("keys/online/{name}");
+            let text = String::from_utf8(self.read(&file)?).with_context(|| file.clone())?;
+            let key = SigningKey::from_file_json(&text).with_context(|| file.clone())?;
+            keys.push((file, key));
+        }
+        Ok(keys)
     }
 
-    /// The keys that `publish` signs with.
-    pub fn online_keys(&self) -> anyhow::Result<OnlineKeys> {
+    /// The first of the keys that the offline files name whose secret is here.
+    fn online_key(&self, role: Role, named: &RoleKeys) -> anyhow::Result<SigningKey> {
+        let held = self.online_keys_of(role)?;
+        let find = |public: &PublicKey| held.iter().find(|(_, key)| key.public() == *public);
+        let found = named.keys.iter().find_map(find);
+        let ids: Vec<String> = named.keys.iter().map(PublicKey::key_id).collect();
+        let (_, key) = found.with_context(|| {
+            format!(
+                "{} lacks the {role} key {}, which the offline files name",
+                self.path("keys/online").display(),
+                ids.join(" or ")
+            )
+        })?;
+        Ok(key.clone())
+    }
+
+    /// The keys that `publish` signs with, by the offline files.
+    pub fn online_keys(&self, authority: &Authority) -> anyhow::Result<OnlineKeys> {
+        let roles = &authority.root.roles;
         Ok(OnlineKeys {
-            catalogs: self.key("online/catalogs")?,
-            snapshot: self.key("online/snapshot")?,
-            timestamp: self.key("online/timestamp")?,
+            catalogs: self.online_key(Role::Catalogs, &authority.targets.catalogs)?,
+            snapshot: self.online_key(Role::Snapshot, &roles.snapshot)?,
+            timestamp: self.online_key(Role::Timestamp, &roles.timestamp)?,
         })
     }
 
-    /// The key that `register` signs configs with.
-    pub fn config_key(&self) -> anyhow::Result<Arc<SigningKey>> {
-        Ok(Arc::new(self.key("online/config")?))
+    /// The key that `register` signs configs with: the first of `trust.json` that is here.
+    pub fn config_key(&self, offline: &Offline) -> anyhow::Result<Arc<SigningKey>> {
+        let trust: TrustedKeys = serde_json::from_slice(&offline.files[TrustedKeys::PATH])?;
+        let keys = trust.config_keys.into_iter().map(PublicKey::from);
+        let named = RoleKeys {
+            keys: keys.collect(),
+            threshold: 1,
+        };
+        Ok(Arc::new(self.online_key(Role::Config, &named)?))
+    }
+
+    /// Writes an offline key, encrypted if there is a passphrase.
+    pub fn write_offline_key(
+        &self,
+        name: &str,
+        key: &SigningKey,
+        passphrase: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let text = crate::root::key_text(key, passphrase)?;
+        self.write(&format!("keys/offline/{name}.pem"), text.as_bytes())?;
+        let public = key_file::write_public(&key.public())?;
+        self.write(&format!("keys/offline/{name}.pub"), public.as_bytes())
+    }
+
+    /// The names of the files in a folder, sorted; none if it is not there.
+    pub fn names(&self, folder: &str) -> anyhow::Result<Vec<String>> {
+        let path = self.path(folder);
+        let mut names = Vec::new();
+        if path.exists() {
+            for entry in fs::read_dir(&path).with_context(|| path.display().to_string())? {
+                names.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// What `reconcile` derives nodes' bootstrap secrets from, in standard base64. It is made where there
@@ -209,37 +288,71 @@ impl Folder {
         self.write(CONTROL_KEYS, keys.to_json().as_bytes())
     }
 
-    /// What the offline keys have signed: the newest targets and all roots.
+    /// What the offline keys have signed: all roots, and the newest targets that the last one lets in. A
+    /// root is written after all else of its ceremony, so that its name puts the whole in force at once.
     pub fn offline(&self) -> anyhow::Result<Offline> {
         let mut roots = Vec::new();
-        while self
-            .path(&format!("offline/{}.root.json", roots.len() + 1))
-            .exists()
-        {
-            roots.push(self.read(&format!("offline/{}.root.json", roots.len() + 1))?);
+        while self.path(&root_file(roots.len() as u64 + 1)).exists() {
+            roots.push(self.read(&root_file(roots.len() as u64 + 1))?);
         }
-        let mut targets_version = 0;
-        while self
-            .path(&format!("offline/{}.targets.json", targets_version + 1))
-            .exists()
-        {
-            targets_version += 1;
+        tuf::authority::check_chain(&roots).context("offline/ holds roots that are no chain")?;
+        let mut version = 0;
+        while self.path(&targets_file(version + 1)).exists() {
+            version += 1;
         }
-        if targets_version == 0 || roots.is_empty() {
-            bail!(
-                "{} holds no signed root and targets",
-                self.path("offline").display()
-            );
+        let mut refused = Vec::new();
+        for version in (1..=version).rev() {
+            match self.offline_with(&roots, version) {
+                Ok(offline) => return Ok(offline),
+                Err(error) => refused.push(format!("targets {version}: {error:#}")),
+            }
         }
+        bail!(
+            "{} holds no signed root and targets that fit. {}",
+            self.path("offline").display(),
+            refused.join("; ")
+        )
+    }
+
+    fn offline_with(&self, roots: &[Vec<u8>], version: u64) -> anyhow::Result<Offline> {
+        let targets = self.read(&targets_file(version))?;
+        let last = roots.last().context("there is no root")?;
+        let authority = Authority::read(last, &targets)?;
         let mut files = BTreeMap::new();
-        for path in [Limits::PATH, TrustedKeys::PATH, RecoveryKit::PATH] {
-            files.insert(path.to_owned(), self.read(&format!("offline/{path}"))?);
+        for (path, pin) in &authority.targets.files {
+            files.insert(path.clone(), self.signed_file(path, pin)?);
         }
-        Ok(Offline {
-            limits: serde_json::from_slice(&files[Limits::PATH]).context(Limits::PATH)?,
-            targets: self.read(&format!("offline/{targets_version}.targets.json"))?,
-            targets_version,
-            roots,
+        Ok(Offline::read(roots.to_vec(), targets, files)?)
+    }
+
+    /// A file that targets list. Networks of before have it under its plain name.
+    fn signed_file(&self, path: &str, pin: &Pin) -> anyhow::Result<Vec<u8>> {
+        let hashed = signed_file(path, &pin.sha256);
+        let plain = format!("offline/{path}");
+        let name = if self.path(&hashed).exists() {
+            hashed
+        } else {
+            plain
+        };
+        let bytes = self.read(&name)?;
+        if Pin::of(1, &bytes).sha256 != pin.sha256 {
+            bail!("{name} is not what the targets list");
+        }
+        Ok(bytes)
+    }
+
+    /// What is in force, as a ceremony starts from it.
+    pub fn base(&self) -> anyhow::Result<Base> {
+        let offline = self.offline()?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).context("offline/ holds no JSON");
+        let root = offline.roots.last().context("offline/ holds no root")?;
+        let mut files = BTreeMap::new();
+        for (path, bytes) in offline.files {
+            files.insert(path, text(bytes)?);
+        }
+        Ok(Base {
+            root: text(root.clone())?,
+            targets: text(offline.targets)?,
             files,
         })
     }
@@ -268,6 +381,21 @@ pub fn signed_control_key(offline: &Offline) -> anyhow::Result<Option<ControlKey
     let kit = offline.files.get(RecoveryKit::PATH);
     let kit: RecoveryKit = serde_json::from_slice(kit.context(RecoveryKit::PATH)?)?;
     Ok(kit.control_key)
+}
+
+/// Where root `version` lies in the data folder.
+pub fn root_file(version: u64) -> String {
+    format!("offline/{version}.root.json")
+}
+
+/// Where targets `version` lie in the data folder.
+pub fn targets_file(version: u64) -> String {
+    format!("offline/{version}.targets.json")
+}
+
+/// Where a file lies that targets list: by its hash, so that none is replaced.
+pub fn signed_file(path: &str, sha256: &str) -> String {
+    format!("offline/{sha256}.{path}")
 }
 
 /// Replaces a file as a whole, readable by its owner alone.

@@ -199,7 +199,7 @@ fn print(json: bool, all: &[ProviderView]) -> anyhow::Result<()> {
         });
         vec![
             view.provider.to_string(),
-            view.policy.mode.to_string(),
+            mode(view),
             view.policy.smoke_most_per_hour.to_string(),
             approval
                 .map(|approval| approval.by.to_string())
@@ -212,6 +212,15 @@ fn print(json: bool, all: &[ProviderView]) -> anyhow::Result<()> {
     })
 }
 
+/// The mode as it is now: an approval may have ended.
+fn mode(view: &ProviderView) -> String {
+    let now = view.policy.mode_at(now());
+    if now == view.policy.mode {
+        return now.to_string();
+    }
+    format!("{now} ('{}' has ended)", view.policy.mode)
+}
+
 async fn check(remote: &Remote, provider: &ProviderName, json: bool) -> anyhow::Result<()> {
     let path = api::fleet::check(provider);
     let answer: CheckAnswer = remote.post(&path, &serde_json::json!({})).await?;
@@ -220,7 +229,8 @@ async fn check(remote: &Remote, provider: &ProviderName, json: bool) -> anyhow::
         return Ok(());
     }
     say!(
-        "{provider} answers, and its credential is good. Its mode is '{}'.",
+        "{provider} answers, and its credential may read: whether it may write, a trial shows ('smoke'). \
+         Its mode is '{}'.",
         answer.mode
     );
     if let Some(rate) = answer.rate {

@@ -1,8 +1,10 @@
 //! `posternctl init`: makes a network.
 //!
 //! Two of three offline keys sign the root, two of three others the top-level targets (limits,
-//! trust, recovery kit). The online keys are made, too. Everything is written before
-//! `network.json`, so that an `init` that was interrupted can simply be run again.
+//! trust, recovery kit). They are encrypted where there is a passphrase; without one, as in the network
+//! that `up` makes by itself, what is said afterwards says how. The online keys are made, too.
+//! Everything is written before `network.json`, so that an `init` that was interrupted can simply be
+//! run again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -17,11 +19,13 @@ use model::{
     AddressPools, CohortName, ControlKey, FrontDoor, IdentityKey, Limits, Network, NetworkId,
     RecoveryKit, SetupCode, Timing, TrustedKeys,
 };
+use tuf::ceremony::Role;
 use tuf::key::SigningKey;
-use tuf::repository::{RoleKeys, RootRoles, sign_root, sign_targets};
+use tuf::repository::{Pin, RoleKeys, RootRoles, sign_root, sign_targets};
 
-use crate::data::{Folder, Ports, SCHEMA, SETUP, Settings};
-use crate::{now, random};
+use crate::data::{Folder, Ports, SCHEMA, SETUP, Settings, root_file, signed_file, targets_file};
+use crate::root::passphrase;
+use crate::{now, random, root};
 
 /// How long the first root and targets are valid.
 const OFFLINE_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -94,6 +98,8 @@ pub struct Options {
     /// owner: where the first one expired, or every owner lost their key. Restart 'up' after it.
     #[arg(long)]
     new_setup_code: bool,
+    #[command(flatten)]
+    passphrase: passphrase::Source,
 }
 
 /// Makes the network in `data`.
@@ -114,16 +120,15 @@ pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
     }
     // Bound to learn that they are free, and let go for `up`.
     let ports = bind(options.listen, options.port)?.ports()?;
-    let (settings, code) = make(data, options, ports)?;
+    let passphrase = passphrase::new(&options.passphrase)?;
+    let (settings, code) = make(data, options, ports, passphrase.as_deref())?;
     if !json {
         say!(
             "Made the network {} in {}.",
             settings.network.id,
             data.root().display()
         );
-        say!(
-            "Its offline keys are in keys/offline: move them to a safe place, off this machine.\n"
-        );
+        say!("{}\n", root::said_of_offline_keys(data)?);
     }
     tell(data, &settings, &code, json);
     Ok(())
@@ -159,27 +164,28 @@ pub fn make_code(data: &Folder, settings: &mut Settings) -> anyhow::Result<Setup
 }
 
 /// Makes the network in `data`, whose lock the caller holds, and returns its settings and its setup
-/// code.
+/// code. With a passphrase, the offline keys are encrypted.
 pub fn make(
     data: &Folder,
     options: &Options,
     ports: Ports,
+    passphrase: Option<&str>,
 ) -> anyhow::Result<(Settings, SetupText)> {
     let mut settings = settings(options, ports)?;
 
-    let root = offline_keys(data, "root")?;
-    let targets = offline_keys(data, "targets")?;
-    let online = |name: &str| -> anyhow::Result<SigningKey> {
+    let root = offline_keys(data, "root", passphrase)?;
+    let targets = offline_keys(data, "targets", passphrase)?;
+    let online = |role: Role| -> anyhow::Result<SigningKey> {
         let key = SigningKey::ed25519_from_seed(random()?);
-        data.write_key(&format!("online/{name}"), &key)?;
+        data.write_online_key(role, &key)?;
         Ok(key)
     };
-    let catalogs = single(&online("catalogs")?);
-    let snapshot = single(&online("snapshot")?);
-    let timestamp = single(&online("timestamp")?);
+    let catalogs = single(&online(Role::Catalogs)?);
+    let snapshot = single(&online(Role::Snapshot)?);
+    let timestamp = single(&online(Role::Timestamp)?);
     // Configs are signed by a plain Ed25519 key whose public half the targets carry.
     let config_seed: [u8; 32] = random()?;
-    data.write_key("online/config", &SigningKey::ed25519_from_seed(config_seed))?;
+    data.write_online_key(Role::Config, &SigningKey::ed25519_from_seed(config_seed))?;
     let config_key = IdentitySecret::from_seed(config_seed).public();
     data.bootstrap_key()?;
     let mut control_keys = ControlSecrets::default();
@@ -200,12 +206,12 @@ pub fn make(
         timestamp,
     };
     let signed = sign_root(1, expires, &roles, &signers(&root))?;
-    data.write("offline/1.root.json", &signed)?;
+    data.write(&root_file(1), &signed)?;
     let files = offline_files(&settings, options, online)?;
     let signed = sign_targets(1, expires, &files, &catalogs, &signers(&targets))?;
-    data.write("offline/1.targets.json", &signed)?;
+    data.write(&targets_file(1), &signed)?;
     for (path, bytes) in &files {
-        data.write(&format!("offline/{path}"), bytes)?;
+        data.write(&signed_file(path, &Pin::of(1, bytes).sha256), bytes)?;
     }
     // The settings are written with it, as the last file.
     let code = make_code(data, &mut settings)?;
@@ -314,11 +320,15 @@ pub fn bind_to(listen: IpAddr, ports: &Ports) -> anyhow::Result<Listeners> {
     })
 }
 
-fn offline_keys(data: &Folder, role: &str) -> anyhow::Result<Vec<SigningKey>> {
+fn offline_keys(
+    data: &Folder,
+    role: &str,
+    passphrase: Option<&str>,
+) -> anyhow::Result<Vec<SigningKey>> {
     (1..=OFFLINE_KEYS)
         .map(|number| {
             let key = SigningKey::ed25519_from_seed(random()?);
-            data.write_key(&format!("offline/{role}-{number}"), &key)?;
+            data.write_offline_key(&format!("{role}-{number}"), &key, passphrase)?;
             Ok(key)
         })
         .collect()
@@ -419,6 +429,7 @@ impl Options {
             inner_pool: None,
             requests: Requests::Either,
             new_setup_code: false,
+            passphrase: passphrase::Source::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod plan;
 mod policy;
 mod profile;
 mod remote;
+mod root;
 mod rounds;
 mod settings;
 mod show;
@@ -97,8 +98,14 @@ enum Command {
         #[command(subcommand)]
         action: Option<show::GatewayAction>,
     },
-    /// What was published last, and what holds publishing back.
+    /// What was published last, what holds publishing back, and what expires soon.
+    #[command(visible_alias = "status")]
     Catalog,
+    /// The keys that trust starts from: show them, change them in a ceremony, sign.
+    Root {
+        #[command(subcommand)]
+        action: root::Action,
+    },
     /// Which devices may use which gateways and go where: apply a policy, show it, explain it.
     Policy {
         #[command(subcommand)]
@@ -178,6 +185,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Invite(options) => show::invite(&place()?, &options, json).await,
         Command::Devices { action } => show::devices(&place()?, action, json).await,
         Command::Gateways { action } => show::gateways(&place()?, action, json).await,
+        Command::Root { action } => root::run(&folder, &action, json),
         Command::Catalog => show::catalog(&place()?, json).await,
         Command::Policy { action } => policy::run(&place()?, action, json).await,
         Command::Fleet { action } => fleet::run(&place()?, action, json).await,

@@ -26,6 +26,7 @@ pub struct PlanOptions {
 pub async fn run(place: &Place, options: &PlanOptions, json: bool) -> anyhow::Result<()> {
     let remote = Remote::open(place)?;
     let mut plan = ask(&remote, options.remove_unknown).await?;
+    let all = plan.steps.len();
     if let Some(provider) = &options.provider {
         plan.steps.retain(|step| step.provider == *provider);
     }
@@ -33,7 +34,13 @@ pub async fn run(place: &Place, options: &PlanOptions, json: bool) -> anyhow::Re
         say!("{}", serde_json::to_string(&plan)?);
         return Ok(());
     }
-    print(&plan);
+    let elsewhere = all - plan.steps.len();
+    if let (true, Some(provider)) = (elsewhere > 0, &options.provider) {
+        say!("Steps of the plan that are not at '{provider}' and not shown: {elsewhere}.");
+    }
+    if !plan.steps.is_empty() || elsewhere == 0 {
+        print(&plan);
+    }
     if plan.free().next().is_some() {
         say!(
             "\nCarry it out with: posternctl reconcile --plan {}",

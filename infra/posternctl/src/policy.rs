@@ -4,16 +4,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use api::admin::{GATEWAYS, GatewayView};
 use api::policy::{
-    ApplyPolicy, Asker, EXPLANATION, ExplainPolicy, Explanation, POLICY, PolicyView, Ruling,
-    Through,
+    ApplyPolicy, Asker, BEGIN_EPOCH, BeginEpoch, EPOCHS, EXPLANATION, EpochsView, ExplainPolicy,
+    Explanation, POLICY, PolicyView, Ruling, Through,
 };
 use clap::{Args, Subcommand};
 use model::policy::Transport;
-use model::{CohortName, DeviceId, GatewayId, Policy, PoolName, Tag};
+use model::{CohortName, DeviceId, Disclosure, GatewayId, Policy, PoolName, Tag};
 
 use crate::profile::Place;
 use crate::remote::Remote;
+use crate::show::table;
 
 /// What to do with the policy.
 #[derive(Subcommand, Clone)]
@@ -24,6 +26,33 @@ pub enum Action {
     Show,
     /// What the policy decides about a device, and by which rule.
     Explain(ExplainOptions),
+    /// What devices of spies learn: how many of the gateways, by the policy's disclosure.
+    Disclosure(DisclosureOptions),
+    /// The epochs of the keys that open sealed catalogs.
+    Epoch(EpochOptions),
+}
+
+/// What to compute.
+#[derive(Args, Clone)]
+pub struct DisclosureOptions {
+    /// How many of the enrolled devices are spies', as 1,10,100.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20,50,100")]
+    spies: Vec<u32>,
+    /// As if catalogs had so many slices.
+    #[arg(long, requires = "held")]
+    slices: Option<u16>,
+    /// As if each device held so many of them.
+    #[arg(long, requires = "slices")]
+    held: Option<u16>,
+}
+
+/// What to do with epochs.
+#[derive(Args, Clone)]
+pub struct EpochOptions {
+    /// Let the next epoch begin now: when its grace is over, devices that were revoked before can read
+    /// no catalog any more.
+    #[arg(long)]
+    begin: bool,
 }
 
 /// The policy to apply.
@@ -84,6 +113,8 @@ pub async fn run(place: &Place, action: Action, json: bool) -> anyhow::Result<()
         Action::Apply(options) => apply(place, &options, json).await,
         Action::Show => show(place, json).await,
         Action::Explain(options) => explain(place, options, json).await,
+        Action::Disclosure(options) => disclosure(place, &options, json).await,
+        Action::Epoch(options) => epoch(place, &options, json).await,
     }
 }
 
@@ -153,6 +184,100 @@ async fn explain(place: &Place, options: ExplainOptions, json: bool) -> anyhow::
         return Ok(());
     }
     print(&explanation);
+    Ok(())
+}
+
+async fn disclosure(place: &Place, options: &DisclosureOptions, json: bool) -> anyhow::Result<()> {
+    let remote = Remote::open(place)?;
+    let mut policy = remote.get::<PolicyView>(POLICY).await?.policy;
+    if let (Some(slices), Some(held)) = (options.slices, options.held) {
+        policy.disclosure = Disclosure::Sealed { slices, held };
+        policy.disclosure.check()?;
+    }
+    let gateways: Vec<GatewayView> = remote.list(GATEWAYS).await?;
+    let gateways: Vec<_> = gateways.into_iter().map(|view| view.gateway).collect();
+    let rows = rules::disclosure::report(&policy, &gateways, &options.spies);
+    if json {
+        let report = serde_json::json!({"disclosure": policy.disclosure, "rows": rows});
+        say!("{report}");
+        return Ok(());
+    }
+    match policy.disclosure {
+        Disclosure::Open {} => {
+            say!("Catalogs are open: whoever reads a front door learns every gateway.\n");
+        }
+        Disclosure::Sealed { slices, held } => {
+            say!(
+                "Catalogs are sealed in {slices} slices, a device holds {held}. Who is not enrolled \
+                 learns nothing.\n"
+            );
+        }
+    }
+    let mut table = table(&[
+        "CATALOG", "ROLE", "GATEWAYS", "SPIES", "EXPECTED", "AT MOST",
+    ]);
+    for row in &rows {
+        for learned in &row.learned {
+            table.add_row([
+                row.catalog.to_string(),
+                row.role.to_string(),
+                row.gateways.to_string(),
+                learned.spies.to_string(),
+                format!("{:.1}", learned.expected),
+                learned.most.to_string(),
+            ]);
+        }
+    }
+    say!("{table}");
+    for row in &rows {
+        if let Some(half) = row.half.filter(|half| *half > 0) {
+            say!(
+                "\nHalf of the {} {} gateways of '{}' take {half} spies, in expectation.",
+                row.gateways,
+                row.role,
+                row.catalog
+            );
+        }
+    }
+    say!(
+        "\nA spy is a device: each costs one use of an invite, and is in the audit as device.enrolled."
+    );
+    Ok(())
+}
+
+async fn epoch(place: &Place, options: &EpochOptions, json: bool) -> anyhow::Result<()> {
+    let remote = Remote::open(place)?;
+    let mut view: EpochsView = remote.get(EPOCHS).await?;
+    if options.begin {
+        let Some(present) = view.present else {
+            bail!("there is no epoch yet: the first begins when a sealed catalog is published");
+        };
+        let over = present.number;
+        view = remote.post(BEGIN_EPOCH, &BeginEpoch { over }).await?;
+    }
+    if json {
+        say!("{}", serde_json::to_string(&view)?);
+        return Ok(());
+    }
+    for past in &view.past {
+        say!(
+            "epoch {}  is over; its keys open new catalogs until {:.0}",
+            past.number,
+            past.at
+        );
+    }
+    match (&view.present, &view.next) {
+        (Some(present), Some(next)) => {
+            say!("epoch {}  began at {:.0}", present.number, present.at);
+            say!("epoch {}  shall begin at {:.0}", next.number, next.at);
+        }
+        _ => say!("There is no epoch yet: the first begins when a sealed catalog is published."),
+    }
+    if options.begin {
+        say!(
+            "It begins when catalogs are published next. Devices get its keys at their next contact."
+        );
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use control::fleet::evidence::Evidence;
 use control::fleet::smoke::Outcome;
 use model::{ImageName, ProviderName, RegionName, Role, SizeName};
 use reconcile::{RunAnswer, SmokeAnswer};
+use rules::planning::{Blocked, Gate};
 
 use crate::profile::Place;
 use crate::remote::{Remote, is};
@@ -114,18 +115,33 @@ pub async fn reconcile(
         begin(&remote, options, hash, json).await?;
         return finish(&remote, options, json).await;
     }
+    let mut patience = Patience::new();
     loop {
         let plan = plan::ask(&remote, options.remove_unknown).await?;
         if plan.free().next().is_none() {
-            let refusals = plan.refusals();
-            let refusals = refusals.map(|blocked| format!("{}: {}", blocked.what, blocked.why));
-            let refusals: Vec<_> = refusals.collect();
+            let refusals = said(plan.refusals());
             if !refusals.is_empty() {
-                bail!("nothing was changed: {}", refusals.join("; "));
+                bail!("nothing was changed: {refusals}");
             }
+            // It changes nothing, and makes the fleet the one that the schedule keeps to.
+            match begin(&remote, options, &plan.hash, json).await {
+                Err(error) if is(&error, Kind::PlanChanged) => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                begun => begun?,
+            };
             finish(&remote, options, json).await?;
-            if !json {
-                plan::print(&plan);
+            match json {
+                false => plan::print(&plan),
+                true if options.once => say!("{}", serde_json::to_string(&plan)?),
+                true => {}
+            }
+            // What nobody knows is somebody's to look at, and keeps no fleet from being as it is wanted.
+            let held = plan.blocked.iter();
+            let held = said(held.filter(|blocked| blocked.gate != Gate::Unknown));
+            if !held.is_empty() {
+                bail!("the fleet is not as it is wanted yet: {held}");
             }
             return Ok(());
         }
@@ -135,19 +151,29 @@ pub async fn reconcile(
         if !options.yes && !is_wanted(json)? {
             return Ok(());
         }
-        match begin(&remote, options, &plan.hash, json).await {
+        let report = match begin(&remote, options, &plan.hash, json).await {
             // Somebody else was faster, such as the schedule: what is left is shown and asked for anew.
             Err(error) if is(&error, Kind::PlanChanged) => {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             begun => begun?,
-        }
+        };
         if options.once {
             return Ok(());
         }
         finish(&remote, options, json).await?;
+        // What the provider refuses again and again must not be asked for without end.
+        if report.begun.is_empty() && !report.troubles.is_empty() {
+            patience.wait(&report).await?;
+        }
     }
+}
+
+/// What stands in the way, in one line.
+fn said<'a>(blocked: impl Iterator<Item = &'a Blocked>) -> String {
+    let each = blocked.map(|blocked| format!("{}: {}", blocked.what, blocked.why));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Whether whoever sits there wants the plan that they have seen.
@@ -170,7 +196,7 @@ async fn begin(
     options: &ReconcileOptions,
     hash: &str,
     json: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Report> {
     let request = RunRequest::Apply {
         plan: hash.to_owned(),
         remove_unknown: options.remove_unknown,
@@ -178,7 +204,8 @@ async fn begin(
     loop {
         let answer: RunAnswer = remote.post(RUNS, &request).await?;
         if !answer.report.busy {
-            return tell(&answer, json);
+            tell(&answer, json)?;
+            return Ok(answer.report);
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -282,7 +309,12 @@ pub async fn smoke(place: &Place, options: &SmokeOptions, json: bool) -> anyhow:
                 patience.wait(report).await?;
                 continue;
             }
-            Outcome::Failed(why) => bail!("the trial failed, and nothing of it is left: {why}"),
+            Outcome::Failed(why) => {
+                if let Some(evidence) = whole.filter(|_| json) {
+                    say!("{}", serde_json::to_string(&evidence)?);
+                }
+                bail!("the trial failed, and nothing of it is left: {why}");
+            }
             Outcome::Proved => whole.context("a trial that is over has a record")?,
         };
         if json {
@@ -291,12 +323,11 @@ pub async fn smoke(place: &Place, options: &SmokeOptions, json: bool) -> anyhow:
         }
         say!("Proved: it was rented, came into service, and is gone. What the list shows now:");
         for listing in &done.lists {
-            say!(
-                "  {} at {:.0}: {:?}",
-                listing.provider,
-                listing.at,
-                listing.resources
-            );
+            let resources = match listing.resources.as_slice() {
+                [] => "nothing".to_owned(),
+                some => some.join(", "),
+            };
+            say!("  {} at {:.0}: {resources}", listing.provider, listing.at);
         }
         return Ok(());
     }

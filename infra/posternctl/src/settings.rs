@@ -74,7 +74,8 @@ fn of(data: &Folder, function: Function) -> anyhow::Result<Vec<(&'static str, St
         Function::Enroll => all.extend(control_keys(data)?),
         Function::Register => {
             all.extend(control_keys(data)?);
-            all.push((register::CONFIG_KEY.name, data.config_key()?.to_file_json()));
+            let key = data.config_key(&data.offline()?)?;
+            all.push((register::CONFIG_KEY.name, key.to_file_json()));
         }
         Function::Admin => {
             let limits = serde_json::to_string(&data.offline()?.limits)?;
@@ -93,14 +94,15 @@ fn of(data: &Folder, function: Function) -> anyhow::Result<Vec<(&'static str, St
         }
         Function::Publish => {
             use publish::settings as of;
-            let keys = data.online_keys()?;
+            let offline = data.offline()?;
+            let keys = data.online_keys(&offline.authority)?;
             let doors = settings.front_doors.iter();
             let doors: Vec<&String> = doors.map(|door| &door.url).collect();
             all.extend([
                 (of::CATALOGS_KEY.name, keys.catalogs.to_file_json()),
                 (of::SNAPSHOT_KEY.name, keys.snapshot.to_file_json()),
                 (of::TIMESTAMP_KEY.name, keys.timestamp.to_file_json()),
-                (of::OFFLINE.name, of::write_offline(&data.offline()?)),
+                (of::OFFLINE.name, of::write_offline(&offline)),
                 (of::FRONT_DOORS.name, serde_json::to_string(&doors)?),
             ]);
         }

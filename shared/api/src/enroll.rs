@@ -3,7 +3,8 @@
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use model::{
-    Addresses, CatalogName, CohortName, DeviceId, DeviceState, ExitKey, IdentityKey, TunnelKey,
+    Addresses, CatalogName, CohortName, DeviceId, DeviceState, ExitKey, HeldKey, IdentityKey,
+    TunnelKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,4 +78,10 @@ pub struct DeviceAnswer {
     /// Since when an operator wants its keys rotated: it shall do so now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_wanted_at: Option<Timestamp>,
+    /// The keys of its slices, this epoch's and the next's, and while their grace lasts the last ones'.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<HeldKey>,
+    /// When the next epoch shall begin: from then on there are keys of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_epoch_at: Option<Timestamp>,
 }

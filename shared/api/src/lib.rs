@@ -11,6 +11,8 @@ pub mod admin;
 pub mod admins;
 pub mod contact;
 pub mod enroll;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod fleet;
 pub mod http;
 #[cfg(feature = "http-client")]

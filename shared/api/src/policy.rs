@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 pub const POLICY: &str = "/v1/admin/policy";
 /// `POST`: what the policy decides about a device, and by which rule.
 pub const EXPLANATION: &str = "/v1/admin/policy/explanation";
+/// `GET`: the epochs of the slices' keys.
+pub const EPOCHS: &str = "/v1/admin/epochs";
+/// `POST`: lets the next epoch begin now.
+pub const BEGIN_EPOCH: &str = "/v1/admin/epochs/begin";
 
 /// Puts a policy in the place of the one that the caller has seen.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -126,4 +130,34 @@ pub struct Ruling {
     pub rule: Option<RuleName>,
     /// The reason in words.
     pub why: String,
+}
+
+/// The epochs of the slices' keys: without their secrets, which no admin needs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct EpochsView {
+    /// Those that are over and whose keys still open new catalogs, the oldest first: until when.
+    pub past: Vec<EpochView>,
+    /// The present one, and when it began; absent before the first sealed catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<EpochView>,
+    /// The next one, and when it shall begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<EpochView>,
+}
+
+/// An epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EpochView {
+    /// Its number. Numbers can be left out: a next epoch whose secret was replaced has another.
+    pub number: u64,
+    /// When it ends, began or begins.
+    pub at: Timestamp,
+}
+
+/// Lets the next epoch begin in the place of the one that the caller has seen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeginEpoch {
+    /// The number of the present epoch: once another has begun, the same request begins none.
+    pub over: u64,
 }

@@ -10,3 +10,6 @@ pub trait Clock: Send + Sync {
     /// The time of day, UTC.
     fn now(&self) -> Timestamp;
 }
+
+#[cfg(test)]
+mod tests;

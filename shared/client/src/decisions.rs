@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use model::Role;
+use rules::clock::{self, Evidence, Verdict};
 use rules::ranking::{Candidate, History, Rank, rank};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -60,6 +61,9 @@ pub enum About {
         winner: Option<String>,
         /// What came of each door that was asked.
         outcomes: Vec<DoorOutcome>,
+        /// What was thought of the device's clock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<Judged>,
     },
     /// Which gateway of a role to use.
     Select {
@@ -74,6 +78,24 @@ pub enum About {
         /// Why.
         why: String,
     },
+}
+
+/// What was thought of the device's clock, and by what evidence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Judged {
+    /// What spoke about the time.
+    pub evidence: Evidence,
+    /// What followed.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+impl Judged {
+    /// Judges by this evidence.
+    pub fn by(evidence: Evidence) -> Self {
+        let verdict = clock::judge(&evidence);
+        Self { evidence, verdict }
+    }
 }
 
 /// Candidates, written compactly.
@@ -171,7 +193,9 @@ impl Decision {
         let candidates = self.candidates.all();
         let ranks = rank(&candidates, &self.device, self.at);
         let same_choice = match &self.about {
-            About::Sync { .. } => true,
+            About::Sync { clock, .. } => clock
+                .as_ref()
+                .is_none_or(|judged| clock::judge(&judged.evidence) == judged.verdict),
             About::Select {
                 previous,
                 again,
@@ -283,9 +307,16 @@ impl Replay<'_> {
         if hidden > 0 {
             let _ = writeln!(text, "   and {hidden} more");
         }
-        if let About::Sync { outcomes, .. } = self.about {
+        if let About::Sync {
+            outcomes, clock, ..
+        } = self.about
+        {
             for outcome in outcomes {
                 let _ = writeln!(text, "   - {}", outcome.text());
+            }
+            let doubted = clock.as_ref().filter(|clock| !clock.verdict.is_plausible());
+            if let Some(judged) = doubted {
+                let _ = writeln!(text, "   clock: {}", judged.verdict);
             }
         }
         let verdict = if self.identical {

@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use api::enroll::{DeviceAnswer, InviteSecret};
 use api::{IdentitySecret, InviteText, WireGuardSecret};
 use jiff::Timestamp;
-use model::{CatalogGateway, DeviceId, FirstContact, GatewayId, InviteId, NetworkId, TunnelKey};
+use model::{
+    CatalogGateway, DeviceId, FirstContact, GatewayId, HeldKey, InviteId, NetworkId, TunnelKey,
+};
+use rules::clock::Verdict;
 use rules::ranking::History;
 use serde::{Deserialize, Serialize};
 use tuf::TrustedState;
@@ -57,6 +60,12 @@ pub struct Device {
     /// What was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted: Option<TrustedState>,
+    /// What was verified before, while nothing in `trusted` can be opened: the last catalog that could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<TrustedState>,
+    /// Keys that the control plane gives no more and that still open what is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub old_keys: Vec<HeldKey>,
     /// Front doors by URL.
     #[serde(default)]
     pub doors: BTreeMap<String, DoorMemory>,
@@ -72,9 +81,34 @@ pub struct Device {
     /// What its person prefers.
     #[serde(default)]
     pub preferences: Preferences,
+    /// What the last sync thought of this device's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockMemory>,
     /// What was decided, and why.
     #[serde(default)]
     pub decisions: Log,
+}
+
+/// What a sync thought of the device's clock.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClockMemory {
+    /// When, by that clock.
+    pub judged_at: Timestamp,
+    /// What it thought.
+    pub verdict: Verdict,
+    /// Since when the expiry of what is known is doubted. It stays while that is the same, whatever
+    /// is thought later: so the doubt lengthens the grace of a version once, and not for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubted: Option<Doubted>,
+}
+
+/// A doubt about an expiry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Doubted {
+    /// The version of the timestamp whose expiry is doubted.
+    pub version: u64,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// What is remembered of a front door.
@@ -214,11 +248,14 @@ impl Device {
             answer: None,
             contacts: Contacts::default(),
             trusted: None,
+            opened: None,
+            old_keys: Vec::new(),
             doors: BTreeMap::new(),
             gateways: BTreeMap::new(),
             selection: None,
             issued: Issued::default(),
             preferences: Preferences::default(),
+            clock: None,
             decisions: Log::default(),
         }
     }
@@ -234,6 +271,26 @@ impl Device {
     /// Its network.
     pub fn network(&self) -> &NetworkId {
         &self.contact.network
+    }
+
+    /// Remembers what is thought of its clock.
+    pub fn judged_clock(&mut self, verdict: Verdict, now: Timestamp) {
+        let version = self.trusted.as_ref().map(TrustedState::timestamp_version);
+        let before = self.clock.take().and_then(|memory| memory.doubted);
+        let doubted = before
+            .filter(|doubted| Some(doubted.version) == version)
+            .or_else(|| {
+                let version = version.filter(|_| verdict.may_be_ahead())?;
+                Some(Doubted {
+                    version,
+                    since: now,
+                })
+            });
+        self.clock = Some(ClockMemory {
+            judged_at: now,
+            verdict,
+            doubted,
+        });
     }
 
     /// What the control plane last said; [`Error::Unfinished`] before enrollment.

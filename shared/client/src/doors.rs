@@ -16,10 +16,13 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
-use model::{Catalog, CatalogName, FirstContact, FrontDoor, NetworkId, RecoveryKit, RootPin};
+use model::{
+    Catalog, CatalogName, FirstContact, FrontDoor, HeldKey, NetworkId, RecoveryKit, RootPin,
+};
+use rules::clock::{Heard, Served as Standing};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tuf::{MOST_BUNDLE_BYTES, Start, TrustedState, Verified, Wanted};
+use tuf::{MOST_BUNDLE_BYTES, Start, TrustedState, Verified, VerifyError, Wanted};
 
 use crate::race::{self, Outcome, Race, Step};
 use crate::web::{Failure, Fetched};
@@ -92,6 +95,9 @@ pub struct DoorOutcome {
     pub ms: u64,
     /// When it was started, in milliseconds from the beginning of the race.
     pub started_ms: u64,
+    /// What it said about the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Heard>,
 }
 
 /// What can come of a door.
@@ -126,6 +132,8 @@ pub struct Ask {
     pub network: NetworkId,
     /// The catalog that the device reads.
     pub catalog: CatalogName,
+    /// The keys that it holds.
+    pub keys: Vec<HeldKey>,
     /// Where trust starts when nothing is known.
     pub pin: RootPin,
     /// What is known.
@@ -155,9 +163,16 @@ impl Ask {
         let wanted = Wanted {
             network: &self.network,
             catalog: Some(&self.catalog),
+            keys: &self.keys,
         };
-        tuf::verify_bundle(start, &wanted, bytes, now)
-            .map_err(|error| Failure::new(error.kind(), error.to_string()))
+        tuf::verify_bundle(start, &wanted, bytes, now).map_err(|error| {
+            let mut failure = Failure::new(error.kind(), error.to_string());
+            // Signatures and versions were right, or the error would be another.
+            if let VerifyError::Expired { expires, .. } = error {
+                failure.expired = Some(expires);
+            }
+            failure
+        })
     }
 }
 
@@ -232,6 +247,7 @@ struct Attempt {
     /// From its start to its whole answer.
     took: Duration,
     over_fallback: bool,
+    date: Option<Timestamp>,
 }
 
 /// The next answer, or None at `until`.
@@ -270,17 +286,22 @@ async fn attempt(
         (Err(Failure::new("timeout", why)), false)
     });
     let took = began.elapsed();
-    let result = match fetched {
-        Err(failure) => Err(failure),
-        Ok(Fetched::NotModified) => Ok(None),
-        Ok(Fetched::Body { bytes, etag }) => verify(ask, bytes, clock.now())
-            .await
-            .map(|verified| Some(Served { verified, etag })),
+    let (result, date) = match fetched {
+        Err(failure) => (Err(failure), None),
+        Ok(Fetched::NotModified { date }) => (Ok(None), date),
+        Ok(Fetched::Body { bytes, etag, date }) => {
+            let verified = verify(ask, bytes, clock.now()).await;
+            (
+                verified.map(|verified| Some(Served { verified, etag })),
+                date,
+            )
+        }
     };
     let attempt = Attempt {
         result,
         took,
         over_fallback,
+        date,
     };
     (lane, attempt)
 }
@@ -332,6 +353,7 @@ impl<'a> RaceLog<'a> {
         let ended = EndedAs {
             at,
             took: Some(attempt.took),
+            heard: attempt.heard(),
         };
         match attempt.result {
             Err(failure) => {
@@ -386,7 +408,11 @@ impl<'a> RaceLog<'a> {
                 continue;
             }
             let ms = at.saturating_sub(started).as_millis();
-            let ended = EndedAs { at, took: None };
+            let ended = EndedAs {
+                at,
+                took: None,
+                heard: None,
+            };
             // It made the next door start, and that one or another was faster: it failed, and the
             // log says so. A door that still had time did not.
             if staggers >= 1 {
@@ -425,6 +451,7 @@ impl<'a> RaceLog<'a> {
                 reason,
                 ms: millis(took),
                 started_ms: millis(started),
+                heard: ended.heard,
             },
         );
     }
@@ -435,6 +462,21 @@ impl<'a> RaceLog<'a> {
 struct EndedAs {
     at: Duration,
     took: Option<Duration>,
+    heard: Option<Heard>,
+}
+
+impl Attempt {
+    /// What the door said about the time, if it did.
+    fn heard(&self) -> Option<Heard> {
+        let served = match &self.result {
+            Ok(Some(_)) => Some(Standing::Valid),
+            Err(failure) => failure.expired.map(|at| Standing::Expired { at }),
+            // Nobody signed a 304.
+            Ok(None) => None,
+        };
+        let date = self.date;
+        (served.is_some() || date.is_some()).then_some(Heard { served, date })
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use model::{DeviceId, GatewayId, Invalid, Role};
+use rules::clock::Verdict;
 use tuf::VerifyError;
 
 use crate::doors::DoorOutcome;
@@ -95,16 +96,28 @@ pub enum Error {
         tried: Vec<String>,
     },
     /// No front door gave anything that verifies.
-    #[error("no front door gave a verified catalog: {}{}", list(outcomes), left(standing.as_ref()))]
+    #[error(
+        "no front door gave a verified catalog: {}{}{}",
+        list(outcomes),
+        doubt(*clock),
+        left(standing.as_ref())
+    )]
     NoDoor {
         /// What happened at each.
         outcomes: Vec<DoorOutcome>,
         /// How the last verified catalog stands; None if there is none.
         standing: Option<Standing>,
+        /// What is to be thought of this device's clock.
+        clock: Verdict,
     },
     /// Nothing was verified yet.
     #[error("there is no verified catalog yet: run `postern sync`")]
     NoCatalog,
+    /// Nothing in the catalog can be opened with the keys that the device holds.
+    #[error(
+        "this device holds no key that opens the catalog: run `postern sync` where the control plane can be reached"
+    )]
+    Shut,
     /// The grace of the last verified catalog is over.
     #[error(
         "the last verified catalog expired at {expired:.0} and its grace is over: run `postern sync`"
@@ -168,6 +181,7 @@ impl Error {
             Self::Unreachable { .. } => "unreachable",
             Self::NoDoor { .. } => "no-door",
             Self::NoCatalog => "no-catalog",
+            Self::Shut => "shut",
             Self::Lapsed { .. } => "lapsed",
             Self::NoGateway { .. } => "no-gateway",
             Self::NotSelected => "not-selected",
@@ -199,6 +213,13 @@ fn list(outcomes: &[DoorOutcome]) -> String {
         })
         .collect();
     lines.join("; ")
+}
+
+fn doubt(clock: Verdict) -> String {
+    if clock.is_plausible() {
+        return String::new();
+    }
+    format!(". About the time: {clock}")
 }
 
 fn left(standing: Option<&Standing>) -> String {

@@ -1,7 +1,7 @@
 //! The device file: where it is, and how it survives crashes and company.
 //!
-//! - **Atomic.** It is written to a temporary file in its own folder, synced, renamed over the old
-//!   one, and the folder is synced: after a crash there is the old file or the new one, whole.
+//! - **Atomic.** It is replaced as a whole ([`api::files`]): after a crash there is the old file or
+//!   the new one.
 //! - **Private.** `0600` from the first byte; a new folder is `0700`.
 //! - **Locked.** A command that changes it holds `<file>.lock` from load to save. The lock is the
 //!   system's and ends with the process, so none is ever left behind. Commands that only read take
@@ -10,10 +10,11 @@
 //!   stays as it is.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use api::files::replace;
 use serde::Deserialize;
 
 use crate::device::{SCHEMA, SCHEMA_FAMILY};
@@ -111,16 +112,6 @@ impl Locked {
     }
 }
 
-/// Writes a file that only its owner can read, all or nothing.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A temporary file is made with mode 0600, and removed if it is not persisted.
-    let mut temporary = tempfile::NamedTempFile::new_in(folder(path))?;
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder(path))
-}
-
 /// Makes a folder that only its owner can enter, if it is not there.
 pub fn create_folder(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
@@ -199,17 +190,6 @@ fn warn_if_shared(path: &Path) {
 
 #[cfg(not(unix))]
 fn warn_if_shared(_path: &Path) {}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    // Windows opens no folders; its rename is written through.
-    Ok(())
-}
 
 #[cfg(all(test, unix))]
 mod tests;

@@ -8,8 +8,8 @@ use api::{InviteText, WireGuardSecret};
 use axum::Router;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Addresses, Catalog, CatalogGateway, DeviceState, FirstContact, FrontDoor, Limits, RecoveryKit,
-    Role, RootPin, Slice, TrustedKeys, catalog,
+    Addresses, Catalog, CatalogGateway, DeviceState, EpochSecret, FirstContact, FrontDoor, HeldKey,
+    Limits, RecoveryKit, Role, RootPin, Slice, TrustedKeys, catalog,
 };
 use serde_json::json;
 use tuf::repository::{self, Pin, RoleKeys, RootRoles};
@@ -51,6 +51,8 @@ pub struct Repository {
     pub expires: Timestamp,
     pub gateways: Vec<CatalogGateway>,
     pub doors: Vec<String>,
+    /// How many slices the catalog has, and the epochs whose keys open them; open, if there are none.
+    pub sealed: (u16, &'static [u64]),
 }
 
 impl Default for Repository {
@@ -68,6 +70,7 @@ impl Default for Repository {
                 gateway("g-out2", Role::Egress, "192.0.2.12"),
             ],
             doors: Vec::new(),
+            sealed: (1, &[]),
         }
     }
 }
@@ -101,6 +104,33 @@ impl Repository {
         }
     }
 
+    fn slices(&self) -> Vec<Slice> {
+        let (count, epochs) = self.sealed;
+        if epochs.is_empty() {
+            return vec![Slice::Open {
+                gateways: self.gateways.clone(),
+            }];
+        }
+        let ids = self.gateways.iter();
+        let ids = ids.map(|gateway| (&gateway.id, gateway.role));
+        let slices: Vec<Vec<_>> = rules::slices::place(ids, count)
+            .iter()
+            .map(|slice| slice.iter().map(|at| &self.gateways[*at]).collect())
+            .collect();
+        let secrets: Vec<_> = epochs
+            .iter()
+            .map(|epoch| (*epoch, secret(*epoch)))
+            .collect();
+        let secrets: Vec<_> = secrets
+            .iter()
+            .map(|(epoch, secret)| (*epoch, secret))
+            .collect();
+        let network = self.network.parse().unwrap();
+        let of = (&network, &"default".parse().unwrap(), self.version);
+        let sealed = tuf::slices::seal(of, &secrets, &slices).unwrap();
+        sealed.into_iter().map(Slice::Sealed).collect()
+    }
+
     /// All files, by path.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let limits = json!({"schema": Limits::SCHEMA, "network": self.network,
@@ -117,9 +147,7 @@ impl Repository {
             version: self.version,
             changed_at: NOW,
             front_doors: self.doors.clone(),
-            slices: vec![Slice::Open {
-                gateways: self.gateways.clone(),
-            }],
+            slices: self.slices(),
         };
         let offline = BTreeMap::from([
             (
@@ -209,6 +237,7 @@ impl Repository {
         let wanted = tuf::Wanted {
             network: &device.contact.network,
             catalog: Some(&"default".parse().unwrap()),
+            keys: &[],
         };
         let start = tuf::Start::Pin(&device.contact.root);
         let verified = tuf::verify_bundle(start, &wanted, &self.bundle(), NOW).unwrap();
@@ -252,6 +281,8 @@ pub fn answer(device: &Device) -> DeviceAnswer {
         exit_key: device.exit.exit_key(),
         previous_until: None,
         rotation_wanted_at: None,
+        keys: Vec::new(),
+        next_epoch_at: None,
     }
 }
 
@@ -267,4 +298,26 @@ pub async fn serve(router: Router) -> String {
 pub async fn refused() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
+}
+
+fn secret(epoch: u64) -> EpochSecret {
+    EpochSecret::from_bytes([u8::try_from(epoch).unwrap(); 32])
+}
+
+/// The key of one of so many slices in an epoch.
+pub fn held(epoch: u64, (slice, slices): (u16, u16)) -> HeldKey {
+    let (network, catalog) = ("n-abcdefgh".parse().unwrap(), "default".parse().unwrap());
+    let of = tuf::slices::Of {
+        network: &network,
+        catalog: &catalog,
+        slices,
+        slice,
+    };
+    HeldKey {
+        key: of.key(epoch, &secret(epoch)),
+        catalog,
+        epoch,
+        slices,
+        slice,
+    }
 }

@@ -11,6 +11,7 @@
 //! - [`select`], [`tunnel`], [`reissue`]: which gateways, the WireGuard configs of the two hops, and
 //!   those anew when something in them changed;
 //! - [`refresh`]: all of that in one go;
+//! - `keys`: which keys of sealed slices it keeps, and for how long;
 //! - [`standing`]: how long an old catalog serves; [`decisions`]: why what was done was done;
 //! - [`verify`]: a repository or a bundle checked offline; [`text`]: remote words on a screen.
 //!
@@ -25,6 +26,7 @@ pub mod doors;
 pub mod enroll;
 pub mod error;
 pub mod file;
+mod keys;
 pub mod race;
 pub mod refresh;
 pub mod reissue;

@@ -2,7 +2,7 @@
 //!
 //! Contact with the control plane where it is due, beside the race for the catalog; new keys where an
 //! operator wants them or an earlier rotation has not ended; the catalog once more where contact told
-//! of another one; and at last the tunnel configs, anew where anything in them changed. Each part
+//! of another one, and read again where it brought the keys of what could not be opened; and at last the tunnel configs, anew where anything in them changed. Each part
 //! stands on its own: a control plane that is blocked keeps no catalog back, and doors that all fail
 //! keep no rotation back. What each came to is part of the report.
 
@@ -16,7 +16,7 @@ use crate::device::RANDOM_BYTES;
 use crate::reissue::{Reissued, reissue};
 use crate::rotate::{Rotated, rotate};
 use crate::sync::{self, sync};
-use crate::{Context, Device, Error, Locked};
+use crate::{Context, Device, Error, Locked, keys};
 
 /// For how long a sync waits for the control plane, beside the doors or after them. A healthy one
 /// answers in tens of milliseconds; a blocked one must not hold people up.
@@ -72,7 +72,8 @@ pub async fn refresh(
     context: &Context<'_>,
 ) -> Result<Refreshed, Error> {
     device.enrolled()?;
-    let due = asking == Asking::Now || device.contacts.is_due(context.clock.now());
+    let now = context.clock.now();
+    let due = asking == Asking::Now || device.contacts.is_due(now) || keys::end_soon(device, now);
     // A rotation that has not ended is asked for again instead: its answer says all that contact does.
     let unended = device.next_keys.is_some();
     let asked = device.clone();
@@ -85,6 +86,12 @@ pub async fn refresh(
     let (told, synced) = tokio::join!(told, sync(device, context));
     file.save(device)?;
 
+    // Whoever can open nothing of what is there asks for keys now, whenever contact was last made.
+    let is_shut = matches!(&synced, Ok(report) if report.sealed.is_shut());
+    let told = match told {
+        None if is_shut && !unended => Some(patiently(contact(device, context)).await),
+        told => told,
+    };
     let contact = told.map(|told| heard(device, told, context.clock.now()));
     let wanted = device
         .answer
@@ -107,11 +114,17 @@ pub async fn refresh(
             other_catalog: true
         })
     ) || matches!(rotation, Some((_, true)));
-    let synced = if other_catalog {
+    let mut synced = if other_catalog {
         sync(device, context).await
     } else {
         synced
     };
+    if let Ok(report) = &mut synced
+        && report.sealed.is_shut()
+    {
+        sync::look_again(device, report, context.clock.now())?;
+    }
+    keys::settle(device, context.clock.now());
     let reissue = reissue(device, context.clock.now());
     file.save(device)?;
     Ok(Refreshed {
@@ -149,7 +162,7 @@ fn heard(
     let other_catalog = known != Some(&answer.catalog);
     let other_keys = answer.identity_key != device.identity.public();
     let until = answer.previous_until;
-    device.answer = Some(answer);
+    keys::heard(device, answer);
     if other_keys {
         return Contacted::OtherKeys { until };
     }

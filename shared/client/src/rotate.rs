@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::contact::{Ask, ask, contact};
 use crate::device::{Keys, RANDOM_BYTES};
-use crate::{Context, Device, Error, Locked};
+use crate::{Context, Device, Error, Locked, keys};
 
 /// What a rotation came to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -64,7 +64,7 @@ pub async fn rotate(
     device.exit = next.exit;
     device.next_keys = None;
     let previous_until = answer.previous_until;
-    device.answer = Some(answer);
+    keys::heard(device, answer);
     device.contacts.answered(context.clock.now());
     file.save(device)?;
     Ok(Rotated {

@@ -10,9 +10,10 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use model::{Catalog, RecoveryKit};
 use serde::Serialize;
-use tuf::{VerifyError, Wanted};
+use tuf::slices::Sealed;
+use tuf::{TrustedState, VerifyError, Wanted};
 
-use crate::{Device, Error};
+use crate::{Device, Error, keys};
 
 /// For how long after its timestamp's expiry a catalog stays usable: 14 days, two lives of a
 /// catalog's own signature by default ([`model::Timing`]).
@@ -57,6 +58,33 @@ impl Standing {
         }
     }
 
+    /// The same for what `device` holds. Where its clock seems ahead, a grace that is over by it
+    /// may not be: the catalog stays usable for one more, from when that was first noticed.
+    pub fn of(device: &Device, state: &TrustedState, now: Timestamp) -> Self {
+        let standing = Self::at(state.timestamp_expires(), now);
+        let (Self::Lapsed { since }, Some(memory)) = (standing, &device.clock) else {
+            return standing;
+        };
+        let doubted = memory.doubted.as_ref().filter(|doubted| {
+            memory.verdict.may_be_ahead() && doubted.version == state.timestamp_version()
+        });
+        let until = doubted.and_then(|doubted| doubted.since.checked_add(GRACE).ok());
+        match until {
+            Some(until) if now < until => Self::Stale { since, until },
+            _ => standing,
+        }
+    }
+
+    /// Until when it may be or might have been used.
+    pub fn usable_until(&self) -> Timestamp {
+        match self {
+            Self::Stale { until, .. } => *until,
+            Self::Current { until: expires } | Self::Lapsed { since: expires } => {
+                expires.checked_add(GRACE).unwrap_or(Timestamp::MAX)
+            }
+        }
+    }
+
     /// Whether it has expired.
     pub fn is_stale(&self) -> bool {
         !matches!(self, Self::Current { .. })
@@ -81,26 +109,58 @@ impl fmt::Display for Standing {
 /// What a device's trusted state holds.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// The catalog.
+    /// The catalog: the newest that could be opened.
     pub catalog: Catalog,
     /// The recovery kit, if the network has one.
     pub kit: Option<RecoveryKit>,
+    /// Until when the timestamp over that catalog is valid.
+    pub expires: Timestamp,
     /// How the catalog stands.
     pub standing: Standing,
+    /// How many slices the newest verified catalog has, and were opened.
+    pub sealed: Sealed,
 }
 
 /// Reads the device's trusted state, stale or not. None if there is none, or if it holds no
 /// catalog that the device reads (which changed since). [`Error::Trusted`] if it is damaged.
+///
+/// Where nothing in the newest catalog can be opened, the last one that could goes on being the one to act
+/// on, and stands as its own timestamp says: the newer one is known to be there, no more.
 pub fn known(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
-    let (Some(state), Some(answer)) = (&device.trusted, &device.answer) else {
+    let Some(newest) = read(device, device.trusted.as_ref(), now)? else {
+        return Ok(None);
+    };
+    if !newest.sealed.is_shut() {
+        return Ok(Some(newest));
+    }
+    // What is damaged in the older one is no reason to do without the newer one.
+    let older = read(device, device.opened.as_ref(), now).ok().flatten();
+    Ok(Some(match older.filter(|older| !older.sealed.is_shut()) {
+        Some(older) => Known {
+            kit: newest.kit,
+            sealed: newest.sealed,
+            ..older
+        },
+        None => newest,
+    }))
+}
+
+fn read(
+    device: &Device,
+    state: Option<&TrustedState>,
+    now: Timestamp,
+) -> Result<Option<Known>, Error> {
+    let (Some(state), Some(answer)) = (state, &device.answer) else {
         return Ok(None);
     };
     if state.file(&answer.catalog.path()).is_none() {
         return Ok(None);
     }
+    let keys = keys::held(device);
     let wanted = Wanted {
         network: &device.contact.network,
         catalog: Some(&answer.catalog),
+        keys: &keys,
     };
     let verified = tuf::read_state(state, &wanted).map_err(|error| {
         Error::Trusted(match error {
@@ -109,11 +169,13 @@ pub fn known(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
             error => error,
         })
     })?;
-    let standing = Standing::at(state.timestamp_expires(), now);
+    let expires = state.timestamp_expires();
     Ok(verified.catalog.map(|catalog| Known {
         catalog,
         kit: verified.kit,
-        standing,
+        expires,
+        standing: Standing::of(device, state, now),
+        sealed: verified.sealed,
     }))
 }
 
@@ -125,9 +187,12 @@ pub fn known_if_sound(device: &Device, now: Timestamp) -> Result<Option<Known>, 
     }
 }
 
-/// The catalog to act on: [`Error::NoCatalog`] or [`Error::Lapsed`] where there is none.
+/// The catalog to act on: [`Error::NoCatalog`], [`Error::Shut`] or [`Error::Lapsed`] where there is none.
 pub fn usable(device: &Device, now: Timestamp) -> Result<Known, Error> {
     let known = known(device, now)?.ok_or(Error::NoCatalog)?;
+    if known.sealed.is_shut() && known.catalog.gateways().next().is_none() {
+        return Err(Error::Shut);
+    }
     if let Standing::Lapsed { since } = known.standing {
         return Err(Error::Lapsed { expired: since });
     }

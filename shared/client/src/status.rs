@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use api::enroll::DeviceAnswer;
 use jiff::Timestamp;
 use model::{Addresses, CohortName, DeviceId, NetworkId};
+use rules::clock::{Evidence, Verdict};
 use rules::ranking::History;
 use serde::Serialize;
+use tuf::TrustedState;
+use tuf::slices::Sealed;
 
 use crate::device::Selection;
 use crate::standing::{self, Standing};
@@ -30,6 +33,8 @@ pub struct Status {
     /// What is wrong with the catalog in the device file: a sync fetches it anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
+    /// What is to be thought of this device's clock: now, or else at the last sync.
+    pub clock: Verdict,
     /// The gateways in use.
     pub selection: Option<Selection>,
     /// The regions that it prefers.
@@ -56,8 +61,11 @@ pub struct CatalogStatus {
     pub usable_until: Timestamp,
     /// Both in one.
     pub standing: Standing,
-    /// How many gateways it lists.
+    /// How many gateways it lists, as far as this device can read it.
     pub gateways: usize,
+    /// How many slices the newest one has, and can be opened. If none can, the rest is told of the last
+    /// one that could.
+    pub sealed: Sealed,
 }
 
 /// What the control plane says.
@@ -96,18 +104,17 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
         (Some(state), Some(known)) => Some(CatalogStatus {
             version: state.timestamp_version(),
             catalog_version: known.catalog.version,
-            expires: state.timestamp_expires(),
+            expires: known.expires,
             stale: known.standing.is_stale(),
-            usable_until: state
-                .timestamp_expires()
-                .checked_add(standing::GRACE)
-                .unwrap_or(Timestamp::MAX),
+            usable_until: known.standing.usable_until(),
             standing: known.standing,
             gateways: known.catalog.gateways().count(),
+            sealed: known.sealed,
         }),
         _ => None,
     };
     let answer = device.answer.as_ref();
+    let clock = clock(device, known.as_ref(), now);
     Ok(Status {
         device: device.id(),
         network: device.network().clone(),
@@ -116,6 +123,7 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
         addresses: answer.map(|answer| answer.addresses),
         catalog,
         damaged,
+        clock,
         selection: device.selection.clone(),
         regions: device.preferences.regions.clone(),
         doors,
@@ -123,11 +131,29 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
     })
 }
 
+/// What the files and the last sync say of the clock.
+fn clock(device: &Device, known: Option<&standing::Known>, now: Timestamp) -> Verdict {
+    let verdict = rules::clock::judge(&Evidence {
+        now,
+        signed: known.map(|known| known.catalog.changed_at),
+        remembered: device.trusted.as_ref().map(TrustedState::verified_at),
+        doors: Vec::new(),
+    });
+    match &device.clock {
+        Some(memory) if verdict.is_plausible() => memory.verdict,
+        _ => verdict,
+    }
+}
+
 /// The status with the control plane's word: a problem is part of the answer, not an error.
 pub async fn online(device: &Device, context: &Context<'_>) -> Result<Status, Error> {
     let mut status = status(device, context.clock.now())?;
     status.online = Some(match contact::contact(device, context).await {
-        Ok(answer) => Online::Answer(Box::new(answer)),
+        Ok(mut answer) => {
+            // They are secret, and a status is shown around.
+            answer.keys.clear();
+            Online::Answer(Box::new(answer))
+        }
         Err(error) => Online::Error {
             kind: error.kind().to_owned(),
             message: error.to_string(),

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::{Catalog, FrontDoor};
+use rules::clock::{Evidence, Verdict};
 use rules::ranking::{Candidate, rank};
 use serde::Serialize;
 use tuf::TrustedState;
+use tuf::slices::Sealed;
 
-use crate::decisions::{About, Decision};
+use crate::decisions::{About, Decision, Judged};
 use crate::device::Etag;
 use crate::doors::{self, Answer, Ask, Came, DoorOutcome, Lane};
-use crate::standing::{self, Standing};
-use crate::{Context, Device, Error};
+use crate::standing::{self, Known, Standing};
+use crate::{Context, Device, Error, keys};
 
 /// What a sync came to.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -23,8 +25,11 @@ pub struct Report {
     pub version: u64,
     /// The version at which the catalog last changed.
     pub catalog_version: Option<u64>,
-    /// How many gateways it lists.
+    /// How many gateways it lists, as far as this device can read it.
     pub gateways: usize,
+    /// How many slices the newest catalog has, and were opened. If none was, what is told of the catalog
+    /// besides is told of the last one that was.
+    pub sealed: Sealed,
     /// Whether anything is new.
     pub changed: bool,
     /// The door whose answer counted.
@@ -39,6 +44,8 @@ pub struct Report {
     pub stale: bool,
     /// How the catalog stands.
     pub standing: Standing,
+    /// What is to be thought of this device's clock.
+    pub clock: Verdict,
 }
 
 /// Fetches and keeps the newest verified catalog. The device is changed in either case (histories,
@@ -56,6 +63,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
     let ask = Arc::new(Ask {
         network: device.contact.network.clone(),
         catalog: device.enrolled()?.catalog.clone(),
+        keys: keys::held(device).into_owned(),
         pin: device.contact.root.clone(),
         trusted: device.trusted.clone(),
         damaged,
@@ -89,35 +97,93 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         .as_ref()
         .map(|answer| lanes[answer.lane].door.url.clone());
     remember(device, context.clock.now(), &outcomes);
+    let known_catalog = known.as_ref().map(|known| &known.catalog);
+    let judged = Judged::by(Evidence {
+        now: context.clock.now(),
+        signed: changed_at(answer.as_ref(), known_catalog),
+        remembered: ask.trusted.as_ref().map(TrustedState::verified_at),
+        doors: outcomes
+            .iter()
+            .filter_map(|outcome| outcome.heard)
+            .collect(),
+    });
+    let clock = judged.verdict;
     let about = About::Sync {
         winner: winner.clone(),
         outcomes: outcomes.clone(),
+        clock: Some(judged),
     };
     let decision = Decision::new(now, id.as_str(), &candidates, &ranks, about);
     device.decisions.push(decision);
 
     let now = context.clock.now();
     let (Some(answer), Some(door)) = (answer, winner) else {
-        let expires = known.and(ask.trusted.as_ref());
-        let standing = expires.map(|state| Standing::at(state.timestamp_expires(), now));
-        return Err(Error::NoDoor { outcomes, standing });
+        device.judged_clock(clock, now);
+        let there = standing::known_if_sound(device, now)?;
+        let standing = known.and(there).map(|known| known.standing);
+        return Err(Error::NoDoor {
+            outcomes,
+            standing,
+            clock,
+        });
     };
-    let kept = keep(device, &ask, &door, answer);
-    let catalog = kept.catalog.or(known.map(|known| known.catalog));
+    let kept = keep(device, &ask, &door, answer, now);
+    device.judged_clock(clock, now);
     let state = device.trusted.as_ref().ok_or(Error::NoCatalog)?;
-    let standing = Standing::at(state.timestamp_expires(), now);
-    Ok(Report {
+    let mut report = Report {
         version: state.timestamp_version(),
-        catalog_version: catalog.as_ref().map(|catalog| catalog.version),
-        gateways: catalog.map_or(0, |catalog| catalog.gateways().count()),
+        catalog_version: None,
+        gateways: 0,
+        sealed: kept.sealed,
         changed: kept.changed,
         door,
         outcomes,
         skipped: kept.skipped,
         expires: state.timestamp_expires(),
-        stale: standing.is_stale(),
-        standing,
-    })
+        stale: false,
+        standing: Standing::of(device, state, now),
+        clock,
+    };
+    match (kept.catalog, known) {
+        (Some(catalog), _) if !kept.sealed.is_shut() => report.tell(&catalog),
+        (None, Some(known)) => report.tell_known(&known),
+        _ => look_again(device, &mut report, now)?,
+    }
+    Ok(report)
+}
+
+/// Tells of the catalog again, after the device got other keys.
+pub(crate) fn look_again(
+    device: &Device,
+    report: &mut Report,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if let Some(known) = standing::known(device, now)? {
+        report.tell_known(&known);
+    }
+    Ok(())
+}
+
+impl Report {
+    fn tell_known(&mut self, known: &Known) {
+        self.sealed = known.sealed;
+        self.expires = known.expires;
+        self.standing = known.standing;
+        self.tell(&known.catalog);
+    }
+
+    fn tell(&mut self, catalog: &Catalog) {
+        self.catalog_version = Some(catalog.version);
+        self.gateways = catalog.gateways().count();
+        self.stale = self.standing.is_stale();
+    }
+}
+
+/// When the newest catalog that verified had changed: a moment that has passed.
+fn changed_at(answer: Option<&Answer>, known: Option<&Catalog>) -> Option<Timestamp> {
+    let served = answer.and_then(|answer| answer.served.as_ref());
+    let served = served.and_then(|served| served.verified.catalog.as_ref());
+    served.or(known).map(|catalog| catalog.changed_at)
 }
 
 fn candidate(device: &Device, door: &FrontDoor) -> Candidate {
@@ -183,11 +249,12 @@ fn remember(device: &mut Device, now: Timestamp, outcomes: &[DoorOutcome]) {
 struct Kept {
     changed: bool,
     catalog: Option<Catalog>,
+    sealed: Sealed,
     skipped: Vec<String>,
 }
 
 /// Keeps what the door served.
-fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer) -> Kept {
+fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer, now: Timestamp) -> Kept {
     let Some(served) = answer.served else {
         return Kept::default();
     };
@@ -198,20 +265,22 @@ fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer) -> Kept {
         path: ask.path(),
         version: verified.state.timestamp_version(),
     });
-    if let Some(catalog) = &verified.catalog {
+    let is_shut = verified.sealed.is_shut();
+    if let Some(catalog) = verified.catalog.as_ref().filter(|_| !is_shut) {
         let listed: BTreeSet<_> = catalog
             .gateways()
             .map(|gateway| gateway.id.as_str())
             .collect();
         device.gateways.retain(|id, _| listed.contains(id.as_str()));
     }
-    device.trusted = Some(verified.state);
     device
         .contact
         .adopt(verified.kit.and_then(|kit| kit.control_key));
+    keys::verified(device, verified.state, is_shut, now);
     Kept {
         changed: verified.changed,
         catalog: verified.catalog,
+        sealed: verified.sealed,
         skipped: verified.skipped,
     }
 }

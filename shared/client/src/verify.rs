@@ -11,12 +11,13 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use model::{Catalog, CatalogName, FirstContact};
+use model::{Catalog, CatalogName, FirstContact, HeldKey};
 use serde::Serialize;
+pub use tuf::slices::Sealed;
 use tuf::{Bundle, MOST_BUNDLE_BYTES, Start, TrustedState, VerifyError, Wanted};
 
 use crate::standing::Standing;
-use crate::{Device, Error};
+use crate::{Device, Error, keys};
 
 /// Where trust starts, and for whom.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Basis {
     contact: FirstContact,
     trusted: Option<TrustedState>,
     catalog: Option<CatalogName>,
+    /// Open sealed slices.
+    keys: Vec<HeldKey>,
 }
 
 /// What a folder or a file holds.
@@ -54,8 +57,10 @@ pub struct Report {
 pub struct Listed {
     /// Whose.
     pub catalog: CatalogName,
-    /// How many gateways it lists.
+    /// How many gateways it lists that can be read here.
     pub gateways: usize,
+    /// How many of its slices are sealed, and were opened.
+    pub sealed: Sealed,
 }
 
 impl Basis {
@@ -65,6 +70,7 @@ impl Basis {
             contact: device.contact.clone(),
             trusted: device.trusted.clone(),
             catalog: None,
+            keys: keys::held(device).into_owned(),
         }
     }
 
@@ -74,6 +80,7 @@ impl Basis {
             contact,
             trusted: None,
             catalog: None,
+            keys: Vec::new(),
         }
     }
 
@@ -114,7 +121,7 @@ impl Basis {
     fn folder(&self, path: &Path, now: Timestamp) -> Result<Report, VerifyError> {
         let mut source = |name: &str, most| read(path, name, most);
         let network = &self.contact.network;
-        let whole = tuf::verify_whole(self.start(), network, &mut source, now)?;
+        let whole = tuf::verify_whole(self.start(), network, &self.keys, &mut source, now)?;
         let catalogs: Vec<_> = whole.catalogs.iter().map(Listed::of).collect();
         if let Some(name) = &self.catalog
             && !catalogs.iter().any(|listed| listed.catalog == *name)
@@ -131,7 +138,12 @@ impl Basis {
         names.extend(self.catalog.clone().or_else(|| catalog_of(path)));
         let verify = |catalog: Option<&CatalogName>| {
             let network = &self.contact.network;
-            tuf::verify_bundle(self.start(), &Wanted { network, catalog }, bytes, now)
+            let wanted = Wanted {
+                network,
+                catalog,
+                keys: &self.keys,
+            };
+            tuf::verify_bundle(self.start(), &wanted, bytes, now)
         };
         if names.is_empty() {
             let verified = verify(None)?;
@@ -142,7 +154,8 @@ impl Basis {
         let mut last = None;
         for name in &names {
             let verified = verify(Some(name))?;
-            catalogs.extend(verified.catalog.as_ref().map(Listed::of));
+            let read = verified.catalog.map(|catalog| (catalog, verified.sealed));
+            catalogs.extend(read.as_ref().map(Listed::of));
             skipped.extend(verified.skipped);
             last = Some(verified.state);
         }
@@ -175,8 +188,9 @@ impl Basis {
 }
 
 impl Listed {
-    fn of(catalog: &Catalog) -> Self {
+    fn of((catalog, sealed): &(Catalog, Sealed)) -> Self {
         Self {
+            sealed: *sealed,
             catalog: catalog.name.clone(),
             gateways: catalog.gateways().count(),
         }

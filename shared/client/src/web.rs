@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use api::http_client::{CONNECT, NoClient, http_client, http_client_at};
 use api::sealed;
-use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::{Method, Request, StatusCode};
+use http::header::{CONTENT_TYPE, DATE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, Method, Request, StatusCode};
+use jiff::Timestamp;
 use model::ControlKey;
 use reqwest::{Client, Response};
 use url::Url;
@@ -42,13 +43,18 @@ pub struct Web {
 #[derive(Debug)]
 pub enum Fetched {
     /// 304: what the entity tag stood for is still so.
-    NotModified,
+    NotModified {
+        /// Its `Date`.
+        date: Option<Timestamp>,
+    },
     /// 200.
     Body {
         /// The body, whole.
         bytes: Vec<u8>,
         /// Its entity tag.
         etag: Option<String>,
+        /// Its `Date`.
+        date: Option<Timestamp>,
     },
 }
 
@@ -59,6 +65,10 @@ pub struct Failure {
     pub kind: &'static str,
     /// What happened.
     pub why: String,
+    /// The answer's HTTP status, if there was one that is not wanted.
+    pub status: Option<u16>,
+    /// When what was served expired, if that alone is wrong with it.
+    pub expired: Option<Timestamp>,
 }
 
 impl Failure {
@@ -67,6 +77,16 @@ impl Failure {
         Self {
             kind,
             why: why.into(),
+            status: None,
+            expired: None,
+        }
+    }
+
+    /// An answer whose status is not wanted.
+    fn answered(status: StatusCode) -> Self {
+        Self {
+            status: Some(status.as_u16()),
+            ..Self::new("http", format!("HTTP status {status}"))
         }
     }
 
@@ -137,16 +157,20 @@ impl Web {
         let response = request.send().await.map_err(|error| failure(&error))?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(Fetched::NotModified),
-            status => return Err(Failure::new("http", format!("HTTP status {status}"))),
+            StatusCode::NOT_MODIFIED if etag.is_some() => {
+                let date = date(response.headers());
+                return Ok(Fetched::NotModified { date });
+            }
+            status => return Err(Failure::answered(status)),
         }
         let etag = response
             .headers()
             .get(ETAG)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
+        let date = date(response.headers());
         let bytes = body(response, most).await?;
-        Ok(Fetched::Body { bytes, etag })
+        Ok(Fetched::Body { bytes, etag, date })
     }
 
     /// Sends a request to a control endpoint in the plain, and gives status and body of the answer.
@@ -206,6 +230,13 @@ impl Web {
 )]
 fn none(error: NoClient) -> Error {
     Error::Internal(error.to_string())
+}
+
+/// What the server's clock says (RFC 9110, section 6.6.1). Nobody signed it: a hint.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let value = headers.get(DATE)?.to_str().ok()?;
+    let date = jiff::fmt::rfc2822::parse(value).ok()?;
+    Some(date.timestamp())
 }
 
 async fn body(mut response: Response, most: u64) -> Result<Vec<u8>, Failure> {

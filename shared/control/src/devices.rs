@@ -8,8 +8,9 @@ use jiff::SignedDuration;
 use model::{Actor, Device, DeviceId, DeviceState, IdentityKey};
 use store::{CommitError, Expect, Range, Write};
 
+use crate::enroll::InForce;
 use crate::items::Taken;
-use crate::{Context, Error, MOST_TRIES, audit, items, roster};
+use crate::{Context, Error, MOST_TRIES, audit, epochs, items, roster};
 
 /// The most devices of one answer.
 const PAGE: usize = 500;
@@ -20,7 +21,7 @@ pub async fn show(
     signer: IdentityKey,
     id: &DeviceId,
 ) -> Result<DeviceAnswer, Error> {
-    let keys = [items::device(id), items::policy()];
+    let keys = [items::device(id), items::policy(), items::epochs()];
     let found = context.store.get_many(context.moment.now, &keys).await?;
     // Whoever does not hold the key learns nothing, not even whether the device exists.
     let device: Option<Device> = items::read(found[0].as_ref())?;
@@ -32,12 +33,12 @@ pub async fn show(
     if device.state == DeviceState::Revoked {
         return Err(revoked(&device));
     }
-    let policy = crate::policy::in_force(found[1].as_ref())?.policy;
-    Ok(crate::enroll::answer(context, &policy, &device))
+    let rules = InForce::read(found[1].as_ref(), found[2].as_ref())?;
+    Ok(crate::enroll::answer(context, &rules, &device))
 }
 
-/// Shuts the device `id` out, for good. Its address rests until no gateway can hold an older
-/// config. Doing it again changes nothing.
+/// Shuts the device `id` out, for good: gateways let it in no more, and what is sealed from the next epoch
+/// on it cannot read. Its address rests until no gateway can hold an older config. Doing it again changes nothing.
 pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Result<Device, Error> {
     let now = context.moment.now;
     let rest = SignedDuration::from_secs(i64::from(context.network.timing.lease_rest));
@@ -63,6 +64,7 @@ pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Resu
             audit::write(context, 0, actor, "device.revoked", id, ""),
         ];
         writes.extend(roster::remove(&device));
+        writes.push(epochs::revoked());
         match context.store.commit(now, writes).await {
             Ok(()) => return Ok(device),
             // Most likely another revocation: whose answer is this one's, too.

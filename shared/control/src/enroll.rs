@@ -1,6 +1,6 @@
 //! Enrollment: from an invite to a device with addresses.
 //!
-//! One read (the device, the invite and the policy) and one commit: the device, its lease of an
+//! One read (the device, the invite and what is in force) and one commit: the device, its lease of an
 //! address index, one use of the invite, its two WireGuard keys and the audit event, each written
 //! only where nothing stands yet, and its entry in the roster. Where a lease or a use was taken by another, the next candidate is tried;
 //! after some lost probes candidates are read in batches ([`rules::probing`]). The device's id is
@@ -13,11 +13,12 @@ use api::enroll::{DeviceAnswer, EnrollRequest};
 use model::{
     Actor, Device, DeviceId, DeviceState, IdentityKey, Invite, InviteId, LeaseIndex, Policy,
 };
+use rules::epochs::Epochs;
 use rules::probing;
-use store::{CommitError, Expect, Write};
+use store::{CommitError, Expect, Item, StoreError, Write};
 
 use crate::items::Taken;
-use crate::{Context, Error, audit, checks, items, roster};
+use crate::{Context, Error, audit, checks, epochs, items, roster};
 
 /// Positions of the writes in the commit.
 mod at {
@@ -52,12 +53,13 @@ pub async fn enroll(
                 items::device(&id),
                 items::invite(&invite_id),
                 items::policy(),
+                items::epochs(),
             ],
         )
         .await?;
-    let policy = crate::policy::in_force(found[2].as_ref())?.policy;
+    let rules = InForce::read(found[2].as_ref(), found[3].as_ref())?;
     if let Some(device) = items::read::<Device>(found[0].as_ref())? {
-        return answer_again(context, &policy, &device, (identity, &request));
+        return answer_again(context, &rules, &device, (identity, &request));
     }
     let invite = usable(context, items::read(found[1].as_ref())?)?;
 
@@ -77,7 +79,7 @@ pub async fn enroll(
         revoked_at: None,
     };
     let refusal = match place(context, device, &invite).await {
-        Ok(Some(device)) => return Ok(answer(context, &policy, &device)),
+        Ok(Some(device)) => return Ok(answer(context, &rules, &device)),
         Ok(None) => Error::Contended,
         // The last place may have gone to this very request, sent twice.
         Err(
@@ -90,7 +92,7 @@ pub async fn enroll(
     };
     let found = context.store.get_many(now, &[items::device(&id)]).await?;
     match items::read::<Device>(found[0].as_ref())? {
-        Some(device) => answer_again(context, &policy, &device, (identity, &request)),
+        Some(device) => answer_again(context, &rules, &device, (identity, &request)),
         None => Err(refusal),
     }
 }
@@ -130,13 +132,35 @@ async fn place(
     }
 }
 
+/// What every answer to a device depends on, besides the device.
+pub(crate) struct InForce {
+    policy: Policy,
+    epochs: Option<Epochs>,
+}
+
+impl InForce {
+    /// Reads [`items::policy`] and [`items::epochs`].
+    pub(crate) fn read(policy: Option<&Item>, epochs: Option<&Item>) -> Result<Self, StoreError> {
+        Ok(Self {
+            policy: crate::policy::in_force(policy)?.policy,
+            epochs: items::read(epochs)?,
+        })
+    }
+}
+
 /// What a device is told of itself.
-pub fn answer(context: &Context<'_>, policy: &Policy, device: &Device) -> DeviceAnswer {
+pub(crate) fn answer(context: &Context<'_>, rules: &InForce, device: &Device) -> DeviceAnswer {
+    let InForce { policy, epochs } = rules;
+    let catalog = rules::policy::catalog_of(policy, device.into());
+    let keys = epochs::keys(context, policy, epochs.as_ref(), device, &catalog);
+    let next = epochs.as_ref().filter(|_| !keys.is_empty());
     DeviceAnswer {
+        next_epoch_at: next.map(|epochs| epochs.next.begins_at),
+        keys,
         device: device.id.clone(),
         state: device.state,
         cohort: device.cohort.clone(),
-        catalog: rules::policy::catalog_of(policy, device.into()),
+        catalog,
         addresses: context.network.pools.addresses(&device.id, device.lease),
         enrolled_at: device.enrolled_at,
         identity_key: device.identity_key,
@@ -190,7 +214,7 @@ fn usable(context: &Context<'_>, invite: Option<Invite>) -> Result<Invite, Error
 
 fn answer_again(
     context: &Context<'_>,
-    policy: &Policy,
+    rules: &InForce,
     device: &Device,
     (identity, request): (IdentityKey, &EnrollRequest),
 ) -> Result<DeviceAnswer, Error> {
@@ -203,7 +227,7 @@ fn answer_again(
                       use its device file, or enroll with a new identity";
         return Err(Error::refused(Kind::DeviceConflict, detail));
     }
-    Ok(answer(context, policy, device))
+    Ok(answer(context, rules, device))
 }
 
 /// Candidates in the order in which they are tried.

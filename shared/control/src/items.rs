@@ -22,6 +22,8 @@ pub const ADMINS: &str = "admin";
 pub const CATALOG: &str = "catalog";
 /// The partition of the policy and its versions.
 pub const POLICY: &str = "policy";
+/// The partition of the epochs of slices' keys.
+pub const EPOCHS: &str = "epoch";
 /// The partition of the fleet and its versions.
 pub const FLEET: &str = "fleet";
 /// The partition of all nodes.
@@ -148,6 +150,16 @@ pub fn policy_version(version: u64) -> Key {
     Key::new(POLICY, format!("v{version:08}"))
 }
 
+/// [`rules::epochs::Epochs`], with their secrets.
+pub fn epochs() -> Key {
+    Key::new(EPOCHS, "current")
+}
+
+/// [`crate::epochs::Revocations`].
+pub fn revocations() -> Key {
+    Key::new(EPOCHS, "revocations")
+}
+
 /// [`api::fleet::FleetView`]: the fleet that is wanted.
 pub fn fleet() -> Key {
     Key::new(FLEET, "current")
@@ -156,6 +168,12 @@ pub fn fleet() -> Key {
 /// [`api::fleet::FleetView`]: a fleet that is or was wanted.
 pub fn fleet_version(version: u64) -> Key {
     Key::new(FLEET, format!("v{version:08}"))
+}
+
+/// [`api::fleet::FleetView`]: the last fleet of which somebody has carried out a plan. The schedule
+/// keeps to it.
+pub fn fleet_accepted() -> Key {
+    Key::new(FLEET, "accepted")
 }
 
 /// [`Taken`]: by the run that changes the fleet's nodes now; it expires.

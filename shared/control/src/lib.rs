@@ -11,6 +11,7 @@ pub mod calls;
 mod checks;
 pub mod devices;
 pub mod enroll;
+pub mod epochs;
 pub mod fleet;
 pub mod gateways;
 pub mod invites;

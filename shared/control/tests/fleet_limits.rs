@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::fleet::ApplyFleet;
@@ -13,12 +14,12 @@ use control::fleet::{Order, Report, desired};
 use jiff::SignedDuration;
 use model::provider::{Labels, ResourceKind};
 use model::{GatewayState, Mode, Stage};
-use providers::{Family, NewAddress};
+use providers::{Family, NewAddress, NewFirewall};
 use rules::planning::labels;
 use simcloud::{Asked, Fault, Rule};
 
 /// What a run may spend on Workers' free plan, which the platform's own calls have a part of.
-const FREE_PLAN: u32 = 48;
+const FREE_PLAN: u32 = 46;
 
 #[tokio::test]
 async fn a_small_budget_gets_there_in_more_runs_and_is_never_overdrawn() {
@@ -256,7 +257,7 @@ async fn a_fleet_takes_the_place_of_the_one_that_its_author_saw() {
         expected_version,
         fleet: fleet_of(&[("ingress", "ingress", "fsn1", "cx23", count)]),
     };
-    let by = operator();
+    let by = common::fleets::owner();
     let apply = async |request| {
         world.cloud.advance(SignedDuration::from_secs(1));
         desired::apply(&world.context(), limits, &by, request).await
@@ -286,6 +287,52 @@ async fn a_fleet_takes_the_place_of_the_one_that_its_author_saw() {
         "{refused}"
     );
     assert_eq!(desired::show(&world.context()).await.unwrap().version, 2);
+}
+
+#[tokio::test]
+async fn a_node_whose_server_waited_for_days_boots_with_a_token_that_is_good() {
+    let world = World::live(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 1)])).await;
+    let of_servers = |asked: &Asked<'_>| asked.is_change && asked.path == "/servers";
+    world
+        .cloud
+        .inject(Rule::times(1, Fault::unavailable(), of_servers));
+    world.run(Order::Heal).await.unwrap();
+    world.set_mode(Mode::Plan).await;
+    world.cloud.advance(SignedDuration::from_hours(72));
+    world.set_mode(Mode::Live).await;
+
+    world.settle().await;
+
+    let nodes = world.nodes().await;
+    assert_eq!((nodes.len(), nodes[0].stage), (1, Stage::Active));
+    world.assert_nothing_leaked("it waited").await;
+}
+
+#[tokio::test]
+async fn what_lacks_something_that_does_not_come_is_given_up_with_its_address() {
+    let world = World::live(fleet_of(&[("ingress", "ingress", "fsn1", "cx23", 1)])).await;
+    let name = format!("postern-{}-ingress-51820", world.network());
+    let provider = world.provider();
+    let theirs = NewFirewall {
+        name,
+        lets_in: BTreeSet::new(),
+        labels: Labels::new(),
+    };
+    provider.create_firewall(&theirs).await.unwrap();
+
+    for _ in 0..200 {
+        world.run(Order::Heal).await.unwrap();
+        world.pass(60).await;
+    }
+
+    let resources = world.cloud.resources();
+    let addresses = resources.iter().filter(|one| one.starts_with("primary_ip"));
+    let plan = world.plan().await;
+    let alarms: Vec<_> = plan.blocked.iter().map(|one| one.why.as_str()).collect();
+    assert!(
+        addresses.count() == 0 && alarms[0].contains("is not as it should be"),
+        "{resources:?} {alarms:?}"
+    );
 }
 
 #[tokio::test]

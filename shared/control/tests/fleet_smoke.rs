@@ -19,6 +19,7 @@ use model::provider::ResourceKind::{self, Address, Firewall, Server};
 use model::{GatewayId, Mode, Role, Stage};
 use providers::NewAddress;
 use rules::planning::cleaning::Wanted;
+use simcloud::{Asked, Fault, Rule};
 
 /// A fleet that wants nothing, and names the agent that trials need.
 async fn trying(mode: Mode) -> World {
@@ -222,6 +223,32 @@ async fn a_trial_whose_node_never_registers_fails_and_leaves_nothing() {
     };
     assert!(why.contains("did not come into service"), "{why}");
     assert_eq!(world.cloud.resources(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_was_sold_out_for_a_trial_is_passed_over_by_the_next() {
+    let world = trying(Mode::Smoke).await;
+    let of_servers = |asked: &Asked<'_>| asked.is_change && asked.path == "/servers";
+    world
+        .cloud
+        .inject(Rule::times(1, Fault::sold_out(), of_servers));
+    let mut order = order(Role::Ingress);
+    order.sizes.push("cx33".parse().unwrap());
+    let first = begin(&world, &order).await.unwrap();
+    let outcome = finish(&world, &first).await.pop().unwrap().outcome;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+
+    let second = begin(&world, &order).await.unwrap();
+    let other = SmokeOrder {
+        sizes: vec!["cx23".parse().unwrap()],
+        ..order
+    };
+    let refused = begin(&world, &other).await.unwrap_err();
+    let done = finish(&world, &second).await.pop().unwrap();
+
+    assert!(refused.to_string().contains("cx33 in fsn1"), "{refused}");
+    assert_eq!(done.outcome, Outcome::Proved);
+    assert_eq!(done.node.place.size.as_str(), "cx33");
 }
 
 #[tokio::test]

@@ -144,21 +144,3 @@ async fn an_older_version_of_ours_that_was_put_back_is_raised() {
         assert_eq!(world.served(after(20)).0, 2, "{path}");
     }
 }
-
-#[tokio::test]
-async fn when_no_version_is_left_the_operator_hears_of_it() {
-    let world = World::published(1, &[1]).await;
-    let last = repository::sign_timestamp(
-        u64::MAX,
-        after(3600),
-        &Pin::of(1, b"snapshot"),
-        &[&world.keys.timestamp],
-    );
-    // Our own key can do it, and nobody else.
-    world.mirrors[0].alter(repository::TIMESTAMP_PATH, last.unwrap().leak());
-    world.stage.bring_up(after(10), &[2]).await;
-
-    let ended = world.run(after(10)).await.unwrap_err();
-
-    assert!(matches!(ended, control::Error::Defect(_)), "{ended:?}");
-}

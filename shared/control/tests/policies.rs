@@ -132,8 +132,10 @@ async fn served(world: &World, now: jiff::Timestamp) -> BTreeMap<String, Vec<Str
     let mut catalogs = BTreeMap::new();
     for (name, pin) in head.catalogs {
         let path = &tuf::repository::target_paths(&name.path(), &pin.sha256)[0];
-        let (catalog, _) = Catalog::from_json(&files[path]).unwrap();
+        let (mut catalog, mut skipped) = Catalog::from_json(&files[path]).unwrap();
         assert_eq!(catalog.name, name);
+        tuf::slices::open(&mut catalog, &world.stage.keys(&name), &mut skipped);
+        assert!(skipped.is_empty(), "{skipped:?}");
         let bundle = tuf::repository::bundle_path(Some(&name));
         assert!(files.contains_key(&bundle), "{bundle}");
         let ids = catalog.gateways().map(|gateway| gateway.id.to_string());

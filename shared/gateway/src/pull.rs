@@ -79,6 +79,7 @@ impl Pull {
         let wanted = Wanted {
             network: &network,
             catalog: None,
+            keys: &[],
         };
         let mut said = Vec::new();
         for door in &self.state.contact.front_doors {
@@ -130,6 +131,7 @@ impl Pull {
         let wanted = Wanted {
             network: &self.state.contact.network,
             catalog: None,
+            keys: &[],
         };
         let known = read_state(state, &wanted).map_err(|error| error.to_string())?;
         let trust = known.trust.ok_or("trust.json is missing")?;

@@ -1,7 +1,7 @@
 //! The agent's state file.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use api::{BootstrapText, IdentitySecret, WireGuardSecret};
@@ -184,12 +184,7 @@ pub(crate) fn replace(
     let path = folder.join(name);
     let write = || {
         fs::create_dir_all(folder)?;
-        // Temporary files are made with mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&bytes()?)?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        fs::File::open(folder)?.sync_all()
+        api::files::replace(&path, &bytes()?)
     };
     write().map_err(|error: io::Error| StateError::File {
         path: path.clone(),

@@ -44,6 +44,30 @@ pub enum Slice {
         /// Its gateways, ordered by id.
         gateways: Vec<CatalogGateway>,
     },
+    /// Only who holds a key of it can read it: `tuf::slices` seals and opens.
+    Sealed(SealedSlice),
+}
+
+/// A slice whose gateways are sealed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SealedSlice {
+    /// Which of the catalog's slices it is, from 0.
+    pub slice: u16,
+    /// How many slices the catalog has.
+    pub slices: u16,
+    /// The key of its contents, sealed again for each epoch whose keys open it, the newest first.
+    pub keys: Vec<WrappedKey>,
+    /// Its gateways as [`gateways_from_json`] reads them, sealed; standard base64.
+    pub sealed: String,
+}
+
+/// The key of a slice's contents, sealed with one epoch's key of that slice.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WrappedKey {
+    /// The epoch.
+    pub epoch: u64,
+    /// The key, sealed; standard base64.
+    pub key: String,
 }
 
 /// What a device must know of a gateway.
@@ -65,10 +89,11 @@ pub struct CatalogGateway {
 }
 
 impl Catalog {
-    /// All gateways that this reader can see.
+    /// All gateways that this reader can see: sealed slices must be opened before.
     pub fn gateways(&self) -> impl Iterator<Item = &CatalogGateway> {
         self.slices.iter().flat_map(|slice| match slice {
-            Slice::Open { gateways } => gateways,
+            Slice::Open { gateways } => gateways.as_slice(),
+            Slice::Sealed(_) => &[],
         })
     }
 
@@ -114,25 +139,55 @@ fn lenient(bytes: &[u8]) -> Result<(Catalog, Vec<String>), Invalid> {
             .as_str()
             .unwrap_or("without a kind")
             .to_owned();
-        let entries = match slice.get_mut("gateways").map(Value::take) {
-            Some(Value::Array(entries)) if kind == "open" => entries,
-            _ => {
-                skipped.push(format!(
-                    "slice {number}: not readable by this program ({kind})"
-                ));
-                continue;
-            }
+        let read = match (kind.as_str(), slice.get_mut("gateways").map(Value::take)) {
+            ("open", Some(Value::Array(entries))) => Some(Slice::Open {
+                gateways: entries_of(number, entries, &mut skipped),
+            }),
+            ("sealed", _) => serde_json::from_value(slice).map(Slice::Sealed).ok(),
+            _ => None,
         };
-        let mut gateways = Vec::with_capacity(entries.len());
-        for (position, entry) in entries.into_iter().enumerate() {
-            match serde_json::from_value(entry) {
-                Ok(gateway) => gateways.push(gateway),
-                Err(error) => skipped.push(format!("slice {number}, entry {position}: {error}")),
-            }
+        match read {
+            Some(slice) => catalog.slices.push(slice),
+            None => skipped.push(format!(
+                "slice {number}: not readable by this program ({kind})"
+            )),
         }
-        catalog.slices.push(Slice::Open { gateways });
     }
     Ok((catalog, skipped))
+}
+
+/// Reads the gateways of the slice `number` from what was sealed in it: a JSON list, and what may follow
+/// it are spaces. What it does not understand is left out and named in `skipped`.
+pub fn gateways_from_json(
+    number: usize,
+    bytes: &[u8],
+    skipped: &mut Vec<String>,
+) -> Vec<CatalogGateway> {
+    if let Ok(gateways) = serde_json::from_slice(bytes) {
+        return gateways;
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(entries) => entries_of(number, entries, skipped),
+        Err(error) => {
+            skipped.push(format!("slice {number}: no list of gateways: {error}"));
+            Vec::new()
+        }
+    }
+}
+
+fn entries_of(
+    number: usize,
+    entries: Vec<Value>,
+    skipped: &mut Vec<String>,
+) -> Vec<CatalogGateway> {
+    let mut gateways = Vec::with_capacity(entries.len());
+    for (position, entry) in entries.into_iter().enumerate() {
+        match serde_json::from_value(entry) {
+            Ok(gateway) => gateways.push(gateway),
+            Err(error) => skipped.push(format!("slice {number}, entry {position}: {error}")),
+        }
+    }
+    gateways
 }
 
 #[cfg(test)]
@@ -171,10 +226,29 @@ mod tests {
         document["slices"]
             .as_array_mut()
             .unwrap()
-            .push(json!({"kind": "sealed", "box": "…"}));
+            .push(json!({"kind": "folded", "box": "…"}));
         let (catalog, skipped) = read(&document).unwrap();
         assert_eq!(catalog.gateways().count(), 2);
+        assert_eq!(skipped, ["slice 1: not readable by this program (folded)"]);
+    }
+
+    #[test]
+    fn a_sealed_slice_is_kept_as_it_is_and_a_malformed_one_is_skipped() {
+        let mut document = document();
+        let sealed = json!({"kind": "sealed", "slice": 1, "slices": 2, "sealed": "AAAA",
+                            "keys": [{"epoch": 7, "key": "BBBB"}], "colour": "green"});
+        let mut malformed = sealed.clone();
+        malformed["slice"] = json!(-1);
+        document["slices"] = json!([sealed, malformed]);
+
+        let (catalog, skipped) = read(&document).unwrap();
+
         assert_eq!(skipped, ["slice 1: not readable by this program (sealed)"]);
+        let [Slice::Sealed(slice)] = catalog.slices.as_slice() else {
+            panic!("one sealed slice: {catalog:?}");
+        };
+        assert_eq!((slice.slice, slice.slices, slice.keys[0].epoch), (1, 2, 7));
+        assert_eq!(catalog.gateways().count(), 0);
     }
 
     #[test]

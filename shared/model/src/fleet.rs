@@ -103,8 +103,11 @@ impl Fleet {
     pub const SCHEMA: &str = "postern-fleet/1";
 
     /// An hour: devices that sync daily at least twice an hour have found another by then.
+    /// For how long a gateway that leaves still serves its devices, in seconds, where nothing is said.
+    pub const DRAIN_SECONDS: u32 = 3600;
+
     const fn default_drain() -> u32 {
-        3600
+        Self::DRAIN_SECONDS
     }
 
     /// Half an hour: longer than a reboot or a provider's short outage.

@@ -26,11 +26,12 @@ pub mod node;
 pub mod policy;
 pub mod provider;
 pub mod roster;
+pub mod slice_key;
 
 pub use address::{AddressPools, Addresses, LeaseIndex};
 pub use admin::{Admin, AdminRole, SetupCode};
 pub use audit::{Actor, AuditEvent, AuditId};
-pub use catalog::{Catalog, CatalogGateway, Slice};
+pub use catalog::{Catalog, CatalogGateway, SealedSlice, Slice, WrappedKey};
 pub use control_key::ControlKey;
 pub use device::{Device, DeviceState};
 pub use fleet::{Fleet, Pool};
@@ -45,9 +46,10 @@ pub use name::{
 };
 pub use network::{Network, Timing};
 pub use node::{Node, Place, Stage};
-pub use policy::Policy;
+pub use policy::{Disclosure, Policy};
 pub use provider::{Mode, ProviderPolicy};
 pub use roster::Shard;
+pub use slice_key::{EpochSecret, HeldKey, SliceKey};
 
 /// A value that is not well-formed: what it was, and what would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,16 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
 
-fn check(what: &'static str, text: &str) -> Result<(), Invalid> {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+/// What may stand between the letters and digits of a name.
+const DASHES: &[char] = &['-'];
+/// The same, of names that providers give.
+const DASHES_AND_DOTS: &[char] = &['-', '.'];
+
+fn check(what: &'static str, text: &str, between: &[char]) -> Result<(), Invalid> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || between.contains(&c);
     let fits = (1..=32).contains(&text.len())
         && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-');
+        && !text.starts_with(between)
+        && !text.ends_with(between);
     if !fits {
+        let between: Vec<String> = between.iter().map(|c| format!("'{c}'")).collect();
         return Err(Invalid::new(
             what,
-            format!("'{text}' must be 1 to 32 of a-z, 0-9 and '-', with no '-' at the ends"),
+            format!(
+                "'{text}' must be 1 to 32 of a-z, 0-9 and {}, with a letter or digit at the ends",
+                between.join(" and ")
+            ),
         ));
     }
     Ok(())
@@ -26,6 +35,9 @@ fn check(what: &'static str, text: &str) -> Result<(), Invalid> {
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        name!($(#[$doc])* $name, $what, DASHES);
+    };
+    ($(#[$doc:meta])* $name:ident, $what:literal, $between:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -42,7 +54,7 @@ macro_rules! name {
             type Err = Invalid;
 
             fn from_str(text: &str) -> Result<Self, Invalid> {
-                check($what, text)?;
+                check($what, text, $between)?;
                 Ok(Self(text.to_owned()))
             }
         }
@@ -99,9 +111,9 @@ name!(
     SizeName, "size"
 );
 name!(
-    /// A provider's name of what a node boots from (`debian-12`, or an image's number): of the same
-    /// form.
-    ImageName, "image"
+    /// A provider's name of what a node boots from (`debian-12`, `ubuntu-24.04`, or an image's
+    /// number): of the same form, with dots.
+    ImageName, "image", DASHES_AND_DOTS
 );
 
 /// The name of a catalog: a cohort, and those of a device's tags that the policy tells apart, as

@@ -36,6 +36,14 @@ pub struct Timing {
     /// For how long the keys from before a rotation still work: the grace.
     #[serde(default = "Timing::default_rotation_grace")]
     pub rotation_grace: u32,
+    /// How long an epoch of the slices' keys lasts, from 60: at most for so long, and a grace, can a
+    /// device that was revoked read catalogs.
+    #[serde(default = "Timing::default_epoch")]
+    pub epoch: u32,
+    /// For how long the keys of the last epoch still open new catalogs, from 1 to an epoch: how long
+    /// a device may be away from the control plane after an epoch that it has no keys of began.
+    #[serde(default = "Timing::default_epoch_grace")]
+    pub epoch_grace: u32,
     /// How long a revoked device's address rests: until no gateway can hold an older config.
     pub lease_rest: u32,
 }
@@ -49,6 +57,8 @@ impl Default for Timing {
             timestamp: 24 * 3600,
             catalog: 7 * 24 * 3600,
             rotation_grace: Self::default_rotation_grace(),
+            epoch: Self::default_epoch(),
+            epoch_grace: Self::default_epoch_grace(),
             lease_rest: 24 * 3600,
         }
     }
@@ -58,6 +68,16 @@ impl Timing {
     /// Two days: longer than a device that syncs daily can miss.
     const fn default_rotation_grace() -> u32 {
         48 * 3600
+    }
+
+    /// A week: devices make contact every six hours.
+    const fn default_epoch() -> u32 {
+        7 * 24 * 3600
+    }
+
+    /// Three days: a long weekend without the control plane.
+    const fn default_epoch_grace() -> u32 {
+        3 * 24 * 3600
     }
 
     /// Refuses values outside the documented ranges.
@@ -71,6 +91,11 @@ impl Timing {
         }
         if self.timestamp < 60 || self.catalog < self.timestamp {
             return refuse("timestamp must be at least 60 seconds, and catalog at least as long");
+        }
+        if self.epoch < 60 || !(1..=self.epoch).contains(&self.epoch_grace) {
+            return refuse(
+                "epoch must be at least 60 seconds, and epoch_grace from 1 second to an epoch",
+            );
         }
         Ok(())
     }

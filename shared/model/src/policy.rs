@@ -26,6 +26,11 @@ pub const MOST_TAGS: usize = 4;
 pub const MOST_NETWORKS: usize = 100;
 /// The most port ranges of one rule.
 pub const MOST_PORTS: usize = 32;
+/// The most slices of a catalog. Each is padded to 2 KiB at least: 256 of them are 700 KB of text.
+pub const MOST_SLICES: u16 = 256;
+/// The most slices that a device holds: an answer tells up to four epochs' keys of each, and shall stay
+/// under 16 KB.
+pub const MOST_HELD: u16 = 16;
 
 /// What devices may do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -37,6 +42,54 @@ pub struct Policy {
     pub ingress: Vec<IngressRule>,
     /// Which devices may use which egress gateways for which destinations; likewise.
     pub egress: Vec<EgressRule>,
+    /// How much of a catalog one device can read.
+    #[serde(default)]
+    pub disclosure: Disclosure,
+}
+
+/// How much of a catalog one device can read. A catalog's gateways lie in slices; a device holds the
+/// keys of some.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Disclosure {
+    /// Whoever holds a catalog can read it, and catalogs are public.
+    Open {},
+    /// Slices are sealed.
+    Sealed {
+        /// Into how many slices each catalog is divided, 1 to [`MOST_SLICES`].
+        slices: u16,
+        /// How many of them each device holds, 1 to [`MOST_HELD`].
+        held: u16,
+    },
+}
+
+impl Default for Disclosure {
+    /// Who reads a bucket learns nothing, and who is in the network is told all.
+    fn default() -> Self {
+        Self::Sealed { slices: 1, held: 1 }
+    }
+}
+
+impl Disclosure {
+    /// Refuses what cannot be.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let Self::Sealed { slices, held } = *self else {
+            return Ok(());
+        };
+        if !(1..=MOST_SLICES).contains(&slices) {
+            return refuse(format!(
+                "its disclosure has {slices} slices: from 1 to {MOST_SLICES} can be made"
+            ));
+        }
+        if !(1..=slices.min(MOST_HELD)).contains(&held) {
+            return refuse(format!(
+                "its disclosure lets a device hold {held} of {slices} slices: from 1 to {} can be \
+                 held",
+                slices.min(MOST_HELD)
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// What a rule that matches decides.
@@ -212,6 +265,7 @@ impl Default for Policy {
                     ..deny("internet")
                 },
             ],
+            disclosure: Disclosure::default(),
         }
     }
 }
@@ -262,6 +316,7 @@ impl Policy {
                 tags.join(", ")
             ));
         }
+        self.disclosure.check()?;
         self.egress.iter().try_for_each(EgressRule::check)
     }
 }

@@ -221,7 +221,7 @@ pub enum Fault {
     /// It was not done, and may be if asked again a little later (locked, a conflict, still in use).
     /// A read that failed is this too.
     Retry,
-    /// It was not even sent: the calls of this run are used up ([`record::Budget`]).
+    /// It was not even sent: the calls of this run are used up ([`record::SPENT`]).
     Spent,
     /// Too many requests: not before this many seconds have gone.
     Wait {

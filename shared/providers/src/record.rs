@@ -1,11 +1,10 @@
-//! What a run asked a provider for: a record for its evidence, and a limit.
+//! What a run asked a provider for: a record for its evidence, and the word for what was not sent.
 //!
-//! Both stand between an adapter and the [`Http`] that carries its requests, so no call passes
-//! uncounted. A record holds nothing secret: no header but the request's id, and no body, since a
+//! It stands between an adapter and the [`Http`] that carries its requests, so no call passes
+//! unseen. A record holds nothing secret: no header but the request's id, and no body, since a
 //! body may hold user data or a password.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::http::Http;
@@ -15,7 +14,7 @@ use http::{HeaderMap, Request, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Why a call was not sent: its [`Budget`] was used up. Adapters make [`Fault::Spent`](crate::Fault)
+/// Why a call was not sent: its run's budget was used up. Adapters make [`Fault::Spent`](crate::Fault)
 /// of it.
 pub const SPENT: &str = "the calls of this run are used up: it was not sent";
 
@@ -107,41 +106,4 @@ impl Http for Recorder {
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<Box<str>> {
     let mut ids = REQUEST_IDS.iter().filter_map(|name| headers.get(*name));
     ids.find_map(|id| id.to_str().ok()).map(Box::from)
-}
-
-/// Lets so many calls pass and refuses every further one before it is sent, so that a run ends
-/// cleanly within what its runtime allows.
-#[derive(Debug)]
-pub struct Budget {
-    http: Arc<dyn Http>,
-    left: AtomicU32,
-}
-
-impl Budget {
-    /// So many calls of `http`.
-    pub fn new(http: Arc<dyn Http>, calls: u32) -> Self {
-        Self {
-            http,
-            left: AtomicU32::new(calls),
-        }
-    }
-
-    /// How many calls are left.
-    pub fn left(&self) -> u32 {
-        self.left.load(Ordering::Relaxed)
-    }
-}
-
-#[async_trait]
-impl Http for Budget {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
-        let take = |left: u32| left.checked_sub(1);
-        let taken = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        if taken.is_err() {
-            return Err(SPENT.to_owned());
-        }
-        self.http.send(request).await
-    }
 }

@@ -4,6 +4,9 @@
 //! explained and tested by property. What looks random (the order of devices over gateways, jitter)
 //! is a hash of who asks and of what is asked about.
 
+pub mod clock;
+pub mod disclosure;
+pub mod epochs;
 pub mod health;
 pub mod listening;
 pub mod listing;
@@ -11,6 +14,7 @@ pub mod planning;
 pub mod policy;
 pub mod probing;
 pub mod ranking;
+pub mod slices;
 
 use sha2::{Digest, Sha256};
 

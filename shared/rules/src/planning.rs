@@ -78,6 +78,9 @@ pub struct Input<'a> {
     /// Whether resources that carry live labels and that no record knows may be removed: an operator
     /// says so who has seen that the database is whole.
     pub remove_unknown: bool,
+    /// Whether more than the most changes are made in parts: for a fleet that somebody has accepted, what
+    /// is to be done came by itself.
+    pub in_parts: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -245,6 +248,8 @@ pub enum Gate {
     SpendCap,
     /// It is more than one plan may change.
     MostChanges,
+    /// It is more than one plan may change, and the next ones go on.
+    Later,
     /// The provider has no such region.
     UnknownRegion,
     /// The provider has no such size.
@@ -275,7 +280,12 @@ impl Gate {
     pub fn refuses(self) -> bool {
         !matches!(
             self,
-            Self::Provider | Self::Failures | Self::MassSilence | Self::NotOurs | Self::Unknown
+            Self::Later
+                | Self::Provider
+                | Self::Failures
+                | Self::MassSilence
+                | Self::NotOurs
+                | Self::Unknown
         )
     }
 }
@@ -423,24 +433,35 @@ fn hold_by_mode(input: &Input<'_>, draft: &mut Draft) {
     }
 }
 
-/// Holds everything if it is more than one plan may change.
+/// Holds everything if it is more than one plan may change; in parts, what is beyond that. What ends
+/// comes first then: it makes room under the caps, and serves nobody or should not.
 fn hold_by_count(input: &Input<'_>, draft: &mut Draft) {
-    let is_free = |step: &&Step| step.held.is_none() && step.change.counts();
-    let changes = draft.steps.iter().filter(is_free).count();
-    let most = input.fleet.most_changes;
-    if changes <= usize::try_from(most).unwrap_or(usize::MAX) {
+    let is_free = |step: &Step| step.held.is_none() && step.change.counts();
+    let most = usize::try_from(input.fleet.most_changes).unwrap_or(usize::MAX);
+    let free = draft.steps.iter().filter(|step| is_free(step));
+    let (begins, ends): (Vec<_>, Vec<_>) =
+        free.partition(|step| matches!(step.change, Change::Create { .. }));
+    let changes = begins.len() + ends.len();
+    if changes <= most {
+        return;
+    }
+    if input.in_parts {
+        let first = ends.into_iter().chain(begins).take(most);
+        let first: Vec<Change> = first.map(|step| step.change.clone()).collect();
+        draft.hold(Gate::Later, |step| {
+            step.change.counts() && !first.contains(&step.change)
+        });
+        let why = format!("it makes {changes} changes, {most} at once: the next ones follow");
+        draft.block("plan".to_owned(), Gate::Later, why);
         return;
     }
     draft.hold(Gate::MostChanges, |step| step.change.counts());
-    draft.block(
-        "plan".to_owned(),
-        Gate::MostChanges,
-        format!(
-            "it makes {changes} changes, and the fleet allows {most} at once: go there in smaller \
-             steps, or raise 'most_changes' (at most {})",
-            model::fleet::MOST_CHANGES
-        ),
+    let why = format!(
+        "it makes {changes} changes, and the fleet allows {most} at once: go there in smaller steps, or \
+         raise 'most_changes' (at most {})",
+        model::fleet::MOST_CHANGES
     );
+    draft.block("plan".to_owned(), Gate::MostChanges, why);
 }
 
 /// SHA-256 of the plan as compact JSON in the order of its fields, without its time. Every map in it

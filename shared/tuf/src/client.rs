@@ -8,7 +8,8 @@
 //! - **Trust starts** from a pinned root ([`Start::Pin`], first contact) or from what was verified
 //!   before ([`Start::State`]). A failure never changes the state that was passed in. Where the
 //!   question is what the *source* has ([`verify_whole`]), or where the state's own files are
-//!   damaged, the state gives its root and its versions and no bytes ([`Start::Floor`]).
+//!   damaged, the state gives its root and its versions and no bytes ([`Start::Floor`]). A client
+//!   that keeps files and not states starts from those that it has ([`Start::Cache`]).
 //! - **Nothing gets older.** The state's files are fed back at the time at which they were
 //!   verified, so that even an expired state is a floor against rollback. When a new root has
 //!   rotated the keys of the timestamp or the snapshot, that floor falls, as section 5.3.11 wants:
@@ -20,16 +21,20 @@
 //!   a stolen online key cannot make them.
 
 use jiff::Timestamp;
-use model::{Catalog, CatalogName, Limits, NetworkId, RecoveryKit, RootPin, TrustedKeys};
+use model::{Catalog, CatalogName, HeldKey, Limits, NetworkId, RecoveryKit, RootPin, TrustedKeys};
 use serde::de::DeserializeOwned;
 
+pub use self::cache::Cache;
+pub use self::pins::encode;
 pub use self::state::TrustedState;
 pub use self::whole::{Whole, verify_whole};
 pub use self::workflow::{Next, Workflow};
 use crate::bundle::Bundle;
 pub use crate::error::VerifyError;
+use crate::slices::{self, Sealed};
 use crate::{limits, repository};
 
+mod cache;
 mod pins;
 mod search;
 mod state;
@@ -46,6 +51,8 @@ pub enum Start<'a> {
     /// From the root of what was verified before, which also says what is too old. Every file is
     /// fetched.
     Floor(&'a TrustedState),
+    /// From what there is of what was verified before.
+    Cache(&'a Cache),
 }
 
 /// What the caller wants of a repository.
@@ -56,6 +63,8 @@ pub struct Wanted<'a> {
     /// A device's catalog: limits, that catalog and recovery kit are wanted. None, for a gateway:
     /// limits and the keys that sign configs are.
     pub catalog: Option<&'a CatalogName>,
+    /// The keys that the device holds of sealed slices.
+    pub keys: &'a [HeldKey],
 }
 
 /// What was verified.
@@ -67,8 +76,11 @@ pub struct Verified {
     pub changed: bool,
     /// What online keys may list.
     pub limits: Limits,
-    /// The cohort's catalog, without what lies outside the limits. None without a cohort.
+    /// The cohort's catalog: its open slices and those that the keys opened, without what lies outside
+    /// the limits. None without a cohort.
     pub catalog: Option<Catalog>,
+    /// How many of its slices are sealed, and were opened.
+    pub sealed: Sealed,
     /// The recovery kit; None if the network has none, if this program cannot read it (`skipped`
     /// then says so), and without a cohort.
     pub kit: Option<RecoveryKit>,
@@ -148,16 +160,13 @@ fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verif
     let limits = read_limits(&state, wanted.network)?;
 
     let (mut catalog, mut kit, mut trust) = (None, None, None);
+    let mut sealed = Sealed::default();
     if let Some(name) = wanted.catalog {
         limits::check_cohort(&limits, name.cohort())?;
         kit = read_kit(&state, wanted.network, &mut skipped)?;
-        catalog = Some(read_catalog(
-            &state,
-            &limits,
-            wanted.network,
-            name,
-            &mut skipped,
-        )?);
+        let (read, found) = read_catalog(&state, &limits, wanted, name, &mut skipped)?;
+        catalog = Some(read);
+        sealed = found;
     } else {
         trust = Some(read_trust(&state, wanted.network)?);
     }
@@ -166,6 +175,7 @@ fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verif
         changed,
         limits,
         catalog,
+        sealed,
         kit,
         trust,
         skipped,
@@ -189,24 +199,26 @@ fn read_trust(state: &TrustedState, network: &NetworkId) -> Result<TrustedKeys, 
 fn read_catalog(
     state: &TrustedState,
     limits: &Limits,
-    network: &NetworkId,
+    wanted: &Wanted<'_>,
     name: &CatalogName,
     skipped: &mut Vec<String>,
-) -> Result<Catalog, VerifyError> {
+) -> Result<(Catalog, Sealed), VerifyError> {
     let path = name.path();
     let text = required(state, &path)?;
     let (mut catalog, unreadable) = Catalog::from_json(text.as_bytes())
         .map_err(|error| VerifyError::Malformed(format!("{path}: {error}")))?;
     skipped.extend(unreadable);
-    limits::check_network(&path, network, &catalog.network)?;
+    limits::check_network(&path, wanted.network, &catalog.network)?;
     if catalog.name != *name {
         return Err(VerifyError::OutsideLimits(format!(
             "{path} holds the catalog '{}'",
             catalog.name
         )));
     }
+    // Opened before the limits are enforced: what was sealed is held to them like all else.
+    let sealed = slices::open(&mut catalog, wanted.keys, skipped);
     limits::enforce(limits, &mut catalog, skipped);
-    Ok(catalog)
+    Ok((catalog, sealed))
 }
 
 /// The kit, if there is one. One that a later program wrote is no reason to do without the

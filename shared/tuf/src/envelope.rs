@@ -62,6 +62,46 @@ pub fn cosign(bytes: &[u8], signers: &[&SigningKey]) -> Result<Vec<u8>, SignErro
     write(envelope)
 }
 
+/// An envelope that nobody has signed yet.
+pub fn unsigned<T: Serialize>(payload: &T) -> Result<Vec<u8>, SignError> {
+    let signed = serde_json::to_value(payload).map_err(not_canonical)?;
+    let signatures = Vec::new();
+    write(Envelope { signatures, signed })
+}
+
+/// The bytes that signatures over an envelope cover.
+pub fn signed_bytes(bytes: &[u8]) -> Result<Vec<u8>, SignError> {
+    let envelope: Envelope = serde_json::from_slice(bytes).map_err(not_canonical)?;
+    to_canonical_bytes(&envelope.signed).map_err(not_canonical)
+}
+
+/// The signatures of an envelope by key id, as they stand there: not verified.
+pub fn signatures(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, SignError> {
+    let envelope: Envelope = serde_json::from_slice(bytes).map_err(not_canonical)?;
+    let raw = |signature: Signature| {
+        let sig = HEXLOWER.decode(signature.sig.as_bytes());
+        Ok((signature.keyid, sig.map_err(not_canonical)?))
+    };
+    envelope.signatures.into_iter().map(raw).collect()
+}
+
+/// Adds a signature that was made elsewhere, by a token or on another machine. One that is not the
+/// key's over just these bytes is refused.
+pub fn attach(bytes: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>, SignError> {
+    let mut envelope: Envelope = serde_json::from_slice(bytes).map_err(not_canonical)?;
+    let keyid = key.key_id();
+    if envelope.signatures.iter().any(|s| s.keyid == keyid) {
+        return Err(SignError::SignsTwice(keyid));
+    }
+    let canonical = to_canonical_bytes(&envelope.signed).map_err(not_canonical)?;
+    if !key.verifies(&canonical, signature) {
+        return Err(SignError::NotItsSignature(keyid));
+    }
+    let sig = HEXLOWER.encode(signature);
+    envelope.signatures.push(Signature { keyid, sig });
+    write(envelope)
+}
+
 /// The payload of an envelope that at least one of `keys` has signed.
 pub fn verify<T: DeserializeOwned>(bytes: &[u8], keys: &[IdentityKey]) -> Result<T, VerifyError> {
     let keys: Vec<PublicKey> = keys.iter().map(|key| (*key).into()).collect();

@@ -15,6 +15,9 @@ pub enum SignError {
     /// The same key was given twice: TUF refuses metadata with two signatures of one key.
     #[error("the key {0} would sign twice")]
     SignsTwice(String),
+    /// A signature that was made elsewhere is not the key's over what was to be signed.
+    #[error("the signature is not one of the key {0} over these bytes")]
+    NotItsSignature(String),
     /// Versions start at 1.
     #[error("a version must be at least 1")]
     VersionZero,
@@ -52,6 +55,9 @@ pub enum SignError {
     /// Bytes that are not a valid secret key, or a key file that cannot be read.
     #[error("not a signing key: {0}")]
     Key(String),
+    /// Slices that cannot be sealed.
+    #[error("the slices cannot be sealed: {0}")]
+    Sealing(String),
 }
 
 /// Why bytes were refused.

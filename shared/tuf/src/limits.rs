@@ -44,7 +44,7 @@ pub fn check_cohort(limits: &Limits, cohort: &CohortName) -> Result<(), VerifyEr
     Ok(())
 }
 
-/// Takes out of `catalog` what the limits do not allow, and adds a line for each to `skipped`.
+/// Takes out of `catalog`, whose slices were opened before, what the limits do not allow, and adds a line for each to `skipped`.
 pub fn enforce(limits: &Limits, catalog: &mut Catalog, skipped: &mut Vec<String>) {
     let mut doors = 0;
     catalog.front_doors.retain(|door| {
@@ -73,6 +73,8 @@ pub fn enforce(limits: &Limits, catalog: &mut Catalog, skipped: &mut Vec<String>
                 }
                 allowed
             }),
+            // Its entries are judged once they are opened.
+            Slice::Sealed(_) => {}
         }
     }
 }

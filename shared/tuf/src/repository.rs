@@ -130,6 +130,19 @@ pub fn sign_root(
     roles: &RootRoles,
     signers: &[&SigningKey],
 ) -> Result<Vec<u8>, SignError> {
+    envelope::sign(&root_body(version, expires, roles)?, signers)
+}
+
+/// Root metadata that nobody has signed yet.
+pub fn unsigned_root(
+    version: u64,
+    expires: Timestamp,
+    roles: &RootRoles,
+) -> Result<Vec<u8>, SignError> {
+    envelope::unsigned(&root_body(version, expires, roles)?)
+}
+
+fn root_body(version: u64, expires: Timestamp, roles: &RootRoles) -> Result<Value, SignError> {
     let named = [
         ("root", &roles.root),
         ("targets", &roles.targets),
@@ -154,7 +167,7 @@ pub fn sign_root(
         bindings.insert(role.to_owned(), binding(&ids, role_keys.threshold));
     }
     let body = json!({"consistent_snapshot": true, "keys": keys, "roles": bindings});
-    sign_role("root", version, expires, body, signers)
+    role_body("root", version, expires, body)
 }
 
 /// Signs the top-level targets: `files` by target path, and the delegation of `catalogs/*`.
@@ -176,15 +189,36 @@ pub fn sign_targets(
             });
         }
     }
+    let body = targets_body(version, expires, &pins(files), catalogs)?;
+    envelope::sign(&body, signers)
+}
+
+/// Top-level targets that nobody has signed yet, by the pins of their files.
+pub fn unsigned_targets(
+    version: u64,
+    expires: Timestamp,
+    files: &BTreeMap<String, Pin>,
+    catalogs: &RoleKeys,
+) -> Result<Vec<u8>, SignError> {
+    envelope::unsigned(&targets_body(version, expires, files, catalogs)?)
+}
+
+fn targets_body(
+    version: u64,
+    expires: Timestamp,
+    files: &BTreeMap<String, Pin>,
+    catalogs: &RoleKeys,
+) -> Result<Value, SignError> {
+    let ids = reachable(CATALOGS_ROLE, catalogs)?;
     let mut delegated = binding(&ids, catalogs.threshold);
     delegated["name"] = json!(CATALOGS_ROLE);
     delegated["paths"] = json!([CATALOGS_PATHS]);
     delegated["terminating"] = json!(true);
     let body = json!({
-        "targets": target_entries("targets", &pins(files))?,
+        "targets": target_entries("targets", files)?,
         "delegations": {"keys": ids, "roles": [delegated]},
     });
-    sign_role("targets", version, expires, body, signers)
+    role_body("targets", version, expires, body)
 }
 
 /// Signs the delegated role: `files` by target path, all of them `catalogs/<name>`.
@@ -299,9 +333,18 @@ fn sign_role(
     role_type: &str,
     version: u64,
     expires: Timestamp,
-    mut body: Value,
+    body: Value,
     signers: &[&SigningKey],
 ) -> Result<Vec<u8>, SignError> {
+    envelope::sign(&role_body(role_type, version, expires, body)?, signers)
+}
+
+fn role_body(
+    role_type: &str,
+    version: u64,
+    expires: Timestamp,
+    mut body: Value,
+) -> Result<Value, SignError> {
     if version == 0 {
         return Err(SignError::VersionZero);
     }
@@ -310,7 +353,7 @@ fn sign_role(
     body["version"] = json!(version);
     // TUF's date-time has no fraction (specification, section 4.2.1), and tough refuses one.
     body["expires"] = json!(expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    envelope::sign(&body, signers)
+    Ok(body)
 }
 
 #[cfg(test)]

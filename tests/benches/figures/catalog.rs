@@ -23,20 +23,27 @@ pub async fn run() {
 
     let bundle = world.bundle();
     let catalog = catalog_bytes(&bundle);
-    let serialize = {
-        let (parsed, _) = Catalog::from_json(&catalog).expect("a catalog");
-        median(RUNS, || {
-            drop(serde_json::to_vec(&parsed).expect("plain data"));
-        })
+    let keys = world.device_keys().await;
+    let opened = {
+        let (mut opened, _) = Catalog::from_json(&catalog).expect("a catalog");
+        tuf::slices::open(&mut opened, &keys, &mut Vec::new());
+        assert_eq!(opened.gateways().count(), GATEWAYS);
+        opened
     };
+    let plain = serde_json::to_vec(&opened).expect("plain data");
+    let serialize = median(RUNS, || {
+        drop(serde_json::to_vec(&opened).expect("plain data"));
+    });
+    // What is fetched must be hashed, what is listed must be parsed: no way around either.
     let floor = median(RUNS, || {
         std::hint::black_box(Sha256::digest(&catalog));
-        std::hint::black_box(serde_json::from_slice::<Catalog>(&catalog).expect("a catalog"));
+        std::hint::black_box(serde_json::from_slice::<Catalog>(&plain).expect("a catalog"));
     });
     let (network, name) = (&world.network.id, "default".parse().expect("a name"));
     let wanted = Wanted {
         network,
         catalog: Some(&name),
+        keys: &keys,
     };
     let first = || {
         verify_bundle(Start::Pin(&world.pin), &wanted, &bundle, moment().now).expect("it verifies")
@@ -50,9 +57,12 @@ pub async fn run() {
 
     let size = bundle.len() / 1024;
     row(
-        &format!("verifying and parsing a catalog of {GATEWAYS} gateways ({size} KiB)"),
+        &format!("verifying, opening and parsing a catalog of {GATEWAYS} gateways ({size} KiB)"),
         &ms(verified),
-        &format!("{}: SHA-256 and JSON parsing of the same bytes", ms(floor)),
+        &format!(
+            "{}: SHA-256 of its bytes, JSON parsing of what they list",
+            ms(floor)
+        ),
     );
     row(
         "the same bundle again, nothing new",

@@ -3,11 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::InviteText;
-use api::enroll::DeviceAnswer;
 use client::{Clock, Context, Device, Web, doors};
 use harness::{Door, Fault, Site};
-use model::{DeviceState, FirstContact, FrontDoor};
 use rules::ranking::History;
 
 use super::world::{World, moment};
@@ -33,7 +30,8 @@ pub async fn run() {
     for _ in 0..5 {
         five.push(Door::open(Site::Folder(world.site())).await);
     }
-    let device = device(&world, &five);
+    let urls: Vec<_> = five.iter().map(Door::url).collect();
+    let device = world.device(&urls).await;
     let healthy = sync_time(&device, None).await;
     row(
         "sync, five doors healthy, 100 gateways",
@@ -125,44 +123,6 @@ async fn synced_to_newer(world: &World, mut device: Device) -> Device {
     world.gateways_from(101, 102).await;
     world.publish().await;
     device.doors.clear();
-    device
-}
-
-fn device(world: &World, doors: &[Door]) -> Device {
-    let door = |door: &Door| FrontDoor {
-        url: door.url(),
-        fallback: Vec::new(),
-    };
-    let invite = InviteText {
-        contact: FirstContact {
-            network: world.network.id.clone(),
-            root: world.pin.clone(),
-            front_doors: doors.iter().map(door).collect(),
-            control: Vec::new(),
-            control_key: None,
-        },
-        secret: [1; 16],
-    };
-    let mut device = Device::new(
-        &invite,
-        &std::array::from_fn(|n| u8::try_from(n).expect("few")),
-    );
-    device.answer = Some(DeviceAnswer {
-        device: device.id(),
-        state: DeviceState::Active,
-        cohort: "default".parse().expect("a cohort"),
-        catalog: "default".parse().expect("a catalog"),
-        addresses: world
-            .network
-            .pools
-            .addresses(&device.id(), model::LeaseIndex(20)),
-        enrolled_at: moment().now,
-        identity_key: device.identity.public(),
-        tunnel_key: device.tunnel.tunnel_key(),
-        exit_key: device.exit.exit_key(),
-        previous_until: None,
-        rotation_wanted_at: None,
-    });
     device
 }
 

@@ -73,6 +73,7 @@ fn run_with(count: u64) {
             providers: &providers,
             mass_silence: false,
             remove_unknown: false,
+            in_parts: false,
             now: NOW,
         })
     };

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use api::InviteText;
+use api::enroll::DeviceAnswer;
+use client::Device;
 use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use control::{Context, Moment, items};
 use edge::{Clock, Edge, SystemClock};
 use model::gateway::GatewayKeys;
 use model::{
-    AddressPools, Gateway, GatewayState, IdentityKey, Limits, Network, NetworkId, RecoveryKit,
-    Role, RootPin, Timing, TrustedKeys, TunnelKey,
+    AddressPools, DeviceState, FirstContact, FrontDoor, Gateway, GatewayState, HeldKey,
+    IdentityKey, Limits, Network, NetworkId, RecoveryKit, Role, RootPin, Timing, TrustedKeys,
+    TunnelKey,
 };
 use store::{Expect, SqliteStore, Store, Write};
 use tuf::key::SigningKey;
@@ -112,9 +116,59 @@ impl World {
         publisher.run().await.expect("publishing works")
     }
 
+    /// An enrolled device that knows the front doors at these URLs and nothing else.
+    pub async fn device(&self, doors: &[String]) -> Device {
+        let door = |url: &String| FrontDoor {
+            url: url.clone(),
+            fallback: Vec::new(),
+        };
+        let invite = InviteText {
+            contact: FirstContact {
+                network: self.network.id.clone(),
+                root: self.pin.clone(),
+                front_doors: doors.iter().map(door).collect(),
+                control: Vec::new(),
+                control_key: None,
+            },
+            secret: [1; 16],
+        };
+        let mut device = Device::new(
+            &invite,
+            &std::array::from_fn(|n| u8::try_from(n).expect("few")),
+        );
+        let pools = &self.network.pools;
+        device.answer = Some(DeviceAnswer {
+            device: device.id(),
+            state: DeviceState::Active,
+            cohort: "default".parse().expect("a cohort"),
+            catalog: "default".parse().expect("a catalog"),
+            addresses: pools.addresses(&device.id(), model::LeaseIndex(20)),
+            enrolled_at: moment().now,
+            identity_key: device.identity.public(),
+            tunnel_key: device.tunnel.tunnel_key(),
+            exit_key: device.exit.exit_key(),
+            previous_until: None,
+            rotation_wanted_at: None,
+            keys: self.device_keys().await,
+            next_epoch_at: None,
+        });
+        device
+    }
+
     /// The bundle that is served now.
     pub fn bundle(&self) -> Vec<u8> {
         std::fs::read(self.site().join("bundles/cohort/default")).expect("it is published")
+    }
+
+    /// The keys of a device: those of the one slice that there is by default.
+    pub async fn device_keys(&self) -> Vec<HeldKey> {
+        let keys = [control::items::epochs()];
+        let found = self.store.get_many(moment().now, &keys).await;
+        let found = found.expect("the store answers");
+        let epochs = found[0].as_ref().expect("something was published");
+        let epochs = epochs.read().expect("epochs");
+        let name = "default".parse().expect("a name");
+        control::epochs::keys_of(&self.network.id, &name, &epochs, (1, &[0]))
     }
 
     pub fn site(&self) -> std::path::PathBuf {
@@ -233,11 +287,5 @@ fn offline(network: &NetworkId, keys: &OnlineKeys) -> Offline {
         threshold: 1,
     };
     let targets = sign_targets(1, expires, &files, &catalogs, &[&key(2)]).expect("targets");
-    Offline {
-        roots: vec![root],
-        targets_version: 1,
-        targets,
-        files,
-        limits,
-    }
+    Offline::read(vec![root], targets, files).expect("well signed")
 }

@@ -1,6 +1,6 @@
 //! Clouds for tests: a DynamoDB, the emulator `dynoxide` as a process, with a proxy before it that does
 //! what the emulator never does, throttle, refuse what overlaps, and lose answers; and the rest of AWS,
-//! of which S3 is used, `MiniStack`.
+//! of which S3 is used, `MiniStack`. And a program that is stopped at any of its calls ([`stops`]).
 //!
 //! It knows nothing of the house, so that the tests of every crate can stand on it.
 //! `infra/scripts/emulator` installs the emulators into `.tools/`.
@@ -8,10 +8,22 @@
 mod faults;
 mod process;
 mod proxy;
+pub mod stops;
+
+use std::path::{Path, PathBuf};
 
 pub use faults::Faults;
 pub use process::{Aws, Emulator};
 pub use proxy::Proxy;
+
+/// The interpreter that has the packages of the interoperability tests: `POSTERN_PYTHON`, or where
+/// the test command puts it.
+pub fn python() -> Option<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+    let named = std::env::var_os("POSTERN_PYTHON").map(PathBuf::from);
+    let installed = workspace.join(".tools/python/bin/python");
+    named.or(Some(installed)).filter(|python| python.exists())
+}
 
 /// Says on the terminal, past the test runner's capture, that a test did not run and why. Fails
 /// instead where `POSTERN_ALL_TESTS` is set, as the project's test command does.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use cleanup::CleanUp;
 use control::fleet::{Boot, BootstrapKey};
+use control::publish::Offline;
 use edge::Edge;
 use edge::accounts::{HETZNER_TOKEN, Shelf};
 use edge::mirrors::Folder as Place;
@@ -33,13 +34,13 @@ pub struct Rented {
 
 impl Rented {
     /// What the environment and the data folder say.
-    pub fn open(data: &Folder, settings: &Settings) -> anyhow::Result<Self> {
+    pub fn open(data: &Folder, settings: &Settings, offline: &Offline) -> anyhow::Result<Self> {
         let accounts = crate::accounts::of_environment()?;
         let is_set_up = !accounts.is_empty();
         let boot = Boot {
             key: BootstrapKey::parse(&data.bootstrap_key()?)?,
             contact: data.first_contact(settings)?,
-            limits: data.offline()?.limits,
+            limits: offline.limits.clone(),
         };
         let place = Place::new("evidence", data.path("evidence"))?;
         let shelf = Shelf::new(Arc::new(place));
@@ -67,10 +68,11 @@ impl Rented {
         )
     }
 
-    /// Runs both again and again until it is stopped, where a provider is set up.
+    /// Runs both again and again until it is stopped, where a provider is set up, as `present` says.
     pub fn start(
         &self,
         edge: &Edge,
+        present: watch::Receiver<Arc<Self>>,
         every: u32,
         stopped: &watch::Receiver<bool>,
         tasks: &mut JoinSet<anyhow::Result<()>>,
@@ -78,7 +80,6 @@ impl Rented {
         if !self.is_set_up {
             return;
         }
-        let (reconcile, cleanup) = (self.reconcile.clone(), self.cleanup.clone());
         let (edge, mut stopped) = (edge.clone(), stopped.clone());
         tasks.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(every.into()));
@@ -90,6 +91,9 @@ impl Rented {
                     _ = ticks.tick() => {}
                     _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
                 }
+                let Self {
+                    reconcile, cleanup, ..
+                } = &*present.borrow().clone();
                 // The next run goes on where one failed.
                 match reconcile.heal(&edge).await {
                     Ok(done) => {

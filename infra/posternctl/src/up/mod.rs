@@ -7,7 +7,9 @@
 mod agents;
 mod door;
 mod fleet;
+mod in_force;
 mod owner;
+mod plane;
 mod schedule;
 
 use std::net::SocketAddr;
@@ -28,6 +30,7 @@ use tokio::task::JoinSet;
 use crate::data::{Folder, Settings};
 use crate::init::Listeners;
 use crate::remote::Remote;
+use crate::root::{self, passphrase};
 use crate::{init, now, show};
 
 /// How many gateways a new network runs on this machine.
@@ -93,10 +96,16 @@ async fn start_and_wait(
         clock: Arc::new(SystemClock),
     };
     let code = owner::prepare(data, &mut settings, &edge, !options.no_setup).await?;
-    let rented = fleet::Rented::open(data, &settings)?;
-    listen(data, &settings, listeners, &edge, &rented, stopped, tasks)?;
-    rented.start(&edge, options.reconcile_every, stopped, tasks);
-    let mut published = schedule::start(data, &settings, edge, stopped.clone(), tasks)?;
+    let in_force = in_force::watch(data, stopped, tasks)?;
+    let (routes, rented) = plane::start(data, &settings, &edge, in_force.clone(), stopped, tasks)?;
+    serve(listeners.control, plane::router(routes), stopped, tasks)?;
+    for listener in listeners.doors {
+        serve(listener, door::router(data.path("site")), stopped, tasks)?;
+    }
+    let said = rented.borrow().said();
+    let present = rented.borrow().clone();
+    present.start(&edge, rented, options.reconcile_every, stopped, tasks);
+    let mut published = schedule::start(data, &settings, in_force, edge, stopped.clone(), tasks)?;
 
     let used = code.as_ref().filter(|_| !options.no_setup);
     let remote = owner::open(data, &settings, used).await?;
@@ -128,7 +137,11 @@ async fn start_and_wait(
     };
     announce(data, &settings, &news, json)?;
     if !json {
-        say!("{}", rented.said());
+        say!("{said}");
+        let keys = root::said_of_offline_keys(data)?;
+        if !keys.is_empty() {
+            say!("\n{keys}");
+        }
     }
     while let Some(ended) = tasks.join_next().await {
         ended.context("a part ended")??;
@@ -152,7 +165,10 @@ fn open(data: &Folder, options: &Options) -> anyhow::Result<(Settings, Listeners
     );
     let listeners = init::bind(wanted.listen, wanted.port)
         .context("choose other ports with --port, or --port 0 for free ones")?;
-    let (settings, _) = init::make(data, &wanted, listeners.ports()?)?;
+    // Nobody is asked anything here: the keys are encrypted if a passphrase is told, and else it is said how.
+    let told = passphrase::told(&passphrase::Source::default())?;
+    let ports = listeners.ports()?;
+    let (settings, _) = init::make(data, &wanted, ports, told.as_deref())?;
     Ok((settings, listeners))
 }
 
@@ -199,38 +215,6 @@ impl Signals {
             _ = self.terminate.recv() => {}
         }
     }
-}
-
-/// Starts the control plane and the front doors.
-fn listen(
-    data: &Folder,
-    settings: &Settings,
-    listeners: Listeners,
-    edge: &Edge,
-    rented: &fleet::Rented,
-    stopped: &watch::Receiver<bool>,
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<()> {
-    let limits = Arc::new(data.offline()?.limits);
-    let control_keys = data.control_keys()?;
-    let routes = enroll::routes(edge.clone(), control_keys.clone())
-        .merge(register::routes(
-            edge.clone(),
-            data.config_key()?,
-            control_keys,
-        ))
-        .merge(admin::routes(edge.clone(), settings.setup.clone(), limits))
-        .merge(rented.routes(edge));
-    serve(
-        listeners.control,
-        edge::finish(routes, edge.clone()),
-        stopped,
-        tasks,
-    )?;
-    for listener in listeners.doors {
-        serve(listener, door::router(data.path("site")), stopped, tasks)?;
-    }
-    Ok(())
 }
 
 fn serve(

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::in_force::InForce;
 use crate::data::{Folder, Settings};
 
 /// From one run to the next. A run in which nothing changed costs some reads.
@@ -26,12 +27,11 @@ pub struct Published {
 pub fn start(
     data: &Folder,
     settings: &Settings,
+    in_force: watch::Receiver<Arc<InForce>>,
     edge: Edge,
     mut stopped: watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<watch::Receiver<Option<Published>>> {
-    let offline = data.offline()?;
-    let keys = data.online_keys()?;
     let mirrors: Vec<Arc<dyn Mirror>> = vec![Arc::new(Site::new("site", data.path("site"))?)];
     let front_doors: Vec<String> = settings
         .front_doors
@@ -47,10 +47,11 @@ pub fn start(
                 _ = ticks.tick() => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             }
+            let given = in_force.borrow().clone();
             let publisher = Publisher {
                 context: edge.context(edge.clock.moment()),
-                offline: &offline,
-                keys: &keys,
+                offline: &given.offline,
+                keys: &given.keys,
                 mirrors: &mirrors,
                 front_doors: &front_doors,
                 budget: Budget::UNLIMITED,

@@ -69,6 +69,7 @@ fn the_oldest_decisions_go_first() {
         let about = About::Sync {
             winner: None,
             outcomes: Vec::new(),
+            clock: None,
         };
         log.push(Decision::new(at, "d", &[], &[], about));
     }

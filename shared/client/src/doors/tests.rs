@@ -450,3 +450,41 @@ fn a_door_that_several_name_is_one_door_with_all_its_addresses() {
     assert_eq!(doors.len(), 1);
     assert_eq!(doors[0].fallback.len(), 2);
 }
+
+#[tokio::test]
+async fn a_compressed_bomb_is_not_unpacked() {
+    let repository = Repository::default();
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    // A hundred times what the caller takes, in a hundredth of it.
+    std::io::copy(
+        &mut std::io::Read::take(std::io::repeat(b' '), 10_000_000),
+        &mut packer,
+    )
+    .unwrap();
+    let bomb = packer.finish().unwrap();
+    assert!(bomb.len() < 50_000);
+    let packed = move || async move { ([(header::CONTENT_ENCODING, "gzip")], bomb) };
+    let door = serve(Router::new().route(PATH, get(packed))).await;
+
+    let outcome = only(&repository, door).await;
+
+    assert_eq!(outcome.kind.as_deref(), Some("malformed"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_door_that_sends_a_byte_now_and_then_is_cut_off_in_time() {
+    let repository = Repository::default();
+    let trickle = || async {
+        let bytes = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Some((Ok::<_, std::io::Error>("p"), ()))
+        });
+        Body::from_stream(bytes)
+    };
+    let door = serve(Router::new().route(PATH, get(trickle))).await;
+
+    let outcome = only(&repository, door).await;
+
+    assert_eq!(outcome.kind.as_deref(), Some("timeout"), "{outcome:?}");
+    assert!(outcome.ms < 5_000, "{outcome:?}");
+}

@@ -118,3 +118,45 @@ fn no_file_says_to_enroll() {
     let error = read(&path).unwrap_err();
     assert!(error.to_string().contains("postern enroll"));
 }
+
+#[tokio::test]
+async fn stopped_at_any_call_a_save_leaves_the_old_device_or_the_new_one() {
+    const PLACE: &str = "POSTERN_TEST_SAVE";
+    let saved = |folder: &Path| folder.join("device.json");
+    let new = |folder: &Path| folder.join("new.json");
+    if let Some(place) = std::env::var_os(PLACE).map(PathBuf::from) {
+        // This is the program that is stopped.
+        let device = read(&new(&place)).unwrap();
+        open(&saved(&place)).await.save(&device).unwrap();
+        return;
+    }
+    if !emulator::stops::can_stop() {
+        emulator::skipped("a stopped save of the device file", "no strace");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (old, mut newer) = (
+        Repository::default().synced_device(),
+        Repository::default().synced_device(),
+    );
+    newer.preferences.regions = vec!["another".to_owned()];
+    replace(&new(folder.path()), &serde_json::to_vec(&newer).unwrap()).unwrap();
+    let regions = |device: &Device| device.preferences.regions.clone();
+
+    let kills = emulator::stops::stop_everywhere(
+        "file::tests::stopped_at_any_call_a_save_leaves_the_old_device_or_the_new_one",
+        (PLACE, folder.path()),
+        || replace(&saved(folder.path()), &serde_json::to_vec(&old).unwrap()).unwrap(),
+        |what| {
+            let left = read(&saved(folder.path())).expect(what);
+            assert_eq!(left.trusted, old.trusted, "{what}");
+            assert!(
+                [regions(&old), regions(&newer)].contains(&regions(&left)),
+                "{what}"
+            );
+        },
+    );
+
+    // Written, synced, renamed, and its folder synced.
+    assert!(kills >= 4, "{kills}");
+}

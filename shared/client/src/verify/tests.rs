@@ -33,7 +33,12 @@ fn kind(basis: &Basis, path: &Path) -> String {
 
 fn listed(gateways: usize) -> Vec<Listed> {
     let catalog = "default".parse().unwrap();
-    vec![Listed { catalog, gateways }]
+    let sealed = tuf::slices::Sealed::default();
+    vec![Listed {
+        catalog,
+        gateways,
+        sealed,
+    }]
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A device takes new keys, of itself or because an operator wants it to.
 //!
-//! One read (the device and the policy) and one commit: the device with its new keys, guarded by its
+//! One read (the device and what is in force) and one commit: the device with its new keys, guarded by its
 //! version, the two WireGuard keys where nobody holds them, the roster's entry and the audit event.
 //! The present identity key alone can endorse new ones: a thief of an older key cannot rotate with it.
 //! The device keeps its id, its lease and its cohort. The items of old WireGuard keys stay: no key ever
@@ -18,6 +18,7 @@ use model::{Actor, Device, DeviceId, DeviceState, IdentityKey, id};
 use store::{CommitError, Expect, Write};
 
 use super::{find, missing, revoked};
+use crate::enroll::InForce;
 use crate::items::Taken;
 use crate::{Context, Error, MOST_TRIES, audit, checks, items, roster};
 
@@ -38,20 +39,20 @@ pub async fn rotate(
     checks::two_keys(&request.tunnel_key, &request.exit_key)?;
     let now = context.moment.now;
     for _ in 0..MOST_TRIES {
-        let keys = [items::device(id), items::policy()];
+        let keys = [items::device(id), items::policy(), items::epochs()];
         let found = context.store.get_many(now, &keys).await?;
         let device: Option<Device> = items::read(found[0].as_ref())?;
         let (Some(device), Some(item)) = (device, &found[0]) else {
             return Err(unknown(id));
         };
-        let policy = crate::policy::in_force(found[1].as_ref())?.policy;
+        let rules = InForce::read(found[1].as_ref(), found[2].as_ref())?;
         match judge(&device, signer, request, now)? {
-            Judged::Done => return Ok(crate::enroll::answer(context, &policy, &device)),
+            Judged::Done => return Ok(crate::enroll::answer(context, &rules, &device)),
             Judged::Due => {}
         }
         let (rotated, writes) = rotation(context, device, item.version, signer, request);
         match context.store.commit(now, writes).await {
-            Ok(()) => return Ok(crate::enroll::answer(context, &policy, &rotated)),
+            Ok(()) => return Ok(crate::enroll::answer(context, &rules, &rotated)),
             // It changed meanwhile, perhaps by this very request sent twice: judged again.
             Err(CommitError::Failed(at::DEVICE)) => {}
             Err(CommitError::Failed(_)) => {

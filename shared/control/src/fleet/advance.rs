@@ -1,16 +1,19 @@
 //! One node's turn: what [`life::next`] says, until it has to wait.
 
+use jiff::SignedDuration;
 use model::provider::{Address, Firewall, ResourceId, ResourceKind, Server};
-use model::{GatewayId, Node, Stage};
+use model::{Fleet, GatewayId, GatewayState, Mode, Node, Stage};
 use providers::{
     ActionId, ActionState, Family, Fault, NewAddress, NewFirewall, NewServer, Opening, Protocol,
     Provider, ProviderError, ServerStatus,
 };
-use rules::planning::{labels, life};
+use rules::planning::{self, labels, life};
 
+use super::apply::event;
 use super::faults::Turn;
+use super::note::TOKEN_SECONDS;
 use super::observe::has_little_left;
-use super::worker::Worker;
+use super::worker::{Staged, Worker};
 use super::{Resource, cloud_init};
 use crate::Error;
 
@@ -24,6 +27,8 @@ struct View {
     address: Option<Address>,
     /// Whether it was looked at again in this turn, after an answer that nobody expected.
     looked: bool,
+    /// Whether the turn before this one rented something.
+    made: bool,
 }
 
 impl Worker<'_> {
@@ -48,13 +53,19 @@ impl Worker<'_> {
             return Ok(());
         };
         let Some(mut view) = self.view(&node) else {
+            self.unreadable(&node);
             return Ok(());
         };
         for _ in 0..MOST_TURNS {
             if self.is_spent() {
                 self.report.unfinished = true;
+                // What the last call made is written down by a call that was kept for that.
+                if view.made && !(self.run.is_late)() {
+                    self.turn(id, provider.as_ref(), &mut view).await?;
+                }
                 return Ok(());
             }
+            view.made = false;
             match self.turn(id, provider.as_ref(), &mut view).await? {
                 Turn::Again => {}
                 Turn::Look => {
@@ -86,7 +97,18 @@ impl Worker<'_> {
             server: server.cloned(),
             address: address.cloned(),
             looked: false,
+            made: false,
         })
+    }
+
+    /// Says, once a run, that a provider's list cannot be read while nodes there are under way.
+    fn unreadable(&mut self, node: &Node) {
+        let lists = self.state.lists.get(&node.provider);
+        let why = lists.and_then(|lists| lists.inventory.as_ref().err());
+        let said = why.map(|why| format!("provider {}: {why}", node.provider));
+        let is_news = |said: &String| !self.report.troubles.contains(said);
+        let said = said.filter(is_news);
+        self.report.troubles.extend(said);
     }
 
     async fn turn(
@@ -111,9 +133,14 @@ impl Worker<'_> {
         }
         match next {
             life::Next::Wait => Ok(Turn::Over),
-            life::Next::Stuck(why) => self.stuck(&node, why).await,
             // The list that the run began with shows what carries our labels: whether it is gone is
             // asked by its name, whatever its labels became.
+            life::Next::Stuck(_)
+                if node.stage == Stage::Drained && view.server.is_none() && !view.looked =>
+            {
+                Ok(Turn::Look)
+            }
+            life::Next::Stuck(why) => self.stuck(&node, why).await,
             life::Next::Note(Stage::Off) if view.server.is_none() && !view.looked => Ok(Turn::Look),
             life::Next::Note(Stage::Absent) if !view.looked => Ok(Turn::Look),
             life::Next::Note(stage) => {
@@ -152,15 +179,18 @@ impl Worker<'_> {
     fn next(&self, node: &Node, view: &View) -> life::Next {
         let gateway = self.state.gateways.get(&node.gateway);
         let fleet = self.state.fleet.fleet.as_ref();
+        let seen_at = gateway.and_then(|(observed, _)| observed.seen_at);
+        let now = self.context.moment.now;
         life::next(life::Sight {
             network: &self.context.network.id,
             node,
             gateway: gateway.map(|(observed, _)| &observed.gateway),
-            seen_at: gateway.and_then(|(observed, _)| observed.seen_at),
+            seen_at,
+            is_heard: planning::alive(seen_at, &self.context.network.timing, now),
             server: view.server.as_ref(),
             address: view.address.as_ref(),
-            drain_seconds: fleet.map_or(0, |fleet| fleet.drain_seconds),
-            now: self.context.moment.now,
+            drain_seconds: fleet.map_or(Fleet::DRAIN_SECONDS, |fleet| fleet.drain_seconds),
+            now,
         })
     }
 
@@ -197,7 +227,10 @@ impl Worker<'_> {
             return Ok(Turn::Over);
         }
         match self.find_or_rent_address(node, provider).await {
-            Ok(address) => view.address = Some(address),
+            Ok(address) => {
+                view.address = Some(address);
+                view.made = true;
+            }
             Err(error) => {
                 let kind = ResourceKind::Address;
                 return self.fault(&node.gateway, kind, error, view.looked).await;
@@ -215,13 +248,20 @@ impl Worker<'_> {
         let Some(address) = view.address.as_ref().map(|address| address.id.clone()) else {
             return Ok(Turn::Over);
         };
-        let has_room = self.has_room(provider);
-        let Some(user_data) = self.user_data(node, provider)?.filter(|_| has_room) else {
+        if !self.has_room(provider) || !self.renew_token(node).await? {
             return Ok(Turn::Over);
+        }
+        let user_data = match self.user_data(node, provider) {
+            Ok(Some(user_data)) => user_data,
+            Ok(None) => return Ok(Turn::Over),
+            Err(why) => return self.unable(node, why).await,
         };
         match self.find_or_rent(node, provider, address, user_data).await {
-            Ok(Some(server)) => view.server = Some(server),
-            Ok(None) => return Ok(Turn::Over),
+            Ok(Ok(server)) => {
+                view.server = Some(server);
+                view.made = true;
+            }
+            Ok(Err(why)) => return self.unable(node, why).await,
             Err(error) => {
                 let kind = ResourceKind::Server;
                 return self.fault(&node.gateway, kind, error, view.looked).await;
@@ -258,14 +298,15 @@ impl Worker<'_> {
         provider: &dyn Provider,
         address: ResourceId,
         user_data: String,
-    ) -> Result<Option<Server>, ProviderError> {
+    ) -> Result<Result<Server, String>, ProviderError> {
         let network = &self.context.network.id;
         let name = labels::node_name(network, &node.gateway);
         if let Some(there) = provider.server(&name).await? {
-            return Ok(Some(there));
+            return Ok(Ok(there));
         }
-        let Some(firewall) = self.firewall(node, provider).await? else {
-            return Ok(None);
+        let firewall = match self.firewall(node, provider).await? {
+            Ok(firewall) => firewall,
+            Err(why) => return Ok(Err(why)),
         };
         let new = NewServer {
             name,
@@ -281,23 +322,40 @@ impl Worker<'_> {
         let started = provider.create_server(&new).await?;
         let made = self.resource(node, ResourceKind::Server, &started.resource.id);
         self.report.created.push(made);
-        Ok(Some(started.resource))
+        Ok(Ok(started.resource))
     }
 
-    /// What the node is told when it boots; none if nobody can say which agent it runs.
-    fn user_data(&mut self, node: &Node, provider: &dyn Provider) -> Result<Option<String>, Error> {
+    /// What the node is told when it boots; none if that cannot be said now, an error if it will not be
+    /// by itself. A trial tries the fleet in force, the others come as the accepted one wants them.
+    fn user_data(
+        &mut self,
+        node: &Node,
+        provider: &dyn Provider,
+    ) -> Result<Option<String>, String> {
         let lists = self.state.lists.get(&node.provider);
-        let offers = lists.and_then(|lists| lists.offers.as_ref().ok());
-        let size = offers.and_then(|offers| offers.sizes.get(&node.place.size));
-        let fleet = self.state.fleet()?;
-        let agent = size.and_then(|size| fleet.agent.get(&size.architecture));
+        let offers = match lists.map(|lists| lists.offers.as_ref()) {
+            Some(Ok(offers)) => offers,
+            Some(Err(why)) => {
+                let why = why.clone();
+                self.trouble(format_args!("{}: {why}", node.gateway));
+                return Ok(None);
+            }
+            None => return Ok(None),
+        };
+        let size = offers.sizes.get(&node.place.size);
+        let fleet = match node.mode {
+            Mode::Smoke => &self.state.in_force,
+            _ => &self.state.fleet,
+        };
+        let fleet = fleet.fleet.as_ref();
+        let agent = size
+            .zip(fleet)
+            .and_then(|(size, fleet)| fleet.agent.get(&size.architecture));
         let Some(agent) = agent else {
-            let id = &node.gateway;
-            self.trouble(format_args!(
-                "{id}: the fleet names no agent for {}, or its offers cannot be read",
+            return Err(format!(
+                "{} is not on offer any more, or the fleet names no agent for it",
                 node.place.size
             ));
-            return Ok(None);
         };
         let network = &self.context.network.id;
         let token = api::BootstrapText {
@@ -306,21 +364,43 @@ impl Worker<'_> {
             secret: self.run.boot.key.secret(network, &node.gateway),
         };
         let most = provider.most_user_data();
-        match cloud_init::render(&token.to_string(), agent, most) {
-            Ok(user_data) => Ok(Some(user_data)),
-            Err(too_long) => {
-                self.trouble(format_args!("{}: {too_long}", node.gateway));
-                Ok(None)
-            }
-        }
+        cloud_init::render(&token.to_string(), agent, most)
+            .map(Some)
+            .map_err(|too_long| too_long.to_string())
     }
 
-    /// The firewall of the node's role and port, made if there is none yet; none if it is not ours.
+    /// Sees to it that the token with which the node's server will boot is good for an hour at least: its
+    /// address may have waited for long. False if somebody else changed the record.
+    async fn renew_token(&mut self, node: &Node) -> Result<bool, Error> {
+        let now = self.context.moment.now;
+        let soon = now + SignedDuration::from_hours(1);
+        let there = self.state.gateways.get(&node.gateway);
+        let Some((observed, _)) = there else {
+            return Ok(true);
+        };
+        let gateway = &observed.gateway;
+        let ends = gateway.bootstrap.as_ref().map(|token| token.expires_at);
+        let waits = gateway.state == GatewayState::Provisioning;
+        if !waits || ends.is_none_or(|ends| ends > soon) {
+            return Ok(true);
+        }
+        let mut gateway = gateway.clone();
+        if let Some(token) = &mut gateway.bootstrap {
+            token.expires_at = now + SignedDuration::from_secs(TOKEN_SECONDS);
+        }
+        let mut staged = Staged::default();
+        let why = "its bootstrap token was about to expire".to_owned();
+        event(&mut staged, "node.token", node, why);
+        staged.gateways.push(gateway);
+        self.commit(staged).await
+    }
+
+    /// The firewall of the node's role and port, made if there is none yet; or why it is not ours.
     async fn firewall(
         &mut self,
         node: &Node,
         provider: &dyn Provider,
-    ) -> Result<Option<ResourceId>, ProviderError> {
+    ) -> Result<Result<ResourceId, String>, ProviderError> {
         let network = &self.context.network.id;
         let name = labels::firewall_name(network, node.role, node.port);
         let listed = self.state.lists.get(&node.provider);
@@ -351,11 +431,10 @@ impl Worker<'_> {
             started.resource
         };
         if !is_ours(&firewall, &wanted) {
-            self.trouble(format_args!(
-                "{}: the firewall {} is not as it should be (it lets in {:?}): delete it at {}",
-                node.gateway, firewall.name, firewall.lets_in, node.provider
-            ));
-            return Ok(None);
+            return Ok(Err(format!(
+                "the firewall {} is not as it should be (it lets in {:?}): delete it at {}",
+                firewall.name, firewall.lets_in, node.provider
+            )));
         }
         let lists = self.state.lists.get_mut(&node.provider);
         if let Some(inventory) = lists.and_then(|lists| lists.inventory.as_mut().ok())
@@ -363,7 +442,7 @@ impl Worker<'_> {
         {
             inventory.firewalls.push(firewall.clone());
         }
-        Ok(Some(firewall.id))
+        Ok(Ok(firewall.id))
     }
 
     /// What comes of having asked for something that takes its time: it is looked at once, and by

@@ -1,10 +1,13 @@
 //! Beginning a plan: all its intents in one commit, made only if nothing that they stand on changed.
+//!
+//! The first plan of a fleet that somebody carries out makes that fleet the accepted one, in the same
+//! commit: the schedule keeps to what somebody has seen the steps and the costs of.
 
 use std::collections::BTreeSet;
 
 use model::node::PoolState;
 use model::{GatewayId, GatewayState, Mode, Node, Place, PoolName, ProviderName, Role, Stage};
-use rules::planning::{Change, Plan, Step, labels, waiting};
+use rules::planning::{Change, Gate, Plan, Step, labels, waiting};
 use store::Write;
 
 use super::worker::{Staged, Worker};
@@ -17,10 +20,19 @@ const MOST_PASSED: u64 = 1_000_000;
 pub(super) async fn begin(worker: &mut Worker<'_>, plan: &Plan) -> Result<(), Error> {
     let steps: Vec<&Step> = plan.free().filter(|step| step.change.counts()).collect();
     worker.report.plan = Some(plan.hash.clone());
-    if steps.is_empty() {
+    // What waits for a provider will have other steps, which nobody has seen.
+    let mut blocked = plan.blocked.iter();
+    let shows_all = !steps.is_empty() || blocked.all(|one| one.gate == Gate::Unknown);
+    let accepts = shows_all && worker.state.fleet != worker.state.accepted.0;
+    if steps.is_empty() && !accepts {
         return Ok(());
     }
     let mut staged = Staged::default();
+    if accepts {
+        let expect = worker.state.accepted.1;
+        let accept = Write::put(items::fleet_accepted(), expect, &worker.state.fleet);
+        staged.others.push(accept);
+    }
     for step in &steps {
         stage(worker, step, &mut staged)?;
     }
@@ -39,9 +51,8 @@ fn guard(worker: &Worker<'_>, steps: &[&Step], staged: &mut Staged) {
         expect,
         change: store::Change::Check,
     };
-    staged
-        .others
-        .push(check(items::fleet(), worker.state.fleet_expect));
+    let (key, expect) = &worker.state.fleet_at;
+    staged.others.push(check(key.clone(), *expect));
     let providers: BTreeSet<&ProviderName> = steps.iter().map(|step| &step.provider).collect();
     for name in providers {
         if let Some((_, expect)) = worker.state.policies.get(name) {

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 use crate::{Context, Error, audit};
 
+/// How many resources an audit event names at most: it is one item.
+const MOST_NAMED: usize = 500;
+
 /// One run's means.
 pub struct Cleanup<'a> {
     /// Whose resources.
@@ -104,9 +107,13 @@ async fn write_down(
 ) -> Result<(), Error> {
     let due = cleaned.removals.iter();
     let due = due.filter(|removal| !removal.waits && !is_going(inventory, removal));
-    let due: Vec<String> = due
+    let mut due: Vec<String> = due
         .map(|one| format!("{} {} ({})", one.kind, one.name, one.why))
         .collect();
+    if let Some(more) = due.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+        due.truncate(MOST_NAMED);
+        due.push(format!("and {more} more"));
+    }
     let (Some(context), false) = (&run.records, due.is_empty()) else {
         return Ok(());
     };

@@ -4,12 +4,17 @@
 //! item's place only if nobody else did since the caller looked, keeps it under its version for good,
 //! and is in the audit. Applying a fleet rents nothing: a plan shows what it would, and carrying that
 //! out is another request.
+//!
+//! Where a provider is live, or a fleet was ever carried out, it takes an owner to raise the cap on what
+//! all may cost, and to say which program the gateways run: an operator who could do either could spend
+//! an owner's money, or read what people send.
 
 use api::Kind;
 use api::fleet::{ApplyFleet, FleetView};
-use model::{Actor, Limits};
-use store::{CommitError, Expect, Item, StoreError, Write};
+use model::{Actor, Admin, Fleet, Limits, Mode};
+use store::{Change, CommitError, Expect, Item, StoreError, Write};
 
+use super::modes;
 use crate::{Context, Error, checks, items};
 
 /// The fleet in force.
@@ -23,7 +28,7 @@ pub async fn show(context: &Context<'_>) -> Result<FleetView, Error> {
 pub async fn apply(
     context: &Context<'_>,
     limits: &Limits,
-    actor: &Actor,
+    who: &Admin,
     request: ApplyFleet,
 ) -> Result<FleetView, Error> {
     let now = context.moment.now;
@@ -49,22 +54,35 @@ pub async fn apply(
     if there.version != expected_version {
         return Err(conflict(there.version));
     }
+    let answered = answered_for(context, &there).await?;
+    if let Some((before, _)) = &answered
+        && let Some(what) = takes_an_owner(before.as_ref(), view.fleet.as_ref())
+        && !who.is_owner()
+    {
+        let detail = format!("gateways are rented for real: only an owner may {what}");
+        return Err(Error::refused(Kind::NotAllowed, detail));
+    }
     let pools = view.fleet.iter().flat_map(|fleet| &fleet.pools);
     let pools: Vec<String> = pools
         .map(|(name, pool)| format!("{name}: {} at {}", pool.count, pool.provider))
         .collect();
-    let writes = vec![
+    let mut writes = vec![
         Write::put(items::fleet(), expect, &view),
         Write::put(items::fleet_version(view.version), Expect::Absent, &view),
         crate::audit::write(
             context,
             0,
-            actor,
+            &Actor::Admin(who.id.clone()),
             "fleet.applied",
             &view.version,
             pools.join(", "),
         ),
     ];
+    writes.extend(answered.map(|(_, expect)| Write {
+        key: items::fleet_accepted(),
+        expect,
+        change: Change::Check,
+    }));
     match context.store.commit(now, writes).await {
         Ok(()) => Ok(view),
         Err(CommitError::Failed(_)) => {
@@ -95,6 +113,39 @@ async fn current(context: &Context<'_>) -> Result<(FleetView, Expect), Error> {
     let item = found[0].as_ref();
     let expect = item.map_or(Expect::Absent, |item| Expect::Version(item.version));
     Ok((in_force(item)?, expect))
+}
+
+/// What of the change from one fleet to the next an owner must answer for.
+fn takes_an_owner(before: Option<&Fleet>, after: Option<&Fleet>) -> Option<&'static str> {
+    let after = after?;
+    let is_dearer = before.is_none_or(|before| {
+        after.currency != before.currency || after.most_per_month > before.most_per_month
+    });
+    if is_dearer {
+        return Some("set or raise 'most_per_month'");
+    }
+    let is_other = before.is_none_or(|before| after.agent != before.agent);
+    is_other.then_some("change 'agent', the program that gateways run")
+}
+
+/// The fleet that an owner has answered for, by approving of a provider or because its plan was carried
+/// out, and what to expect of the accepted one; none if nothing was rented for real yet.
+async fn answered_for(
+    context: &Context<'_>,
+    there: &FleetView,
+) -> Result<Option<(Option<Fleet>, Expect)>, Error> {
+    let now = context.moment.now;
+    let found = context
+        .store
+        .get_many(now, &[items::fleet_accepted()])
+        .await?;
+    if let Some(item) = &found[0] {
+        let accepted = in_force(Some(item))?;
+        return Ok(Some((accepted.fleet, Expect::Version(item.version))));
+    }
+    let all = modes::list(context).await?;
+    let is_live = all.iter().any(|one| one.policy.mode_at(now) == Mode::Live);
+    Ok(is_live.then(|| (there.fleet.clone(), Expect::Absent)))
 }
 
 /// Whether `there` is what applying `wanted` over the version `expected` makes or leaves.

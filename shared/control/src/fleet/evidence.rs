@@ -166,7 +166,8 @@ impl Evidence {
         self.troubles.extend(report.troubles.iter().cloned());
         self.outcome = match (report.busy, report.under_way) {
             (true, _) => "another run was under way".to_owned(),
-            (_, 0) => "converged".to_owned(),
+            (_, 0) if report.troubles.is_empty() => "converged".to_owned(),
+            (_, 0) => "nothing under way, and not all is well".to_owned(),
             (_, nodes) => format!("{nodes} nodes under way"),
         };
     }

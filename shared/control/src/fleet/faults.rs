@@ -79,6 +79,17 @@ impl Worker<'_> {
         Ok(Turn::Over)
     }
 
+    /// Something that a node which is not in service lacks, and that does not come by itself: after some
+    /// tries it is given up, since its address is paid for.
+    pub async fn unable(&mut self, node: &Node, why: String) -> Result<Turn, Error> {
+        if is_hopeless(node, Fault::Refused) {
+            self.give_up(node, why).await?;
+        } else {
+            self.put_off(node, why).await?;
+        }
+        Ok(Turn::Over)
+    }
+
     /// Something that no run can go on with: written down once, and said every time.
     pub async fn stuck(&mut self, node: &Node, why: String) -> Result<Turn, Error> {
         self.trouble(format_args!("{}: {why}", node.gateway));
@@ -97,14 +108,18 @@ impl Worker<'_> {
 
     /// Writes down what went wrong, and until when the node is left alone.
     pub async fn remember(&mut self, node: &Node, error: &ProviderError) -> Result<(), Error> {
+        self.put_off(node, error.to_string()).await
+    }
+
+    async fn put_off(&mut self, node: &Node, why: String) -> Result<(), Error> {
         let now = self.context.moment.now;
-        self.trouble(format_args!("{}: {error}", node.gateway));
+        self.trouble(format_args!("{}: {why}", node.gateway));
         let tries = node.tries.saturating_add(1);
         let staged = Staged {
             nodes: vec![Node {
                 tries,
                 not_before: Some(waiting::again(&node.gateway, tries, 0, now)),
-                last_error: Some(error.to_string()),
+                last_error: Some(why),
                 ..node.clone()
             }],
             ..Staged::default()
@@ -157,10 +172,13 @@ impl Worker<'_> {
     /// and, if one was passed over, why it costs too much.
     fn next_place(&self, node: &Node, state: &PoolState) -> Result<Instead, Error> {
         let now = self.context.moment.now;
-        let fleet = self.state.fleet()?;
         let lists = self.state.lists.get(&node.provider);
         let offers = lists.and_then(|lists| lists.offers.as_ref().ok());
-        let (Some(pool), Some(offers)) = (fleet.pools.get(&node.pool), offers) else {
+        let (Some(fleet), Some(offers)) = (self.state.fleet.fleet.as_ref(), offers) else {
+            return Ok((None, None));
+        };
+        // A trial's choices are not in its record: the next one begins with another.
+        let Some(pool) = fleet.pools.get(&node.pool) else {
             return Ok((None, None));
         };
         let only = Some(&node.place.region);

@@ -122,6 +122,16 @@ pub enum Order {
     Finish,
 }
 
+impl Order {
+    /// Who answers for what a run begins: who asked for the plan, or the schedule.
+    pub fn actor(&self) -> model::Actor {
+        match self {
+            Self::Apply { by, .. } => by.clone(),
+            Self::Heal | Self::Finish => model::Actor::Schedule("reconcile".to_owned()),
+        }
+    }
+}
+
 /// What a run did.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Report {

@@ -16,8 +16,8 @@ use crate::gateways::states;
 use crate::{Error, checks};
 
 /// How long a bootstrap token is good for, in seconds. Its node is removed sooner if it does not
-/// register; until its server can be rented it may wait for as long.
-const TOKEN_SECONDS: i64 = 24 * 3600;
+/// register; where its server cannot be rented for so long it is renewed.
+pub(super) const TOKEN_SECONDS: i64 = 24 * 3600;
 
 impl Worker<'_> {
     /// Commits that a node is at `stage`; false if somebody else changed its records meanwhile.
@@ -86,7 +86,11 @@ impl Worker<'_> {
         let now = self.context.moment.now;
         let alarm = why.clone();
         let wait = SignedDuration::from_mins(30);
+        let is_trial = node.mode == Mode::Smoke;
         self.leave_with(node, why, move |pool| {
+            if is_trial {
+                return None;
+            }
             let mut pool = waiting::failed(pool, now);
             pool.not_before = Some(pool.not_before.unwrap_or(now).max(now + wait));
             pool.alarm = Some(alarm);
@@ -113,9 +117,7 @@ impl Worker<'_> {
         };
         let mut staged = Staged::default();
         end_gateway(self, &node.gateway, &mut staged);
-        if node.mode == Mode::Live
-            && let Some(pool) = pool(&staged_pool(self, &staged, &node.pool))
-        {
+        if let Some(pool) = pool(&staged_pool(self, &staged, &node.pool)) {
             staged.pools.insert(node.pool.clone(), pool);
         }
         event(&mut staged, "node.drained", &after, why);

@@ -13,7 +13,7 @@ use model::{Fleet, Gateway, GatewayId, Node, PoolName, ProviderName, ProviderPol
 use providers::{Fault, Provider, ProviderError};
 use rules::health::Observed;
 use rules::planning::{self, Input, Plan, Providing};
-use store::{Expect, Item, Range, StoreError};
+use store::{Expect, Item, Key, Range, StoreError};
 
 use super::{Rest, desired, modes};
 use crate::publish::Alarm;
@@ -21,8 +21,14 @@ use crate::{Context, Error, gateways, items};
 
 /// The state of the fleet.
 pub(super) struct State {
+    /// The fleet that is planned for: the one in force, or the accepted one ([`State::accepted`]).
     pub fleet: FleetView,
-    pub fleet_expect: Expect,
+    /// The fleet in force.
+    pub in_force: FleetView,
+    /// Where the fleet that is planned for is, and at which version.
+    pub fleet_at: (Key, Expect),
+    /// The last fleet of which somebody has carried out a plan.
+    pub accepted: (FleetView, Expect),
     pub nodes: BTreeMap<GatewayId, (Node, u64)>,
     pub gateways: BTreeMap<GatewayId, (Observed, u64)>,
     pub pools: BTreeMap<PoolName, (PoolState, Expect)>,
@@ -53,17 +59,22 @@ impl State {
         let observed = gateways::observe(context).await?;
 
         let names: Vec<ProviderName> = providers.iter().map(|provider| provider.name()).collect();
-        let mut keys = vec![items::fleet(), items::alarm()];
+        let mut keys = vec![items::fleet(), items::alarm(), items::fleet_accepted()];
         keys.extend(names.iter().map(items::provider));
         keys.extend(names.iter().map(items::rest));
         let found = context.store.get_many(now, &keys).await?;
         let fleet = found[0].as_ref();
         let alarm: Option<Alarm> = items::read(found[1].as_ref())?;
-        let (policies, rests) = found[2..].split_at(names.len());
+        let (policies, rests) = found[3..].split_at(names.len());
+        let expect =
+            |item: Option<&Item>| item.map_or(Expect::Absent, |item| Expect::Version(item.version));
+        let accepted = found[2].as_ref();
 
         let mut state = Self {
             fleet: desired::in_force(fleet)?,
-            fleet_expect: fleet.map_or(Expect::Absent, |item| Expect::Version(item.version)),
+            in_force: desired::in_force(fleet)?,
+            fleet_at: (items::fleet(), expect(fleet)),
+            accepted: (desired::in_force(accepted)?, expect(accepted)),
             nodes: nodes
                 .into_iter()
                 .map(|(_, node, version)| (node.gateway.clone(), (node, version)))
@@ -152,7 +163,26 @@ impl State {
         error.to_string()
     }
 
-    /// The fleet in force.
+    /// Plans for the accepted fleet from here on. If another is in force, says what that waits for.
+    pub fn keep_to_accepted(&mut self) -> Option<String> {
+        let (accepted, expect) = &self.accepted;
+        let version = self.fleet.version;
+        if version == accepted.version {
+            return None;
+        }
+        let kept = match accepted.version {
+            0 => "nothing is begun by itself".to_owned(),
+            kept => format!("the schedule keeps to version {kept}"),
+        };
+        self.fleet = accepted.clone();
+        self.fleet_at = (items::fleet_accepted(), *expect);
+        Some(format!(
+            "version {version} of the fleet is in force, and nobody has carried out a plan of it \
+             ('posternctl reconcile'): until then {kept}"
+        ))
+    }
+
+    /// The fleet that is planned for.
     pub fn fleet(&self) -> Result<&Fleet, Error> {
         self.fleet.fleet.as_ref().ok_or_else(|| {
             let detail = "there is no fleet yet: write one and apply it ('fleet apply')";
@@ -218,6 +248,7 @@ impl State {
             providers: &providers.collect(),
             mass_silence: self.mass_silence,
             remove_unknown,
+            in_parts: self.fleet == self.accepted.0,
             now: context.moment.now,
         }))
     }

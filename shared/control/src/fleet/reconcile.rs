@@ -2,14 +2,14 @@
 //! little further, what leaves first.
 
 use api::Kind;
+use model::GatewayId;
 use model::provider::ResourceKind;
-use model::{Actor, GatewayId};
 use rules::planning::{Change, Plan};
 
 use super::advance::is_at_rest;
 use super::apply::begin;
 use super::observe::State;
-use super::worker::{ACTOR, Worker};
+use super::worker::Worker;
 use super::{KEPT_CALLS, Order, Report, Resource, Run, counted, lease};
 use crate::Error;
 
@@ -38,12 +38,15 @@ pub async fn reconcile(run: &Run<'_>, order: Order) -> Result<Report, Error> {
 
 async fn work(run: &Run<'_>, order: Order) -> Result<Report, Error> {
     let state = State::read(&run.context, run.providers).await?;
-    let actor = match &order {
-        Order::Apply { by, .. } => by.clone(),
-        _ => Actor::Schedule(ACTOR.to_owned()),
-    };
-    let mut worker = Worker::new(run, run.context, state, actor);
+    let mut worker = Worker::new(run, run.context, state, order.actor());
     worker.settle_waits().await?;
+    if !matches!(order, Order::Apply { .. }) {
+        let waits = worker.state.keep_to_accepted();
+        worker
+            .report
+            .troubles
+            .extend(waits.filter(|_| order == Order::Heal));
+    }
     let plan = match &order {
         Order::Finish => None,
         Order::Heal if worker.state.fleet.fleet.is_none() => None,

@@ -14,8 +14,8 @@ use jiff::SignedDuration;
 use model::fleet::SMOKE_POOL;
 use model::node::PoolState;
 use model::{
-    Actor, Fleet, GatewayId, ImageName, Mode, Node, Pool, PoolName, ProviderName, RegionName, Role,
-    SizeName, Stage,
+    Actor, Fleet, GatewayId, ImageName, Mode, Node, Place, Pool, PoolName, ProviderName,
+    RegionName, Role, SizeName, Stage,
 };
 use rules::planning::{self, Change};
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,13 @@ impl SmokeOrder {
         })
     }
 
+    /// Whether a trial in this place is what is asked for.
+    fn allows(&self, place: &Place) -> bool {
+        self.regions.contains(&place.region)
+            && self.sizes.contains(&place.size)
+            && self.image == place.image
+    }
+
     fn pool(&self) -> Pool {
         Pool {
             role: self.role,
@@ -129,7 +136,14 @@ async fn begin_alone(run: &Run<'_>, by: &Actor, order: &SmokeOrder) -> Result<Ga
             && node.role == order.role
     };
     if let Some(node) = nodes.find(is_same) {
-        return Ok(node.gateway.clone());
+        if order.allows(&node.place) {
+            return Ok(node.gateway.clone());
+        }
+        let detail = format!(
+            "another trial of this role, {}, is under way ({} in {}, {}): let it end, or clean up",
+            node.gateway, node.place.size, node.place.region, node.place.image
+        );
+        return Err(Error::refused(Kind::PlanRefused, detail));
     }
     let node = intend(run, &state, order)?;
     let id = node.gateway.clone();
@@ -142,7 +156,7 @@ async fn begin_alone(run: &Run<'_>, by: &Actor, order: &SmokeOrder) -> Result<Ga
     let mut staged = Staged::default();
     staged
         .others
-        .push(check(items::fleet(), state.fleet_expect));
+        .push(check(state.fleet_at.0.clone(), state.fleet_at.1));
     if let Some((_, expect)) = state.policies.get(&order.provider) {
         let key = items::provider(&order.provider);
         staged.others.push(check(key, *expect));
@@ -184,13 +198,15 @@ fn intend(run: &Run<'_>, state: &State, order: &SmokeOrder) -> Result<Node, Erro
     }
     let fleet = state.fleet()?;
     let pool = order.pool();
-    let offers = state.lists.get(provider).map(|lists| lists.offers.as_ref());
-    let offers = match offers {
-        Some(Ok(offers)) => offers,
-        Some(Err(why)) => return refuse(why.clone()),
-        None => return refuse(format!("{provider} cannot be read")),
+    let Some(lists) = state.lists.get(provider) else {
+        return refuse(format!("{provider} cannot be read"));
     };
-    let (place, price) = match planning::choose(fleet, &pool, offers, None, None, now) {
+    let offers = match (&lists.inventory, &lists.offers) {
+        (Ok(_), Ok(offers)) => offers,
+        (Err(why), _) | (_, Err(why)) => return refuse(why.clone()),
+    };
+    let memory = state.pools.get(&name).map(|(pool, _)| pool);
+    let (place, price) = match planning::choose(fleet, &pool, offers, memory, None, now) {
         Ok(chosen) => chosen,
         Err((_, why)) => return refuse(why),
     };
@@ -209,7 +225,7 @@ fn intend(run: &Run<'_>, state: &State, order: &SmokeOrder) -> Result<Node, Erro
             fleet.currency, fleet.most_per_month
         ));
     }
-    let number = state.pools.get(&name).map_or(0, |(pool, _)| pool.intended);
+    let number = memory.map_or(0, |pool| pool.intended);
     let expires = SignedDuration::from_secs(i64::from(order.expires_seconds));
     let id = planning::labels::node_id(&run.context.network.id, &name, number);
     Ok(Node {

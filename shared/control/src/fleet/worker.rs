@@ -14,9 +14,6 @@ use super::observe::State;
 use super::{Report, Rest, Run};
 use crate::{Context, Error, audit, items};
 
-/// The name under which the schedule stands in the audit.
-pub(super) const ACTOR: &str = "reconcile";
-
 /// One run under way.
 pub(super) struct Worker<'a> {
     pub run: &'a Run<'a>,

@@ -7,6 +7,7 @@ use model::{
     Catalog, CatalogGateway, CatalogName, GatewayId, Limits, Network, Policy, RecoveryKit, Slice,
     TrustedKeys, catalog,
 };
+use rules::epochs::Epochs;
 use rules::health::Observed;
 use rules::listing;
 use serde::Serialize;
@@ -22,28 +23,74 @@ use crate::Error;
 const MOST_LOADS_BYTES: usize = 250_000;
 
 /// What each catalog shall list.
-pub(super) type Lists = BTreeMap<CatalogName, List>;
+pub(super) type Lists<'a> = BTreeMap<CatalogName, List<'a>>;
+
+/// What the slices of all catalogs are sealed with.
+pub(super) struct Sealing {
+    /// How many slices a catalog has.
+    pub slices: u16,
+    /// Whose keys open them.
+    pub epochs: Epochs,
+}
 
 /// The parts of a catalog that change by themselves.
 #[derive(Serialize)]
-pub(super) struct List {
+pub(super) struct List<'a> {
     gateways: Vec<CatalogGateway>,
     front_doors: Vec<String>,
-    /// SHA-256 of the other two.
+    /// How many slices there are, and the epochs whose keys open them; nothing where they are open.
+    /// Sealed again with the same, the same bytes come out.
+    sealed_for: Option<(u16, Vec<u64>)>,
+    #[serde(skip)]
+    sealing: Option<&'a Sealing>,
+    /// SHA-256 of the others.
     #[serde(skip)]
     pub digest: String,
 }
 
-impl List {
-    fn new(gateways: Vec<CatalogGateway>, front_doors: Vec<String>) -> Result<Self, Error> {
+impl<'a> List<'a> {
+    fn new(
+        gateways: Vec<CatalogGateway>,
+        front_doors: Vec<String>,
+        sealing: Option<&'a Sealing>,
+    ) -> Result<Self, Error> {
+        let sealed_for = sealing.map(|sealing| {
+            let epochs = sealing.epochs.readable().into_iter();
+            (sealing.slices, epochs.map(|(number, _)| number).collect())
+        });
         let mut list = Self {
             gateways,
             front_doors,
+            sealed_for,
+            sealing,
             digest: String::new(),
         };
         let bytes = serde_json::to_vec(&list).map_err(defect)?;
         list.digest = Pin::of(1, &bytes).sha256;
         Ok(list)
+    }
+
+    /// The catalog's slices since `version`.
+    fn slices(
+        &self,
+        network: &Network,
+        name: &CatalogName,
+        version: u64,
+    ) -> Result<Vec<Slice>, Error> {
+        let Some(sealing) = self.sealing else {
+            return Ok(vec![Slice::Open {
+                gateways: self.gateways.clone(),
+            }]);
+        };
+        let ids = self.gateways.iter();
+        let ids = ids.map(|gateway| (&gateway.id, gateway.role));
+        let slices: Vec<Vec<&CatalogGateway>> = rules::slices::place(ids, sealing.slices)
+            .into_iter()
+            .map(|slice| slice.into_iter().map(|at| &self.gateways[at]).collect())
+            .collect();
+        let of = (&network.id, name, version);
+        let sealed = tuf::slices::seal(of, &sealing.epochs.readable(), &slices).map_err(defect)?;
+        Ok(sealed.into_iter().map(Slice::Sealed).collect())
     }
 
     /// The bytes of the catalog `name` that lists this since `version`.
@@ -61,9 +108,7 @@ impl List {
             version,
             changed_at,
             front_doors: self.front_doors.clone(),
-            slices: vec![Slice::Open {
-                gateways: self.gateways.clone(),
-            }],
+            slices: self.slices(network, name, version)?,
         };
         serde_json::to_vec(&catalog).map_err(defect)
     }
@@ -87,12 +132,12 @@ impl List {
 /// What the catalogs of each cohort of the limits shall list, by the states of the gateways and the
 /// policy: one for each combination of the tags that the policy names. Entries outside the
 /// limits are left out here too: a client would drop them.
-pub(super) fn lists(
+pub(super) fn lists<'a>(
     publisher: &Publisher<'_>,
     observed: &[Observed],
-    policy: &Policy,
+    (policy, sealing): (&Policy, Option<&'a Sealing>),
     loads: &BTreeMap<GatewayId, u8>,
-) -> Result<Lists, Error> {
+) -> Result<Lists<'a>, Error> {
     let limits = &publisher.offline.limits;
     let list_of = |name: &CatalogName| {
         let mut gateways = listing::list(observed, policy, name, loads);
@@ -104,7 +149,7 @@ pub(super) fn lists(
             }
             allowed
         });
-        List::new(gateways, publisher.front_doors.to_vec())
+        List::new(gateways, publisher.front_doors.to_vec(), sealing)
     };
     limits
         .cohorts
@@ -115,7 +160,7 @@ pub(super) fn lists(
 }
 
 /// The loads that `lists` give, as far as a head can keep them.
-pub(super) fn loads(lists: &Lists) -> BTreeMap<GatewayId, u8> {
+pub(super) fn loads(lists: &Lists<'_>) -> BTreeMap<GatewayId, u8> {
     let mut loads = BTreeMap::new();
     let mut bytes = 0;
     for gateway in lists.values().flat_map(|list| &list.gateways) {
@@ -135,7 +180,7 @@ pub(super) fn loads(lists: &Lists) -> BTreeMap<GatewayId, u8> {
 pub(super) fn head(
     publisher: &Publisher<'_>,
     version: u64,
-    lists: &Lists,
+    lists: &Lists<'_>,
     catalogs: BTreeMap<CatalogName, CatalogPin>,
 ) -> Result<(Head, Metadata), Error> {
     let network = &publisher.context.network;
@@ -148,6 +193,8 @@ pub(super) fn head(
         renew_at: now.checked_add(quarter).unwrap_or(now),
         root_version: publisher.offline.roots.len() as u64,
         targets_version: publisher.offline.targets_version,
+        root_expires: Some(publisher.offline.authority.root.expires),
+        targets_expires: Some(publisher.offline.authority.targets.expires),
         catalogs,
         metadata: metadata.pins(),
         loads: loads(lists),

@@ -52,7 +52,7 @@ pub(super) async fn next(
     work: Work<'_>,
     start: &Start<'_>,
     slots: &mut [Slot<'_>],
-    lists: &Lists,
+    lists: &Lists<'_>,
 ) -> Result<Made, Error> {
     // One more, for the head or the draft.
     work.meter.keep(slots.len() + 1);
@@ -143,7 +143,7 @@ async fn store_catalogs(
     work: Work<'_>,
     start: &Start<'_>,
     slots: &mut [Slot<'_>],
-    lists: &Lists,
+    lists: &Lists<'_>,
     draft: &mut Draft,
 ) -> Result<Option<BTreeMap<CatalogName, CatalogPin>>, Error> {
     let (network, now) = (work.context.network, work.context.moment.now);

@@ -1,7 +1,8 @@
 //! Publishing: from the state to signed catalogs on every mirror, in an order that no crash, no
 //! second publisher and no budget can turn into a step back (design, section 6).
 //!
-//! 1. Judge the gateways and commit the changes of their states.
+//! 1. Judge the gateways and commit the changes of their states; let an epoch begin if one is due
+//!    ([`crate::epochs`]).
 //! 2. Look after each mirror, and bring it on towards the head ([`promote`]): first the files that
 //!    never change, under names that hold their version or hash, then `timestamp.json` and the
 //!    bundles, each only over the older or damaged one that stands there. What stands there
@@ -27,6 +28,7 @@ mod budget;
 mod files;
 mod make;
 mod mirror;
+mod offline;
 mod promote;
 mod served;
 mod service;
@@ -38,19 +40,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use model::{CatalogName, GatewayId, GatewayState, Limits};
+use model::{Actor, CatalogName, Disclosure, GatewayId, GatewayState};
 use serde::Serialize;
 use store::{Change, CommitError, Expect, Item, Write};
-use tuf::key::SigningKey;
 
 pub use budget::Budget;
 pub use mirror::{Etag, Mirror, MirrorError, Object, Replaced};
+pub use offline::{Offline, OnlineKeys};
 pub use state::{
     Alarm, CatalogPin, Draft, Failing, Head, MetadataPins, MirrorState, Reserved, UnderWay, Whole,
 };
 
-use crate::{Context, Error, items, policy};
-use assemble::Lists;
+use crate::{Context, Error, epochs, items, policy};
+use assemble::{Lists, Sealing};
 use budget::{Counted, Meter, Target};
 use make::{Made, Start};
 use slot::{Besides, CameTo, Slot, Work};
@@ -65,32 +67,8 @@ const ACTOR: &str = "publish";
 mod event {
     pub const PUBLISHED: u32 = 0;
     pub const ALARM: u32 = 1;
-    pub const FIRST_CHANGE: u32 = 2;
-}
-
-/// What the offline keys have signed: files that this function only passes on.
-#[derive(Clone)]
-pub struct Offline {
-    /// The whole chain of roots, from version 1.
-    pub roots: Vec<Vec<u8>>,
-    /// The version of `targets`.
-    pub targets_version: u64,
-    /// The signed top-level targets.
-    pub targets: Vec<u8>,
-    /// The files that they list, by target path: limits, trust, recovery kit.
-    pub files: BTreeMap<String, Vec<u8>>,
-    /// The limits among those files.
-    pub limits: Limits,
-}
-
-/// The keys that only this function holds.
-pub struct OnlineKeys {
-    /// Signs the delegated role `catalogs`.
-    pub catalogs: SigningKey,
-    /// Signs `snapshot`.
-    pub snapshot: SigningKey,
-    /// Signs `timestamp`.
-    pub timestamp: SigningKey,
+    pub const EPOCH: u32 = 2;
+    pub const FIRST_CHANGE: u32 = 3;
 }
 
 /// One run's means.
@@ -128,6 +106,9 @@ pub struct Report {
     pub unfinished: bool,
     /// How many calls the run made.
     pub calls: u32,
+    /// What its people must do something about: files of the offline keys that expire soon, and signs
+    /// that somebody else holds an online key.
+    pub warnings: Vec<String>,
 }
 
 /// What the store holds of publishing, read at once. The head before the gateways: whoever observed
@@ -141,7 +122,7 @@ struct Loaded {
 }
 
 /// The items of [`Loaded`] before those of the mirrors.
-const LOADED: usize = 6;
+const LOADED: usize = 8;
 
 impl Loaded {
     async fn read(context: &Context<'_>, mirrors: &[Arc<dyn Mirror>]) -> Result<Self, Error> {
@@ -152,6 +133,8 @@ impl Loaded {
             items::judged(),
             items::alarm(),
             items::policy(),
+            items::epochs(),
+            items::revocations(),
         ];
         debug_assert_eq!(keys.len(), LOADED);
         keys.extend(mirrors.iter().map(|mirror| items::mirror(mirror.name())));
@@ -174,6 +157,14 @@ impl Loaded {
 
     fn policy(&self) -> Option<&Item> {
         self.items[5].as_ref()
+    }
+
+    fn epochs(&self) -> Option<&Item> {
+        self.items[6].as_ref()
+    }
+
+    fn revocations(&self) -> Option<&Item> {
+        self.items[7].as_ref()
     }
 
     fn head(&self) -> Option<&Head> {
@@ -227,6 +218,12 @@ impl Publisher<'_> {
             .map(|mirror| Target::new(mirror.as_ref(), &meter))
             .collect();
         let mut report = self.run_within(context, &meter, &targets).await?;
+        if report.published {
+            // With each version, some times a day: often enough to be seen, and no flood.
+            for warning in &report.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
         report.calls = meter.spent();
         Ok(report)
     }
@@ -245,10 +242,14 @@ impl Publisher<'_> {
         let in_force = policy::in_force(loaded.policy())?;
         let unknown = BTreeMap::new();
         let loads = loaded.head().map_or(&unknown, |head| &head.loads);
-        let lists = assemble::lists(self, &judged.observed, &in_force.policy, loads)?;
+        let sealing = self
+            .sealing(&context, &loaded, in_force.policy.disclosure)
+            .await?;
+        let rules = (&in_force.policy, sealing.as_ref());
+        let lists = assemble::lists(self, &judged.observed, rules, loads)?;
         let mut slots = Vec::with_capacity(targets.len());
         for (target, item) in targets.iter().zip(&loaded.items[LOADED..]) {
-            slots.push(Slot::new(target, item.as_ref())?);
+            slots.push(Slot::new(target, item.as_ref(), &self.keys.timestamp)?);
         }
         let active = |o: &&rules::health::Observed| o.gateway.state == GatewayState::Active;
         let mut report = Report {
@@ -260,6 +261,7 @@ impl Publisher<'_> {
             lagging: Vec::new(),
             unfinished: judged.unfinished,
             calls: 0,
+            warnings: self.offline.authority.warnings(context.moment.now),
         };
         let standings = slots.iter().map(Slot::standing).collect();
         let stock = Stock::new(self, targets, standings, &lists);
@@ -281,6 +283,9 @@ impl Publisher<'_> {
         report.unfinished |= slots.iter().any(|slot| slot.came_to == CameTo::Unfinished);
         report.lagging = slots.iter().filter_map(Slot::lag).collect();
         report.lagging.sort();
+        if slots.iter().any(|slot| slot.saw_theft) {
+            report.warnings.push(slot::THEFT.to_owned());
+        }
         Ok(report)
     }
 
@@ -289,7 +294,7 @@ impl Publisher<'_> {
         &self,
         work: Work<'_>,
         loaded: &Loaded,
-        lists: &Lists,
+        lists: &Lists<'_>,
         slots: &mut [Slot<'_>],
         report: &mut Report,
     ) -> Result<(), Error> {
@@ -342,7 +347,7 @@ impl Publisher<'_> {
     async fn learn<'n>(
         &self,
         work: Work<'_>,
-        lists: &'n Lists,
+        lists: &'n Lists<'_>,
         last: impl Iterator<Item = &'n CatalogName>,
         slots: &mut [Slot<'_>],
         head: Option<&Head>,
@@ -358,8 +363,24 @@ impl Publisher<'_> {
         }
     }
 
-    fn is_due(&self, head: &Head, lists: &Lists) -> bool {
-        let changed = |(name, list): (&CatalogName, &assemble::List)| {
+    /// What slices are sealed with, brought up to now; `None` where the policy leaves them open.
+    async fn sealing(
+        &self,
+        context: &Context<'_>,
+        loaded: &Loaded,
+        disclosure: Disclosure,
+    ) -> Result<Option<Sealing>, Error> {
+        let Disclosure::Sealed { slices, .. } = disclosure else {
+            return Ok(None);
+        };
+        let by = (&Actor::Schedule(ACTOR.to_owned()), event::EPOCH);
+        let (epochs, revocations) = (loaded.epochs(), loaded.revocations());
+        let epochs = epochs::advanced(context, epochs, revocations, by).await?;
+        Ok(Some(Sealing { slices, epochs }))
+    }
+
+    fn is_due(&self, head: &Head, lists: &Lists<'_>) -> bool {
+        let changed = |(name, list): (&CatalogName, &assemble::List<'_>)| {
             head.catalogs
                 .get(name)
                 .is_none_or(|pin| pin.list != list.digest)
@@ -385,7 +406,7 @@ impl Publisher<'_> {
                     head.root_version, head.targets_version
                 )))
             }
-            _ => Ok(()),
+            _ => self.offline.check_keys(self.keys),
         }
     }
 }

@@ -108,8 +108,7 @@ impl Slot<'_> {
             self.state.note(&timestamp.path, Some(there.etag));
             return Ok(());
         }
-        let version = served::version_of(work.publisher, timestamp, &there.bytes);
-        self.state.seen = self.state.seen.max(version.unwrap_or(0));
+        let version = self.see(served::version_of(work.publisher, timestamp, &there.bytes));
         if version.is_some_and(|version| version > head.version) {
             self.came_to = CameTo::Overtaken;
             return Ok(());
@@ -293,12 +292,10 @@ impl Slot<'_> {
             }
             return Ok(There::Right);
         }
-        if let Some(version) = served::version_of(work.publisher, file, &there.bytes) {
-            self.state.seen = self.state.seen.max(version);
-            if version > head.version {
-                self.came_to = CameTo::Overtaken;
-                return Ok(There::Right);
-            }
+        let version = self.see(served::version_of(work.publisher, file, &there.bytes));
+        if version.is_some_and(|version| version > head.version) {
+            self.came_to = CameTo::Overtaken;
+            return Ok(There::Right);
         }
         if !file.what.changes() {
             tracing::error!(
@@ -326,7 +323,7 @@ impl Slot<'_> {
             };
             let bytes = there.as_ref().map(|there| &there.bytes);
             let version = bytes.and_then(|bytes| served::version_of(work.publisher, file, bytes));
-            self.state.seen = self.state.seen.max(version.unwrap_or(0));
+            let version = self.see(version);
             let plain = version.is_some() || (bytes.is_none() && !once_served);
             if number == 0 && plain {
                 break;

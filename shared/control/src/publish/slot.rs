@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use store::{CommitError, Expect, Item, Key, Write};
+use tuf::key::SigningKey;
 
 use super::budget::{Meter, Target};
 use super::stock::{Standing, Stock};
@@ -16,11 +17,20 @@ const FIRST_REST: u32 = 10;
 /// The longest rest, in seconds: a mirror that is back is served within it.
 const LONGEST_REST: u32 = 640;
 
+/// How far ahead no other publisher can be: one version a second for 34,000 years. Whoever signs
+/// a higher one with our own key has stolen it, and wants the versions to end.
+const TOO_FAR: u64 = 1 << 40;
+/// What is said of that.
+pub(super) const THEFT: &str = "a mirror held a timestamp of an enormous version that our own timestamp key \
+     signed: somebody else holds that key. Rotate it (docs/runbooks/stolen-key.md)";
+
 /// A mirror and its state in this run.
 pub(super) struct Slot<'a> {
     pub target: &'a Target<'a>,
     pub state: MirrorState,
     pub came_to: CameTo,
+    /// Whether something stood there that only a thief of our key signs.
+    pub saw_theft: bool,
     key: Key,
     /// What the store has: the state and the version of its item.
     stored: (Option<u64>, MirrorState),
@@ -77,18 +87,43 @@ pub(super) enum Besides {
 }
 
 impl<'a> Slot<'a> {
-    pub fn new(target: &'a Target<'a>, item: Option<&Item>) -> Result<Self, Error> {
-        let state: MirrorState = items::read(item)?.unwrap_or_default();
+    /// What was seen that another timestamp key signed counts no more: clients forget it, too, when the
+    /// key is rotated (TUF specification, section 5.3.11).
+    pub fn new(
+        target: &'a Target<'a>,
+        item: Option<&Item>,
+        timestamp: &SigningKey,
+    ) -> Result<Self, Error> {
+        let mut state: MirrorState = items::read(item)?.unwrap_or_default();
+        let stored = state.clone();
+        let key = timestamp.key_id();
+        if state.seen > 0 && state.seen_by.as_ref().is_some_and(|by| *by != key) {
+            state.seen = 0;
+        }
+        state.seen_by = Some(key);
         Ok(Self {
             target,
             key: items::mirror(target.name()),
-            stored: (item.map(|item| item.version), state.clone()),
+            stored: (item.map(|item| item.version), stored),
             state,
             came_to: CameTo::End,
+            saw_theft: false,
             put: Vec::new(),
             counted: false,
             given_up: false,
         })
+    }
+
+    /// Takes note of a version that our key signed; `None` if it is none to go by.
+    pub fn see(&mut self, version: Option<u64>) -> Option<u64> {
+        let version = version?;
+        if version > self.state.whole.version.saturating_add(TOO_FAR) {
+            self.saw_theft = true;
+            tracing::error!(mirror = self.target.name(), version, THEFT);
+            return None;
+        }
+        self.state.seen = self.state.seen.max(version);
+        Some(version)
     }
 
     /// Whether it failed in this run or in its last one.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use model::{CatalogName, GatewayId};
 use serde::{Deserialize, Serialize};
+use tuf::ceremony::{self, Document};
 
 use super::Etag;
 
@@ -22,12 +23,31 @@ pub struct Head {
     pub root_version: u64,
     /// The version of the offline targets.
     pub targets_version: u64,
+    /// Until when the root is valid; heads of before do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_expires: Option<Timestamp>,
+    /// Until when the offline targets are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets_expires: Option<Timestamp>,
     /// The catalogs.
     pub catalogs: BTreeMap<CatalogName, CatalogPin>,
     /// The metadata, so that nobody signs this version in another way.
     pub metadata: MetadataPins,
     /// The loads that the catalogs give, for the next ones not to flicker.
     pub loads: BTreeMap<GatewayId, u8>,
+}
+
+impl Head {
+    /// What to say at `now` of what the offline keys have signed and what expires soon.
+    pub fn warnings(&self, now: Timestamp) -> Vec<String> {
+        let ends = [
+            (Document::Root, self.root_expires),
+            (Document::Targets, self.targets_expires),
+        ];
+        ends.into_iter()
+            .filter_map(|(document, expires)| ceremony::warning(document, expires?, now))
+            .collect()
+    }
 }
 
 /// A catalog's bytes, and how they are found or made again.
@@ -105,6 +125,9 @@ pub struct MirrorState {
     pub was_filled: bool,
     /// The newest version of ours that was ever seen on it.
     pub seen: u64,
+    /// The id of the timestamp key that signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen_by: Option<String>,
     /// The file that the next run's check begins with.
     pub check_from: usize,
     /// Runs in a row in which it failed.

@@ -49,7 +49,7 @@ pub(super) struct Stock<'a> {
     targets: &'a [Target<'a>],
     /// How each of the targets stood when the run began.
     standings: Vec<Standing>,
-    lists: &'a Lists,
+    lists: &'a Lists<'a>,
     /// By SHA-256; `None` for what no mirror had.
     catalogs: Mutex<BTreeMap<String, Option<Bytes>>>,
     /// By version; `None` for what cannot be signed again.
@@ -61,7 +61,7 @@ impl<'a> Stock<'a> {
         publisher: &'a Publisher<'a>,
         targets: &'a [Target<'a>],
         standings: Vec<Standing>,
-        lists: &'a Lists,
+        lists: &'a Lists<'a>,
     ) -> Self {
         Self {
             publisher,

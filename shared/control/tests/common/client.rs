@@ -1,7 +1,7 @@
 //! Clients that sync from a mirror's files and believe nothing that does not verify.
 
 use jiff::Timestamp;
-use model::{CatalogName, NetworkId, RootPin};
+use model::{CatalogName, HeldKey, NetworkId, RootPin};
 use tuf::client::{
     Start, TrustedState, Verified, VerifyError, Wanted, verify_bundle, verify_source,
 };
@@ -26,6 +26,8 @@ pub struct Client {
     network: NetworkId,
     pin: RootPin,
     state: Option<TrustedState>,
+    /// The keys that it holds of sealed slices.
+    pub keys: Vec<HeldKey>,
 }
 
 impl Client {
@@ -36,6 +38,7 @@ impl Client {
             network: network.clone(),
             pin: pin.clone(),
             state: None,
+            keys: Vec::new(),
         }
     }
 
@@ -58,6 +61,7 @@ impl Client {
         let wanted = Wanted {
             network: &self.network,
             catalog: (self.reads != Reads::Trust).then_some(&cohort),
+            keys: &self.keys,
         };
         let verified = if self.reads == Reads::Files {
             let mut source = |name: &str, _: u64| Ok(files.get(name).map(|bytes| bytes.to_vec()));

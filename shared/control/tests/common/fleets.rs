@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use api::BootstrapText;
 use api::enroll::InviteSecret;
-use api::fleet::{ApplyFleet, SetMode};
+use api::fleet::{ApplyFleet, FleetView, SetMode};
 use api::register::{HeartbeatRequest, RegisterRequest};
 use control::calls::{CountedHttp, Meter};
 use control::fleet::{Boot, BootstrapKey, Order, Report, Run, desired, modes, reconcile};
@@ -16,7 +16,7 @@ use model::{
     Mode, NetworkId, Node, ProviderName, RootPin, Stage, TunnelKey,
 };
 use providers::{Hetzner, Provider};
-use rules::planning::Plan;
+use rules::planning::{self, Plan};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use simcloud::{Booted, Nodes, Settings, SimCloud};
@@ -24,7 +24,7 @@ use store::{Expect, Store, Write};
 
 use super::board::{Board, BoardStore};
 use super::board_provider::BoardProvider;
-use super::{Stage as Control, moment, operator};
+use super::{Stage as Control, moment};
 
 /// How long a run may last.
 const SECONDS: u32 = 20;
@@ -178,15 +178,25 @@ impl World {
             .unwrap();
     }
 
-    /// Puts a fleet in force.
+    /// Puts a fleet in force, as one of which somebody has carried out a plan before.
     pub async fn want(&mut self, fleet: Fleet) {
+        let view = self.apply(fleet).await;
+        let accept = Write::put(items::fleet_accepted(), Expect::Any, &view);
+        let committed = self.control.store.commit(self.now(), vec![accept]).await;
+        committed.unwrap();
+    }
+
+    /// Puts a fleet in force.
+    pub async fn apply(&mut self, fleet: Fleet) -> FleetView {
         let request = ApplyFleet {
             expected_version: self.version,
             fleet,
         };
         let context = self.context();
-        let view = desired::apply(&context, &self.boot.limits, &operator(), request).await;
-        self.version = view.unwrap().version;
+        let view = desired::apply(&context, &self.boot.limits, &owner(), request).await;
+        let view = view.unwrap();
+        self.version = view.version;
+        view
     }
 
     fn adapter(&self, meter: &Arc<Meter>) -> Arc<dyn Provider> {
@@ -272,6 +282,20 @@ impl World {
         let up: Vec<Booted> = self.machines.up.lock().unwrap().values().cloned().collect();
         for machine in up {
             self.live_on(&machine).await;
+        }
+        self.judge().await;
+    }
+
+    /// Takes the silent out of service, as `publish` sees to.
+    async fn judge(&self) {
+        let timing = &self.control.network.timing;
+        let observed = gateways::observe(&self.context()).await.unwrap();
+        for (one, version) in observed {
+            let is_silent = !planning::alive(one.seen_at, timing, self.now());
+            if is_silent && one.gateway.state == GatewayState::Active {
+                self.set_state(&one.gateway, version, GatewayState::Unhealthy)
+                    .await;
+            }
         }
     }
 

@@ -23,11 +23,13 @@ use api::enroll::{DeviceAnswer, EnrollRequest, InviteSecret};
 use control::items::{self, Taken};
 use control::{Context, Error, Moment, audit, enroll, invites};
 use emulator::Faults;
+use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Actor, AddressPools, AuditEvent, Device, DeviceId, ExitKey, IdentityKey, InviteId, LeaseIndex,
-    Limits, Network, NetworkId, Timing, TunnelKey,
+    Actor, AddressPools, AuditEvent, CatalogName, Device, DeviceId, Disclosure, ExitKey, HeldKey,
+    IdentityKey, InviteId, LeaseIndex, Limits, Network, NetworkId, Policy, Timing, TunnelKey,
 };
+use rules::epochs::Epochs;
 use store::conformance::Kept;
 use store::{MemoryStore, Range, SqliteStore, Store};
 
@@ -49,6 +51,25 @@ impl Stage {
     /// An empty store in memory, and pools of 239 usable indexes.
     pub fn memory() -> Self {
         Self::on(Arc::new(MemoryStore::new()), 24)
+    }
+
+    /// The keys of every slice of the catalog `name`, in every epoch whose secret is kept: what the
+    /// publisher itself could open. The store must be one in memory.
+    pub fn keys(&self, name: &CatalogName) -> Vec<HeldKey> {
+        let keys = [items::policy(), items::epochs()];
+        let found = self.store.get_many(START, &keys).now_or_never();
+        let found = found.expect("a store in memory answers at once").unwrap();
+        let policy = found[0].as_ref();
+        let policy = policy.map_or_else(Policy::default, |item| {
+            item.read::<api::policy::PolicyView>().unwrap().policy
+        });
+        let (Disclosure::Sealed { slices, .. }, Some(epochs)) = (policy.disclosure, &found[1])
+        else {
+            return Vec::new();
+        };
+        let epochs: Epochs = epochs.read().unwrap();
+        let all: Vec<u16> = (0..slices).collect();
+        control::epochs::keys_of(&self.network.id, name, &epochs, (slices, &all))
     }
 
     /// An empty store of each kind, and pools with this prefix length.

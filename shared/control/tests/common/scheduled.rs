@@ -156,9 +156,11 @@ impl Scheduled {
             for cohort in &self.cohorts {
                 let name = cohort.clone().into();
                 let bundle = &files[&repository::bundle_path(Some(&name))];
+                let keys = self.world.stage.keys(&name);
                 let wanted = Wanted {
                     network: &self.world.stage.network.id,
                     catalog: Some(&name),
+                    keys: &keys,
                 };
                 let start = Start::Pin(&self.world.pin);
                 let verified = verify_bundle(start, &wanted, bundle, now).unwrap();

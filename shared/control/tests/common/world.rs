@@ -12,7 +12,7 @@ use tuf::key::SigningKey;
 use tuf::repository::{Pin, RoleKeys, RootRoles, sign_root, sign_targets};
 
 use super::board::{Board, BoardMirror, BoardStore};
-use super::client::{assert_never_back, clients};
+use super::client::{assert_never_back, clients, cohort};
 use super::mirror::MemoryMirror;
 use super::{START, Stage, after, limits, moment, sorted};
 
@@ -35,17 +35,17 @@ impl World {
 
     /// A network with this store and so many empty mirrors.
     pub fn on(stage: Arc<Stage>, mirrors: usize) -> Self {
-        Self::within(stage, mirrors, limits())
+        Self::within(stage, mirrors, &limits())
     }
 
     /// A network of these cohorts with an empty store and so many empty mirrors.
     pub fn of_cohorts(mirrors: usize, cohorts: &[CohortName]) -> Self {
         let mut limits = limits();
         limits.cohorts = cohorts.to_vec();
-        Self::within(Arc::new(Stage::memory()), mirrors, limits)
+        Self::within(Arc::new(Stage::memory()), mirrors, &limits)
     }
 
-    fn within(stage: Arc<Stage>, mirrors: usize, limits: Limits) -> Self {
+    fn within(stage: Arc<Stage>, mirrors: usize, limits: &Limits) -> Self {
         let keys = OnlineKeys {
             catalogs: key(10),
             snapshot: key(11),
@@ -187,6 +187,7 @@ impl World {
         let mut versions = BTreeSet::new();
         let mut listed = BTreeSet::new();
         for mut client in clients(&self.stage.network.id, &self.pin) {
+            client.keys = self.stage.keys(&cohort());
             let verified = client
                 .sync(&files, now)
                 .unwrap_or_else(|error| panic!("mirror {number}, {}: {error}", client.path()));
@@ -239,10 +240,10 @@ pub fn key(number: u8) -> SigningKey {
 pub fn offline(network: &NetworkId, keys: &OnlineKeys, targets_version: u64) -> Offline {
     let limits = limits();
     assert_eq!(limits.network, *network);
-    offline_of(limits, keys, targets_version)
+    offline_of(&limits, keys, targets_version)
 }
 
-fn offline_of(limits: Limits, keys: &OnlineKeys, targets_version: u64) -> Offline {
+fn offline_of(limits: &Limits, keys: &OnlineKeys, targets_version: u64) -> Offline {
     let network = &limits.network;
     let trust = TrustedKeys {
         schema: TrustedKeys::SCHEMA.to_owned(),
@@ -258,10 +259,7 @@ fn offline_of(limits: Limits, keys: &OnlineKeys, targets_version: u64) -> Offlin
         control_key: None,
     };
     let files = BTreeMap::from([
-        (
-            Limits::PATH.to_owned(),
-            serde_json::to_vec(&limits).unwrap(),
-        ),
+        (Limits::PATH.to_owned(), serde_json::to_vec(limits).unwrap()),
         (
             TrustedKeys::PATH.to_owned(),
             serde_json::to_vec(&trust).unwrap(),
@@ -284,11 +282,7 @@ fn offline_of(limits: Limits, keys: &OnlineKeys, targets_version: u64) -> Offlin
     };
     let expires = START + SignedDuration::from_hours(365 * 24);
     let catalogs = single(&keys.catalogs);
-    Offline {
-        roots: vec![sign_root(1, expires, &roles, &[&root]).unwrap()],
-        targets_version,
-        targets: sign_targets(targets_version, expires, &files, &catalogs, &[&targets]).unwrap(),
-        files,
-        limits,
-    }
+    let root = sign_root(1, expires, &roles, &[&root]).unwrap();
+    let targets = sign_targets(targets_version, expires, &files, &catalogs, &[&targets]).unwrap();
+    Offline::read(vec![root], targets, files).unwrap()
 }

@@ -50,3 +50,37 @@ fn the_file_of_another_gateway_is_refused() {
 
     assert!(matches!(error, StateError::OtherGateway(_, of) if of.as_str() == "g-aaaa"));
 }
+
+#[test]
+fn stopped_at_any_call_a_save_leaves_the_old_state_or_the_new_one() {
+    const PLACE: &str = "POSTERN_TEST_SAVE";
+    let version = |folder: &Path, version: u64| {
+        let mut state = state(folder, None).unwrap();
+        state.version = version;
+        state.save(folder).unwrap();
+    };
+    if let Some(place) = std::env::var_os(PLACE).map(PathBuf::from) {
+        // This is the program that is stopped.
+        version(&place, 2);
+        return;
+    }
+    if !emulator::stops::can_stop() {
+        emulator::skipped("a stopped save of the gateway's state", "no strace");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    state(folder.path(), Some(&token("g-aaaa"))).unwrap();
+
+    let kills = emulator::stops::stop_everywhere(
+        "state::tests::stopped_at_any_call_a_save_leaves_the_old_state_or_the_new_one",
+        (PLACE, folder.path()),
+        || version(folder.path(), 1),
+        |what| {
+            let left = state(folder.path(), None).expect(what);
+            assert!([1, 2].contains(&left.version), "{what}");
+        },
+    );
+
+    // Written, synced, renamed, and its folder synced.
+    assert!(kills >= 4, "{kills}");
+}

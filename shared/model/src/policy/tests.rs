@@ -103,3 +103,43 @@ fn more_rules_than_a_person_can_check_are_refused() {
             .contains("merge some")
     );
 }
+
+#[test]
+fn a_policy_from_before_disclosure_is_sealed_in_one_slice() {
+    let policy = read(&json!({"schema": Policy::SCHEMA, "ingress": [], "egress": []})).unwrap();
+    assert_eq!(policy.disclosure, Disclosure::Sealed { slices: 1, held: 1 });
+}
+
+#[test]
+fn a_disclosure_that_cannot_be_is_refused_with_what_can() {
+    let with = |disclosure: &Value| {
+        read(
+            &json!({"schema": Policy::SCHEMA, "ingress": [], "egress": [],
+                     "disclosure": disclosure}),
+        )
+        .map(|policy| policy.disclosure)
+    };
+    let sealed = |slices: u32, held: u32| json!({"mode": "sealed", "slices": slices, "held": held});
+
+    assert_eq!(with(&json!({"mode": "open"})), Ok(Disclosure::Open {}));
+    assert!(with(&sealed(256, 16)).is_ok());
+    for (disclosure, why) in [
+        (sealed(0, 1), "from 1 to 256 can be made"),
+        (sealed(257, 1), "from 1 to 256 can be made"),
+        (sealed(4, 0), "hold 0 of 4 slices: from 1 to 4 can be held"),
+        (sealed(4, 5), "hold 5 of 4 slices: from 1 to 4 can be held"),
+        (
+            sealed(200, 17),
+            "hold 17 of 200 slices: from 1 to 16 can be held",
+        ),
+        (
+            json!({"mode": "sealed", "slices": 4}),
+            "missing field `held`",
+        ),
+        (json!({"mode": "open", "slices": 4}), "unknown field"),
+        (json!({"mode": "shut"}), "unknown variant"),
+    ] {
+        let refusal = with(&disclosure).unwrap_err();
+        assert!(refusal.contains(why), "{disclosure}: {refusal}");
+    }
+}

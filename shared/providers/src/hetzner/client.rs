@@ -71,7 +71,7 @@ impl Client {
     ) -> Result<Vec<Answer>, ProviderError> {
         let doing = format!("list {list}");
         let mut pages = Vec::new();
-        let mut next = Some(1);
+        let (mut read, mut next) = (0, Some(1));
         while let Some(page) = next {
             let query = form_urlencoded::Serializer::new(String::new())
                 .extend_pairs(query)
@@ -89,6 +89,12 @@ impl Client {
             let goes_on = is_whole && next.is_none_or(|next| page < next && next <= MOST_PAGES);
             if !goes_on {
                 return Err(answer.unreadable("a list with an end"));
+            }
+            read += count as u64;
+            // What moved from one page to another while they were read is on none of them.
+            let total = answer.body["meta"]["pagination"]["total_entries"].as_u64();
+            if next.is_none() && total.is_some_and(|total| total != read) {
+                return Err(answer.unreadable("a list that stayed the same while it was read"));
             }
             pages.push(answer);
         }

@@ -14,7 +14,7 @@ use super::labels;
 
 /// Why a provider's list is not believed, if so: it lacks more than a third, and at least two, of the
 /// live nodes whose servers should be on it. Those whose gateways an operator drains or retired are
-/// not expected any more.
+/// not expected any more; those that leave by a plan are, until their servers were switched off.
 pub fn disbelief<'a>(
     network: &NetworkId,
     provider: &ProviderName,
@@ -38,11 +38,15 @@ pub fn disbelief<'a>(
     let (mut expected, mut lacking) = (0_usize, 0_usize);
     for (node, gateway) in nodes {
         let stands = (Stage::Server..=Stage::Active).contains(&node.stage);
-        if node.provider != *provider
-            || node.mode != Mode::Live
-            || !stands
-            || gateway.is_some_and(given_up)
-        {
+        let leaves = matches!(node.stage, Stage::Draining | Stage::Drained);
+        let is_expected = match gateway {
+            Some(gateway) if leaves => {
+                node.server_at.is_some() && gateway.state != GatewayState::Retired
+            }
+            Some(gateway) => stands && !given_up(gateway),
+            None => stands,
+        };
+        if node.provider != *provider || node.mode != Mode::Live || !is_expected {
             continue;
         }
         expected += 1;
@@ -53,8 +57,8 @@ pub fn disbelief<'a>(
         format!(
             "its list lacks {lacking} of {expected} servers that should be on it, and is not believed: \
              nothing is changed there; see whether the token is that of another project and whether \
-             labels were removed; if they are really gone, drain or retire their gateways \
-             ('posternctl gateways drain ID')"
+             labels were removed; if they are really gone, drain their gateways, and retire those that \
+             drain already ('posternctl gateways drain ID', 'retire ID')"
         )
     })
 }

@@ -65,6 +65,7 @@ pub fn decide(
     let judge = |labels: &Labels, made: Option<Timestamp>| {
         judge(network, nodes, (wanted, mode), labels, made, now)
     };
+    let listed: BTreeSet<&ResourceId> = inventory.servers.iter().map(|one| &one.id).collect();
     let mut gone = BTreeSet::new();
     for server in &inventory.servers {
         match judge(&server.labels, server.created_at) {
@@ -82,6 +83,9 @@ pub fn decide(
         match judge(&address.labels, address.created_at) {
             Ok(why) => {
                 let holder = address.server.as_ref();
+                // Of a server that is not listed any more it is let go of in a moment: the provider
+                // refuses until then, and asking harms nobody.
+                let holder = holder.filter(|server| listed.contains(server));
                 if holder.is_some_and(|server| !gone.contains(server)) {
                     let why = "a server that stays has it".to_owned();
                     cleaning.stay(ResourceKind::Address, &address.name, why);
@@ -105,7 +109,8 @@ pub fn decide(
     kept_roles.extend(needed.map(|node| node.role));
     for firewall in &inventory.firewalls {
         let role = role(network, &firewall.labels);
-        let guards = firewall.servers.iter().any(|server| !gone.contains(server));
+        let mut guarded = firewall.servers.iter();
+        let guards = guarded.any(|server| listed.contains(server) && !gone.contains(server));
         if labels::parse(network, &firewall.labels).is_none() {
             let why = "it does not carry the network's label".to_owned();
             cleaning.stay(ResourceKind::Firewall, &firewall.name, why);
@@ -113,7 +118,10 @@ pub fn decide(
             let why = "servers that stay need it".to_owned();
             cleaning.stay(ResourceKind::Firewall, &firewall.name, why);
         } else {
-            let waits = !firewall.servers.is_empty();
+            let waits = firewall
+                .servers
+                .iter()
+                .any(|server| listed.contains(server));
             let why = "it guards nothing that stays".to_owned();
             cleaning.remove(
                 ResourceKind::Firewall,
@@ -251,6 +259,35 @@ mod tests {
         let there = inventory(&[&trial]);
         assert_eq!(removed(&there, &[], Wanted::default()), WHOLE);
         assert_eq!(removed(&there, &[&trial], Wanted::default()), WHOLE);
+    }
+
+    #[test]
+    fn what_hung_on_a_server_that_is_gone_is_asked_for_until_it_goes() {
+        let trial = trial(1, 0);
+        let mut there = inventory(&[&trial]);
+        there.servers.clear();
+        assert!(there.addresses[0].server.is_some());
+        assert!(!there.firewalls[0].servers.is_empty());
+
+        let cleaning = decide(
+            &network(),
+            &there,
+            &BTreeMap::new(),
+            Wanted::default(),
+            Mode::Live,
+            NOW,
+        );
+
+        let asked: Vec<_> = cleaning
+            .removals
+            .iter()
+            .map(|removal| (removal.kind, removal.waits))
+            .collect();
+        let both = [
+            (ResourceKind::Address, false),
+            (ResourceKind::Firewall, false),
+        ];
+        assert_eq!(asked, both);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Sight<'a> {
     pub server: Option<&'a Server>,
     /// The address of its name.
     pub address: Option<&'a Address>,
+    /// Whether that was just now.
+    pub is_heard: bool,
     /// For how long a gateway that leaves still serves its devices, in seconds.
     pub drain_seconds: u32,
     /// The time.
@@ -193,6 +195,11 @@ fn drained(sight: Sight<'_>) -> Next {
     match sight.server {
         Some(server) if server.status == ServerStatus::Deleting => Next::Wait,
         Some(server) if server.status != ServerStatus::Off => Next::PowerOff(server.id.clone()),
+        None if sight.is_heard => Next::Stuck(
+            "its provider shows no server of its name, and its gateway is heard: see whether the token \
+             is that of another project"
+                .to_owned(),
+        ),
         _ => Next::Note(Stage::Off),
     }
 }
@@ -250,6 +257,7 @@ mod tests {
             node,
             gateway,
             seen_at: None,
+            is_heard: false,
             server,
             address,
             drain_seconds: 60,
@@ -314,6 +322,19 @@ mod tests {
         node.stage = Stage::Drained;
         let off = next(sight(&node, None, Some(&server), Some(&address)));
         assert!(matches!(off, Next::PowerOff(_)), "{off:?}");
+    }
+
+    #[test]
+    fn a_server_that_nobody_shows_is_not_gone_while_its_gateway_is_heard() {
+        let mut node = node("ingress", 1);
+        node.stage = Stage::Drained;
+        let unseen = sight(&node, None, None, None);
+        let heard = Sight {
+            is_heard: true,
+            ..unseen
+        };
+        assert!(matches!(next(heard), Next::Stuck(why) if why.contains("another project")));
+        assert_eq!(next(unseen), Next::Note(Stage::Off));
     }
 
     #[test]

@@ -163,10 +163,13 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
         input.now >= since + SignedDuration::from_secs(i64::from(seconds))
     };
     let dead = |why: String, failed| Some(Standing::Dead { why, failed });
-    if is_unlisted(record) && !input.heard.contains(&node.gateway) {
+    let is_heard = input.heard.contains(&node.gateway);
+    let state = record.gateway.map(|gateway| gateway.state);
+    // One that counts as active has its heartbeats judged first: the network may not have been listening.
+    if is_unlisted(record) && !is_heard && state != Some(GatewayState::Active) {
         return dead(
             "its provider does not list its server any more".to_owned(),
-            false,
+            node.stage < Stage::Active,
         );
     }
     let gateway = record.gateway?;
@@ -180,7 +183,9 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
                 GatewayState::Provisioning => "registered",
                 _ => "came into service",
             };
-            if !over(began, REGISTRATION_SECONDS) {
+            // One that is heard waits for the judge of gateways, which may be down, and is not at fault.
+            let is_judged = gateway.state == GatewayState::Provisioning || !is_heard;
+            if !over(began, REGISTRATION_SECONDS) || !is_judged {
                 return None;
             }
             let minutes = REGISTRATION_SECONDS / 60;

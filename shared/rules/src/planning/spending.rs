@@ -23,8 +23,17 @@ struct There<'a> {
     /// What of it is leaving.
     going: Price,
     by_pool: BTreeMap<&'a PoolName, Amount>,
-    strangers: BTreeMap<GatewayId, Price>,
+    strangers: Strangers,
     unpriced: Vec<String>,
+}
+
+/// What is listed and belongs to no record.
+#[derive(Default)]
+struct Strangers {
+    /// What all of it costs.
+    sum: Price,
+    /// What of it is a gateway's, by its labels.
+    of_gateway: BTreeMap<GatewayId, Price>,
 }
 
 impl<'a> There<'a> {
@@ -49,8 +58,7 @@ impl<'a> There<'a> {
             }
         }
         let strangers = strangers(input, seen, &mut unpriced);
-        let unknown = strangers.values();
-        before = unknown.fold(before, |sum, one| sum.plus(*one));
+        before = before.plus(strangers.sum);
         Self {
             before,
             going,
@@ -105,7 +113,7 @@ pub(super) fn count(input: &Input<'_>, seen: &Seen<'_>, draft: &mut Draft) -> Co
             Change::Drain { gateway } | Change::Remove { gateway, .. } => seen
                 .of_gateway(gateway)
                 .map(|record| cost(input, record, &mut Vec::new())),
-            Change::RemoveUnknown { gateway, .. } => strangers.get(gateway).copied(),
+            Change::RemoveUnknown { gateway, .. } => strangers.of_gateway.get(gateway).copied(),
             _ => None,
         };
         going = going.plus(step.saves.unwrap_or_default());
@@ -138,20 +146,24 @@ fn cost(input: &Input<'_>, record: &Record<'_>, unpriced: &mut Vec<String>) -> P
     })
 }
 
-/// What is listed and belongs to no record, by the gateway that its labels name.
-fn strangers(
-    input: &Input<'_>,
-    seen: &Seen<'_>,
-    unpriced: &mut Vec<String>,
-) -> BTreeMap<GatewayId, Price> {
-    let mut costs: BTreeMap<GatewayId, Price> = BTreeMap::new();
+/// What is listed and belongs to no record: under another name than that of the gateway which its labels
+/// name, too.
+fn strangers(input: &Input<'_>, seen: &Seen<'_>, unpriced: &mut Vec<String>) -> Strangers {
+    let mut costs = Strangers::default();
     let mut find = seen.finder();
+    let prefix = labels::node_name_prefix(input.network);
+    let mut is_known = |name: &str, labels: &Labels| {
+        find(labels).is_some_and(|record| {
+            let node = record.node;
+            !node.stage.is_over() && name.strip_prefix(&prefix) == Some(node.gateway.as_str())
+        })
+    };
     for providing in input.providers.values() {
         let (Ok(inventory), Ok(offers)) = (providing.inventory, providing.offers) else {
             continue;
         };
         for server in &inventory.servers {
-            if find(&server.labels).is_some_and(|record| !record.node.stage.is_over()) {
+            if is_known(&server.name, &server.labels) {
                 continue;
             }
             let size = server.size.as_ref().and_then(|size| offers.sizes.get(size));
@@ -163,7 +175,7 @@ fn strangers(
             add(&mut costs, unpriced, &server.name, &server.labels, price);
         }
         for address in &inventory.addresses {
-            if find(&address.labels).is_some_and(|record| !record.node.stage.is_over()) {
+            if is_known(&address.name, &address.labels) {
                 continue;
             }
             let region = address.region.as_ref();
@@ -175,7 +187,7 @@ fn strangers(
 }
 
 fn add(
-    costs: &mut BTreeMap<GatewayId, Price>,
+    costs: &mut Strangers,
     unpriced: &mut Vec<String>,
     name: &str,
     labels: &Labels,
@@ -184,12 +196,14 @@ fn add(
     let gateway = labels
         .get(labels::GATEWAY)
         .and_then(|text| text.parse().ok());
-    match (gateway, price) {
-        (Some(gateway), Some(price)) => {
-            let sum: &mut Price = costs.entry(gateway).or_default();
-            *sum = sum.plus(price);
-        }
-        _ => unpriced.push(name.to_owned()),
+    let Some(price) = price else {
+        unpriced.push(name.to_owned());
+        return;
+    };
+    costs.sum = costs.sum.plus(price);
+    if let Some(gateway) = gateway {
+        let sum: &mut Price = costs.of_gateway.entry(gateway).or_default();
+        *sum = sum.plus(price);
     }
 }
 

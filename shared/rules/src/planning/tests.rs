@@ -3,7 +3,7 @@ use model::provider::Labels;
 use model::{Amount, GatewayState, Stage};
 use proptest::prelude::*;
 
-use super::fixture::{NOW, firewall, node};
+use super::fixture::{NOW, firewall, network, node};
 use super::*;
 
 mod world;
@@ -222,6 +222,60 @@ fn a_node_that_never_registers_is_removed_counted_and_replaced() {
 }
 
 #[test]
+fn a_server_that_is_gone_counts_as_a_failure_where_it_never_served() {
+    for (stage, state, change) in [
+        (Stage::Server, GatewayState::Provisioning, "remove failed"),
+        (Stage::Active, GatewayState::Unhealthy, "remove"),
+    ] {
+        let mut world = World::new(3, 3);
+        world.nodes[0].stage = stage;
+        world.nodes[0].server_at = Some(NOW);
+        world.set_state(0, state);
+        let name = labels::node_name(&network(), &world.nodes[0].gateway);
+        let listed = world.inventory.as_mut().unwrap();
+        listed.servers.retain(|server| server.name != name);
+        assert_eq!(changes(&world.plan()), [change, "create"], "{stage}");
+        world.set_state(0, GatewayState::Active);
+        assert_eq!(changes(&world.plan()), [""; 0], "silence is judged first");
+    }
+}
+
+#[test]
+fn of_an_accepted_fleet_more_than_the_most_changes_are_made_in_parts_what_ends_first() {
+    let mut world = World::new(4, 4);
+    world.fleet.most_changes = 5;
+    for node in 0..4 {
+        world.set_state(node, GatewayState::Retired);
+    }
+    let held = |plan: &Plan| {
+        let held = plan.steps.iter().filter(|step| step.held.is_some());
+        held.count()
+    };
+    let whole = world.plan();
+    assert_eq!((held(&whole), gates(&whole)), (8, vec![Gate::MostChanges]));
+
+    world.in_parts = true;
+    let plan = world.plan();
+    assert_eq!((held(&plan), gates(&plan)), (3, vec![Gate::Later]));
+    let begun: Vec<_> = plan.free().map(|step| &step.change).collect();
+    let ends = begun
+        .iter()
+        .filter(|change| matches!(change, Change::Remove { .. }));
+    assert_eq!((begun.len(), ends.count()), (5, 4));
+    assert_eq!(plan.refusals().count(), 0);
+}
+
+#[test]
+fn one_that_registered_and_is_heard_is_not_at_fault_if_nobody_judges_it() {
+    let mut world = World::new(2, 2);
+    world.set_state(0, GatewayState::Registered);
+    world.now += SignedDuration::from_hours(1);
+    assert_eq!(changes(&world.plan()), ["remove failed", "create"]);
+    world.heard.insert(world.nodes[0].gateway.clone());
+    assert_eq!(changes(&world.plan()), [""; 0]);
+}
+
+#[test]
 fn the_long_unhealthy_are_replaced_but_not_while_the_control_plane_suspects_itself() {
     let mut world = World::new(2, 2);
     world.set_state(0, GatewayState::Unhealthy);
@@ -233,13 +287,6 @@ fn the_long_unhealthy_are_replaced_but_not_while_the_control_plane_suspects_itse
     let plan = world.plan();
     assert_eq!(plan.steps, []);
     assert_eq!(gates(&plan), [Gate::MassSilence]);
-}
-
-#[test]
-fn a_server_that_somebody_deleted_is_replaced() {
-    let mut world = World::new(2, 2);
-    world.inventory.as_mut().unwrap().servers.remove(0);
-    assert_eq!(changes(&world.plan()), ["remove", "create"]);
 }
 
 #[test]
@@ -274,10 +321,30 @@ fn a_list_that_lacks_more_than_a_third_and_two_is_not_believed() {
     );
     let retired = |world: &mut World| world.set_state(0, GatewayState::Retired);
     assert_eq!(why(5, 2, &retired), None);
-    let going = |world: &mut World| world.nodes[0].stage = Stage::Drained;
-    assert_eq!(why(5, 2, &going), None);
+    let off = |world: &mut World| world.nodes[0].stage = Stage::Off;
+    assert_eq!(why(5, 2, &off), None);
+    let all_leave = |world: &mut World| {
+        for (number, node) in world.nodes.iter_mut().enumerate() {
+            node.stage = [Stage::Draining, Stage::Drained][number % 2];
+            node.server_at = Some(NOW);
+        }
+    };
+    assert!(why(3, 3, &all_leave).unwrap().contains("lacks 3 of 3"));
     let trial = |world: &mut World| world.nodes[0].mode = Mode::Smoke;
     assert_eq!(why(5, 2, &trial), None);
+}
+
+#[test]
+fn what_carries_a_nodes_labels_under_another_name_costs_as_well() {
+    let mut world = World::new(1, 1);
+    let before = world.plan().before.month.0;
+    let inventory = world.inventory.as_mut().unwrap();
+    let mut copy = inventory.servers[0].clone();
+    "a-copy".clone_into(&mut copy.name);
+    inventory.servers.push(copy);
+    let plan = world.plan();
+    assert!(plan.before.month.0 > before, "{}", plan.before.month);
+    assert_eq!(plan.unpriced, [""; 0]);
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn policies() -> impl Strategy<Value = Policy> {
             schema,
             ingress,
             egress,
+            disclosure: model::Disclosure::default(),
         }
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use serde::Deserialize;
 use sha2::{Digest, Sha256, Sha512};
 use sigstore_tuf::{MetaFile, TargetFile};
 
@@ -22,12 +23,33 @@ pub(super) fn within(
     Ok((name, length))
 }
 
-pub(super) fn fits_pin(known: &str, pin: &MetaFile) -> bool {
-    // Without a pinned hash the version alone would have to do: then it is fetched.
-    pin.hashes.as_ref().is_some_and(|hashes| {
-        pin.length.is_none_or(|length| length == known.len() as u64)
-            && fits_hashes(known.as_bytes(), hashes)
-    })
+/// Whether `known` is what a snapshot or a timestamp pins. Where it pins no hash, the version is
+/// all there is to go by, and the signatures, which are checked afterwards.
+pub(super) fn fits_pin(known: &[u8], pin: &MetaFile) -> bool {
+    if pin
+        .length
+        .is_some_and(|length| length != known.len() as u64)
+    {
+        return false;
+    }
+    match &pin.hashes {
+        Some(hashes) => fits_hashes(known, hashes),
+        None => version_of(known) == Some(pin.version),
+    }
+}
+
+fn version_of(metadata: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        signed: Signed,
+    }
+    #[derive(Deserialize)]
+    struct Signed {
+        version: u64,
+    }
+
+    let envelope: Envelope = serde_json::from_slice(metadata).ok()?;
+    Some(envelope.signed.version)
 }
 
 pub(super) fn fits_target(bytes: &[u8], file: &TargetFile) -> bool {
@@ -51,8 +73,9 @@ fn fits_hashes(bytes: &[u8], hashes: &BTreeMap<String, String>) -> bool {
     any
 }
 
-/// A role's name in a URL, as python-tuf's `quote(role, "")` writes it.
-pub(super) fn encode(role: &str) -> String {
+/// A role's name in a URL or a file's name, as python-tuf's `quote(role, "")` writes it: whatever it
+/// is, it is one segment of a path.
+pub fn encode(role: &str) -> String {
     let mut out = String::with_capacity(role.len());
     for byte in role.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

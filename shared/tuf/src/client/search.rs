@@ -9,6 +9,8 @@ use super::{VerifyError, Workflow};
 
 /// The most targets roles that the search for one file visits, as in python-tuf.
 const MOST_DELEGATIONS: usize = 32;
+/// No delegated role has the name of one of these: it would be kept in its place.
+const TOP_LEVEL: [&str; 4] = ["root", "timestamp", "snapshot", TARGETS];
 
 /// The pre-order, depth-first search for one file (specification, section 5.6.7).
 #[derive(Debug)]
@@ -61,7 +63,11 @@ impl Workflow {
                 return Ok(None);
             }
         }
-        // No role lists it: the next file.
+        // No role lists it.
+        if self.all_listed {
+            let why = format!("no role lists '{}'", search.path);
+            return Err(VerifyError::Missing(why));
+        }
         Ok(None)
     }
 
@@ -88,7 +94,8 @@ impl Workflow {
             };
             let children = targets.delegations.iter().flat_map(|all| &all.roles);
             for child in children {
-                if set.targets_role(&child.name).is_some() {
+                let name = child.name.as_str();
+                if TOP_LEVEL.contains(&name) || set.targets_role(name).is_some() {
                     continue;
                 }
                 if self.role_names().count() >= MOST_DELEGATIONS {
@@ -126,6 +133,9 @@ fn visit(
     let delegated = targets.delegations.iter().flat_map(|all| &all.roles);
     let mut children = Vec::new();
     for child in delegated {
+        if TOP_LEVEL.contains(&child.name.as_str()) {
+            continue;
+        }
         if child.matches_path(&search.path)? {
             children.push((child.name.clone(), role.to_owned()));
             if child.terminating {

@@ -6,12 +6,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sigstore_tuf::{Metadata, TrustedMetadataSet};
 
-use super::VerifyError;
+use super::{Cache, VerifyError};
 use crate::crypto;
+use crate::repository::TIMESTAMP_PATH;
+
+/// The longest life of a timestamp that "nothing changed" is believed by: twice what networks are
+/// made with (`model::Timing`).
+const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(48);
 
 /// Verified metadata and files, to be kept (in the device file, in a gateway's state) and started
 /// from. In JSON it is the texts of the files. It is only as trustworthy as the place where it is
@@ -37,16 +42,36 @@ pub struct TrustedState {
 
 /// The stored form: what is not derived from the texts.
 #[derive(Deserialize)]
-pub(super) struct Stored {
-    pub(super) root: String,
-    pub(super) timestamp: String,
-    pub(super) snapshot: String,
-    pub(super) roles: BTreeMap<String, String>,
-    pub(super) files: BTreeMap<String, String>,
-    pub(super) verified_at: Timestamp,
+struct Stored {
+    root: String,
+    timestamp: String,
+    snapshot: String,
+    roles: BTreeMap<String, String>,
+    files: BTreeMap<String, String>,
+    verified_at: Timestamp,
 }
 
 impl TrustedState {
+    /// What a workflow has verified, which must be whole, and all of it text.
+    pub(super) fn of(verified: Cache, verified_at: Timestamp) -> Result<Self, VerifyError> {
+        let missing = || VerifyError::Missing(TIMESTAMP_PATH.to_owned());
+        let texts = |files: BTreeMap<String, Vec<u8>>| {
+            let texts = files.into_iter().map(|(name, bytes)| {
+                let content = text(&name, bytes)?;
+                Ok((name, content))
+            });
+            texts.collect::<Result<_, VerifyError>>()
+        };
+        Self::try_from(Stored {
+            root: text("root", verified.root)?,
+            timestamp: text(TIMESTAMP_PATH, verified.timestamp.ok_or_else(missing)?)?,
+            snapshot: text("snapshot", verified.snapshot.ok_or_else(missing)?)?,
+            roles: texts(verified.roles)?,
+            files: texts(verified.files)?,
+            verified_at,
+        })
+    }
+
     /// The version of the trusted root.
     pub fn root_version(&self) -> u64 {
         self.root_version
@@ -69,9 +94,12 @@ impl TrustedState {
 
     /// The end of the first half of the known timestamp's life as this client saw it:
     /// `verified_at + (expires - verified_at) / 2`. Until then "nothing changed" from a door is
-    /// believed; a publisher renews at a quarter, so later it is news that nothing is renewed.
+    /// believed; a publisher renews at a quarter, so later it is news that nothing is renewed. Whatever a
+    /// timestamp says of itself, no more than [`LONGEST_LIFE`] is believed: a thief of its key signs
+    /// one for years, and his door would be believed for half of them.
     pub fn fresh_until(&self) -> Timestamp {
         let life = self.timestamp_expires.duration_since(self.verified_at);
+        let life = life.min(LONGEST_LIFE);
         self.verified_at
             .checked_add(life / 2)
             .unwrap_or(self.timestamp_expires)
@@ -105,8 +133,12 @@ impl TrustedState {
         &self.snapshot
     }
 
-    pub(super) fn role(&self, name: &str) -> Option<&str> {
-        self.roles.get(name).map(String::as_str)
+    pub(super) fn roles(&self) -> &BTreeMap<String, String> {
+        &self.roles
+    }
+
+    pub(super) fn files(&self) -> &BTreeMap<String, String> {
+        &self.files
     }
 }
 
@@ -141,4 +173,8 @@ impl fmt::Debug for TrustedState {
             .field("files", &self.files.keys())
             .finish_non_exhaustive()
     }
+}
+
+fn text(name: &str, bytes: Vec<u8>) -> Result<String, VerifyError> {
+    String::from_utf8(bytes).map_err(|_| VerifyError::Malformed(format!("{name} is not UTF-8")))
 }

@@ -4,12 +4,13 @@
 //! right for it. Here every delegated role is read and every listed file must be there.
 
 use jiff::Timestamp;
-use model::{Catalog, CatalogName, Limits, NetworkId, RecoveryKit, TrustedKeys};
+use model::{Catalog, CatalogName, HeldKey, Limits, NetworkId, RecoveryKit, TrustedKeys};
 
 use super::{
-    Next, Source, Start, TrustedState, VerifyError, Workflow, read_catalog, read_kit, read_limits,
-    read_trust,
+    Next, Source, Start, TrustedState, VerifyError, Wanted, Workflow, read_catalog, read_kit,
+    read_limits, read_trust,
 };
+use crate::slices::Sealed;
 
 /// A whole repository, verified.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,8 +19,9 @@ pub struct Whole {
     pub state: TrustedState,
     /// What online keys may list.
     pub limits: Limits,
-    /// Every cohort's catalog, without what lies outside the limits, by the cohort's name.
-    pub catalogs: Vec<Catalog>,
+    /// Every cohort's catalog, without what lies outside the limits, by the cohort's name, and how many
+    /// of its slices are sealed.
+    pub catalogs: Vec<(Catalog, Sealed)>,
     /// The recovery kit; None if the network has none, or if this program cannot read it
     /// (`skipped` then says so).
     pub kit: Option<RecoveryKit>,
@@ -30,10 +32,11 @@ pub struct Whole {
 }
 
 /// Verifies all that `source` must have. A state gives its root and the versions below which
-/// nothing is taken ([`Start::Floor`]); `source` must have that root too.
+/// nothing is taken ([`Start::Floor`]); `source` must have that root too. `keys` open sealed slices.
 pub fn verify_whole(
     start: Start<'_>,
     network: &NetworkId,
+    keys: &[HeldKey],
     source: &mut Source<'_>,
     now: Timestamp,
 ) -> Result<Whole, VerifyError> {
@@ -59,8 +62,13 @@ pub fn verify_whole(
             .and_then(|name| name.parse().ok());
         match catalog.filter(|name| limits.cohorts.contains(name.cohort())) {
             Some(name) => {
-                let catalog = read_catalog(&state, &limits, network, &name, &mut skipped)?;
-                catalogs.push(catalog);
+                let wanted = Wanted {
+                    network,
+                    catalog: Some(&name),
+                    keys,
+                };
+                let read = read_catalog(&state, &limits, &wanted, &name, &mut skipped)?;
+                catalogs.push(read);
             }
             None => skipped.push(format!("{path}: of no cohort that the limits name")),
         }

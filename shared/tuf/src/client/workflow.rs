@@ -1,20 +1,23 @@
 //! The TUF client workflow (specification, sections 5.3 to 5.7) without I/O.
 //!
 //! Every verification is [`TrustedMetadataSet`]'s. This module decides which file comes next, what
-//! of the known state can stand in for a fetch, and where delegations lead. A known file stands in
-//! only if it has the pinned length and hash, and it is verified again like a fetched one; after
-//! [`Start::Floor`], none does.
+//! of what is known can stand in for a fetch, and where delegations lead. A known file stands in
+//! only if it is the pinned one (by length and hash, or by version where no hash is pinned), and
+//! it is verified again like a fetched one; after [`Start::Floor`], none does.
+//!
+//! What was verified is kept as it goes ([`Workflow::verified`]): a client that shows its trusted
+//! metadata file by file has a new root even if the timestamp after it was refused.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use model::RootPin;
 use sigstore_tuf::{Error, MetaFile, TargetFile, TrustedMetadataSet};
 
+use super::cache::Floor;
 use super::pins::{encode, fits_pin, fits_target, within};
 use super::search::Search;
-use super::state::Stored;
-use super::{Start, TrustedState, VerifyError};
+use super::{Cache, Start, TrustedState, VerifyError};
 use crate::bundle::MOST_BUNDLE_BYTES;
 use crate::crypto;
 use crate::repository::{TIMESTAMP_PATH, root_path, target_paths};
@@ -46,22 +49,35 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Workflow {
     pub(super) now: Timestamp,
-    known: Option<TrustedState>,
-    /// Whether what is known stands in for a fetch.
-    stands_in: bool,
+    known: Option<Cache>,
+    /// When the known timestamp was verified, if that is known.
+    known_at: Option<Timestamp>,
+    known_is: Known,
+    floor: Floor,
+    /// Whether a wanted file that no role lists is an error.
+    pub(super) all_listed: bool,
     /// Whether everything is wanted that is listed, and not yet in `wanted`.
     pub(super) whole: bool,
     set: Option<TrustedMetadataSet>,
     pub(super) step: Step,
     next: Next,
     roots: u32,
-    timestamp: Option<String>,
+    verified: Cache,
     verified_at: Timestamp,
-    snapshot: Option<String>,
-    roles: BTreeMap<String, String>,
-    files: BTreeMap<String, String>,
     pub(super) wanted: VecDeque<String>,
     pub(super) search: Option<Search>,
+}
+
+/// What is known, and what may be made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    /// A whole state: it stands in for fetches, and must verify.
+    State,
+    /// A floor and nothing else. What is damaged is no floor: whoever can damage it could take it
+    /// away.
+    Floor,
+    /// What there is: it stands in for fetches where it verifies.
+    Cache,
 }
 
 /// What is being worked on.
@@ -82,20 +98,30 @@ impl Workflow {
     /// Starts. `wanted` are target paths; one that no role lists is left out without an error.
     pub fn new(start: Start<'_>, wanted: &[String], now: Timestamp) -> Result<Self, VerifyError> {
         crypto::install();
-        let (known, set, step) = match start {
-            Start::Pin(pin) => (None, None, Step::PinnedRoot(pin.clone())),
-            Start::State(state) | Start::Floor(state) => {
-                let set = TrustedMetadataSet::from_root(state.root().as_bytes())?;
-                (Some(state.clone()), Some(set), Step::NextRoot)
-            }
+        let mut workflow = match start {
+            Start::Pin(pin) => Self::at(Step::PinnedRoot(pin.clone()), now),
+            Start::State(state) => Self::from_root(Cache::of(state), Known::State, now)?,
+            Start::Floor(state) => Self::from_root(Cache::of(state), Known::Floor, now)?,
+            Start::Cache(cache) => Self::from_root(cache.clone(), Known::Cache, now)?,
         };
-        let mut workflow = Self {
-            stands_in: matches!(start, Start::State(_)),
-            set,
-            ..Self::at(step, known, now)
-        };
+        if let Start::State(state) | Start::Floor(state) = start {
+            workflow.known_at = Some(state.verified_at());
+        }
         workflow.wanted.extend(wanted.iter().cloned());
         workflow.go_on()?;
+        Ok(workflow)
+    }
+
+    /// The same, but every wanted file must be listed: the first that is not ends the workflow, and
+    /// those after it are not looked for.
+    pub fn for_all(
+        start: Start<'_>,
+        wanted: &[String],
+        now: Timestamp,
+    ) -> Result<Self, VerifyError> {
+        let mut workflow = Self::new(start, &[], now)?;
+        workflow.all_listed = true;
+        workflow.wanted.extend(wanted.iter().cloned());
         Ok(workflow)
     }
 
@@ -106,36 +132,47 @@ impl Workflow {
         let (pin, known) = match start {
             Start::Pin(pin) => (pin.clone(), None),
             Start::State(state) | Start::Floor(state) => {
-                let pin = RootPin {
-                    version: state.root_version(),
-                    sha256: crypto::sha256_hex(state.root().as_bytes()),
-                };
-                (pin, Some(state.clone()))
+                (pin_of(state.root().as_bytes())?, Some(Cache::of(state)))
             }
+            Start::Cache(cache) => (pin_of(&cache.root)?, Some(cache.clone())),
         };
         let mut workflow = Self {
             whole: true,
-            ..Self::at(Step::PinnedRoot(pin), known, now)
+            known,
+            ..Self::at(Step::PinnedRoot(pin), now)
         };
+        if let Start::State(state) | Start::Floor(state) = start {
+            workflow.known_at = Some(state.verified_at());
+        }
         workflow.go_on()?;
         Ok(workflow)
     }
 
-    fn at(step: Step, known: Option<TrustedState>, now: Timestamp) -> Self {
+    fn from_root(cache: Cache, known_is: Known, now: Timestamp) -> Result<Self, VerifyError> {
+        let set = TrustedMetadataSet::from_root(&cache.root)?;
+        let mut workflow = Self::at(Step::NextRoot, now);
+        workflow.verified.root.clone_from(&cache.root);
+        workflow.known = Some(cache);
+        workflow.known_is = known_is;
+        workflow.set = Some(set);
+        Ok(workflow)
+    }
+
+    fn at(step: Step, now: Timestamp) -> Self {
         Self {
             now,
-            known,
-            stands_in: false,
+            known: None,
+            known_at: None,
+            known_is: Known::Floor,
+            floor: Floor::default(),
+            all_listed: false,
             whole: false,
             set: None,
             step,
             next: Next::Done,
             roots: 0,
-            timestamp: None,
+            verified: Cache::default(),
             verified_at: now,
-            snapshot: None,
-            roles: BTreeMap::new(),
-            files: BTreeMap::new(),
             wanted: VecDeque::new(),
             search: None,
         }
@@ -159,25 +196,22 @@ impl Workflow {
 
     /// The new state, and whether it differs from the one that was started from.
     pub fn finish(self) -> Result<(TrustedState, bool), VerifyError> {
-        let (Step::Done, Some(set)) = (&self.step, &self.set) else {
+        if !matches!(self.step, Step::Done) {
             return Err(VerifyError::Missing(match self.next {
                 Next::Fetch { name, .. } => name,
                 Next::Done => "what the failed workflow still wanted".to_owned(),
             }));
-        };
-        let (Some(timestamp), Some(snapshot)) = (self.timestamp, self.snapshot) else {
-            return Err(VerifyError::Missing(TIMESTAMP_PATH.to_owned()));
-        };
-        let state = TrustedState::try_from(Stored {
-            root: text("root", set.root_bytes())?,
-            timestamp,
-            snapshot,
-            roles: self.roles,
-            files: self.files,
-            verified_at: self.verified_at,
-        })?;
-        let changed = self.known.is_none_or(|known| known != state);
-        Ok((state, changed))
+        }
+        let same =
+            self.known.as_ref() == Some(&self.verified) && self.known_at == Some(self.verified_at);
+        let state = TrustedState::of(self.verified, self.verified_at)?;
+        Ok((state, !same))
+    }
+
+    /// What was verified so far, also by a workflow that has failed since. Where the known timestamp
+    /// is still the newest, it is that one.
+    pub fn verified(&self) -> &Cache {
+        &self.verified
     }
 
     /// Verifies the file that was asked for.
@@ -246,6 +280,7 @@ impl Workflow {
             return Err(wrong());
         }
         self.set = Some(set);
+        self.verified.root = bytes.to_vec();
         self.step = Step::NextRoot;
         Ok(())
     }
@@ -259,6 +294,7 @@ impl Workflow {
             });
         }
         self.set_mut()?.update_root(bytes)?;
+        self.verified.root = bytes.to_vec();
         Ok(())
     }
 
@@ -270,28 +306,18 @@ impl Workflow {
         Ok(())
     }
 
-    /// Makes the known timestamp and snapshot the floor: nothing older is taken from here on. After
-    /// [`Start::Floor`], what is damaged is no floor: whoever can damage it could take it away.
+    /// Makes the known timestamp and snapshot the floor: nothing older is taken from here on.
     fn feed_known(&mut self) -> Result<(), VerifyError> {
-        let (Some(known), Some(set)) = (&self.known, &self.set) else {
+        let (Some(known), Some(set)) = (&self.known, &mut self.set) else {
             return Ok(());
         };
-        let mut floor = set.clone();
-        let at = known.verified_at();
-        let fed = floor
-            .update_timestamp(known.timestamp().as_bytes(), at)
-            .and_then(|()| floor.update_snapshot(known.snapshot().as_bytes(), at));
-        let same_root = set.root_bytes() == known.root().as_bytes();
-        match fed {
-            Ok(()) => self.set = Some(floor),
-            // The keys of one were rotated: both floors fall (specification, section 5.3.11).
-            Err(_) if !same_root => {}
-            Err(_) if !self.stands_in => self.set = Some(floor),
-            Err(error) => {
-                return Err(VerifyError::Malformed(format!(
-                    "the trusted state does not verify: {error}"
-                )));
-            }
+        let same_root = set.root_bytes() == known.root;
+        self.floor = known.floor(set);
+        let whole = set.timestamp().is_some() && set.snapshot().is_some();
+        if self.known_is == Known::State && same_root && !whole {
+            return Err(VerifyError::Malformed(
+                "the trusted state does not verify".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -300,19 +326,18 @@ impl Workflow {
         let now = self.now;
         let set = self.set_mut()?;
         match set.update_timestamp(bytes, now) {
-            Ok(()) => self.timestamp = Some(text(TIMESTAMP_PATH, bytes)?),
+            Ok(()) => self.verified.timestamp = Some(bytes.to_vec()),
             Err(Error::EqualVersion { .. }) => {
                 // Not news: ours stays, if it can still be used.
                 set.check_timestamp_expired(now)?;
-                if let Some(known) = &self.known {
-                    if !self.stands_in && known.timestamp().as_bytes() != bytes {
-                        return Err(VerifyError::Altered(
-                            "the timestamp is not the known one of its version".to_owned(),
-                        ));
-                    }
-                    self.timestamp = Some(known.timestamp().to_owned());
-                    self.verified_at = known.verified_at();
+                let known = self.known.as_ref().and_then(|it| it.timestamp.clone());
+                if self.known_is == Known::Floor && known.as_deref() != Some(bytes) {
+                    return Err(VerifyError::Altered(
+                        "the timestamp is not the known one of its version".to_owned(),
+                    ));
                 }
+                self.verified.timestamp = known;
+                self.verified_at = self.known_at.unwrap_or(now);
             }
             Err(error) => return Err(error.into()),
         }
@@ -327,10 +352,14 @@ impl Workflow {
             .and_then(|timestamp| timestamp.snapshot_meta())
             .ok_or_else(|| VerifyError::Malformed("the timestamp pins no snapshot".to_owned()))?
             .clone();
-        let known = self.at_hand().map(|known| known.snapshot().to_owned());
+        let known = self.at_hand().and_then(|known| known.snapshot.clone());
         if let Some(known) = known.filter(|known| fits_pin(known, &pin)) {
-            self.accept_snapshot(known.as_bytes())?;
-            return Ok(None);
+            match self.accept_snapshot(&known) {
+                Err(error) if pin.hashes.is_some() => return Err(error),
+                // Its keys may have been rotated since: the repository has it signed anew.
+                Err(_) => {}
+                Ok(()) => return Ok(None),
+            }
         }
         let name = self.metadata_name("snapshot", pin.version)?;
         within(name, pin.length, MOST_SNAPSHOT_BYTES).map(Some)
@@ -339,7 +368,8 @@ impl Workflow {
     fn accept_snapshot(&mut self, bytes: &[u8]) -> Result<(), VerifyError> {
         let now = self.now;
         self.set_mut()?.update_snapshot(bytes, now)?;
-        self.snapshot = Some(text("snapshot", bytes)?);
+        self.floor.check(self.set()?)?;
+        self.verified.snapshot = Some(bytes.to_vec());
         self.step = Step::Role {
             role: TARGETS.to_owned(),
             delegator: "root".to_owned(),
@@ -355,11 +385,13 @@ impl Workflow {
         let pin = self
             .pin_of_role(role)?
             .ok_or_else(|| VerifyError::Malformed(format!("the snapshot pins no {role}.json")))?;
-        let known = self.at_hand().and_then(|known| known.role(role));
-        if let Some(known) = known.filter(|known| fits_pin(known, &pin)) {
-            let known = known.to_owned();
-            self.accept_role(role, delegator, known.as_bytes())?;
-            return Ok(None);
+        let known = self.at_hand().and_then(|known| known.roles.get(role));
+        if let Some(known) = known.filter(|known| fits_pin(known, &pin)).cloned() {
+            match self.accept_role(role, delegator, &known) {
+                Err(error) if pin.hashes.is_some() => return Err(error),
+                Err(_) => {}
+                Ok(()) => return Ok(None),
+            }
         }
         let name = self.metadata_name(role, pin.version)?;
         within(name, pin.length, MOST_TARGETS_BYTES).map(Some)
@@ -378,7 +410,7 @@ impl Workflow {
         } else {
             set.update_delegated_targets(bytes, role, delegator, now)?;
         }
-        self.roles.insert(role.to_owned(), text(role, bytes)?);
+        self.verified.roles.insert(role.to_owned(), bytes.to_vec());
         self.step = Step::Search;
         Ok(())
     }
@@ -388,9 +420,11 @@ impl Workflow {
         path: String,
         file: &TargetFile,
     ) -> Result<Option<(String, u64)>, VerifyError> {
-        let known = self.at_hand().and_then(|known| known.file(&path));
-        if let Some(known) = known.filter(|known| fits_target(known.as_bytes(), file)) {
-            self.files.insert(path, known.to_owned());
+        let known = self.at_hand().and_then(|known| known.files.get(&path));
+        // A name may be wanted twice.
+        let known = known.or_else(|| self.verified.files.get(&path));
+        if let Some(known) = known.filter(|known| fits_target(known, file)).cloned() {
+            self.verified.files.insert(path, known);
             self.step = Step::Search;
             return Ok(None);
         }
@@ -417,20 +451,20 @@ impl Workflow {
                 "{path} does not have its signed length and hash"
             )));
         }
-        let content = text(&path, bytes)?;
-        self.files.insert(path, content);
+        self.verified.files.insert(path, bytes.to_vec());
         self.step = Step::Search;
         Ok(())
     }
 
     /// What is known, if it stands in for a fetch.
-    fn at_hand(&self) -> Option<&TrustedState> {
-        self.known.as_ref().filter(|_| self.stands_in)
+    fn at_hand(&self) -> Option<&Cache> {
+        let known = self.known.as_ref();
+        known.filter(|_| self.known_is != Known::Floor)
     }
 
     /// The targets roles that were read.
     pub(super) fn role_names(&self) -> impl Iterator<Item = &str> {
-        self.roles.keys().map(String::as_str)
+        self.verified.roles.keys().map(String::as_str)
     }
 
     pub(super) fn set(&self) -> Result<&TrustedMetadataSet, VerifyError> {
@@ -460,7 +494,10 @@ fn no_root() -> VerifyError {
     VerifyError::Malformed("no root is trusted yet".to_owned())
 }
 
-fn text(name: &str, bytes: &[u8]) -> Result<String, VerifyError> {
-    String::from_utf8(bytes.to_vec())
-        .map_err(|_| VerifyError::Malformed(format!("{name} is not UTF-8")))
+/// Names a root that is already trusted, so that its source must have it, too.
+fn pin_of(root: &[u8]) -> Result<RootPin, VerifyError> {
+    Ok(RootPin {
+        version: TrustedMetadataSet::from_root(root)?.root().version,
+        sha256: crypto::sha256_hex(root),
+    })
 }

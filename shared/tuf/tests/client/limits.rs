@@ -1,9 +1,10 @@
 //! What well-signed catalogs may say.
 
+use model::{CatalogGateway, EpochSecret, HeldKey, Slice};
 use serde_json::json;
-use tuf::VerifyError;
+use tuf::{Start, VerifyError, Wanted, slices};
 
-use crate::repo::{Repo, catalog, now};
+use crate::repo::{Repo, catalog, cohort, network, now};
 
 #[test]
 fn gateways_and_front_doors_outside_the_limits_are_skipped_and_named() {
@@ -18,6 +19,55 @@ fn gateways_and_front_doors_outside_the_limits_are_skipped_and_named() {
     assert_eq!(catalog.gateways().count(), 1);
     assert_eq!(catalog.front_doors, ["https://cdn.example.org"]);
     assert_eq!(verified.skipped.len(), 2, "{:?}", verified.skipped);
+}
+
+#[test]
+fn what_was_sealed_is_held_to_the_limits_like_all_else() {
+    let (network, cohort) = (network(), cohort());
+    let listed = catalog("default", &["192.0.2.1:51820", "198.51.100.1:51820"]);
+    let gateways: Vec<CatalogGateway> =
+        serde_json::from_value(listed["slices"][0]["gateways"].clone()).unwrap();
+    let secret = EpochSecret::from_bytes([1; 32]);
+    let contents = [gateways.iter().collect()];
+    let sealed = slices::seal((&network, &cohort, 1), &[(1, &secret)], &contents).unwrap();
+    let mut repo = Repo::new();
+    let path = "catalogs/default.json".to_owned();
+    let mut listed = listed;
+    listed["slices"] = json!([sealed.into_iter().map(Slice::Sealed).next()]);
+    repo.online.insert(path, listed);
+    repo.release();
+    let of = slices::Of {
+        network: &network,
+        catalog: &cohort,
+        slices: 1,
+        slice: 0,
+    };
+    let key = HeldKey {
+        key: of.key(1, &secret),
+        catalog: cohort.clone(),
+        epoch: 1,
+        slices: 1,
+        slice: 0,
+    };
+    let wanted = |keys| Wanted {
+        network: &network,
+        catalog: Some(&cohort),
+        keys,
+    };
+    let start = Start::Pin(&repo.pin());
+
+    let shut = tuf::verify_bundle(start, &wanted(&[]), &repo.bundle(), now()).unwrap();
+    let keys = [key];
+    let opened = tuf::verify_bundle(start, &wanted(&keys), &repo.bundle(), now()).unwrap();
+
+    assert!(shut.sealed.is_shut() && shut.skipped.is_empty());
+    assert_eq!(shut.catalog.unwrap().gateways().count(), 0);
+    assert_eq!(shut.state, opened.state);
+    assert_eq!(opened.catalog.unwrap().gateways().count(), 1);
+    assert_eq!(
+        opened.skipped,
+        ["gateway g-0001 at 198.51.100.1:51820: outside the signed limits"]
+    );
 }
 
 #[test]

@@ -5,5 +5,6 @@ mod delegations;
 mod limits;
 mod repo;
 mod rotation;
+mod spelling;
 mod sync;
 mod whole;

@@ -235,6 +235,7 @@ pub fn verify(start: Start<'_>, bundle: &[u8], now: Timestamp) -> Result<Verifie
     let wanted = Wanted {
         network: &network,
         catalog: Some(&cohort),
+        keys: &[],
     };
     tuf::verify_bundle(start, &wanted, bundle, now)
 }
@@ -249,6 +250,7 @@ pub fn verify_gateway(
     let wanted = Wanted {
         network: &network,
         catalog: None,
+        keys: &[],
     };
     tuf::verify_bundle(start, &wanted, bundle, now)
 }

@@ -117,6 +117,7 @@ fn a_folder_of_files_verifies_like_a_bundle() {
     let wanted = Wanted {
         network: &network,
         catalog: Some(&cohort),
+        keys: &[],
     };
     let mut source = |name: &str, most: u64| {
         let file = repo.files.get(name).cloned();
@@ -161,6 +162,7 @@ fn a_state_survives_json_and_reads_offline() {
     let wanted = Wanted {
         network: &network,
         catalog: Some(&cohort),
+        keys: &[],
     };
     let read = read_state(&state, &wanted).unwrap();
     assert!(!read.changed);
@@ -177,6 +179,7 @@ fn a_damaged_state_is_found_and_named() {
     let wanted = Wanted {
         network: &network,
         catalog: Some(&cohort),
+        keys: &[],
     };
     let damaged = text.replace("192.0.2.1:51820", "192.0.2.9:51820");
     assert_ne!(damaged, text);
@@ -207,6 +210,7 @@ fn another_cohort_asks_only_for_what_is_new() {
     let wanted = Wanted {
         network: &network,
         catalog: Some(&cohort),
+        keys: &[],
     };
     let verified =
         tuf::verify_bundle(Start::State(&state), &wanted, &repo.bundle(), hours(1)).unwrap();

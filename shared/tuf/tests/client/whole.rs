@@ -6,7 +6,7 @@ use crate::repo::{Files, Repo, catalog, hours, network, now, verify};
 
 fn whole(start: Start<'_>, files: &Files) -> Result<Whole, VerifyError> {
     let mut source = |name: &str, _| Ok(files.get(name).cloned());
-    verify_whole(start, &network(), &mut source, now())
+    verify_whole(start, &network(), &[], &mut source, now())
 }
 
 /// Two cohorts; the limits name both.
@@ -30,7 +30,7 @@ fn every_catalog_and_every_file_is_read() {
         let names: Vec<_> = whole
             .catalogs
             .iter()
-            .map(|catalog| (catalog.name.to_string(), catalog.gateways().count()))
+            .map(|(catalog, _)| (catalog.name.to_string(), catalog.gateways().count()))
             .collect();
         assert_eq!(names, [("default".to_owned(), 1), ("early".to_owned(), 2)]);
         assert!(whole.kit.is_some() && whole.trust.is_some());

@@ -21,6 +21,7 @@ pub struct World {
     pub policy: ProviderPolicy,
     pub mass_silence: bool,
     pub remove_unknown: bool,
+    pub in_parts: bool,
     pub now: Timestamp,
 }
 
@@ -57,6 +58,7 @@ impl World {
             policy,
             mass_silence: false,
             remove_unknown: false,
+            in_parts: false,
             now: NOW,
         };
         world.list();
@@ -95,6 +97,7 @@ impl World {
             providers: &BTreeMap::from([("hetzner".parse().unwrap(), providing)]),
             mass_silence: self.mass_silence,
             remove_unknown: self.remove_unknown,
+            in_parts: self.in_parts,
             now: self.now,
         })
     }

@@ -1,0 +1,62 @@
+//! Putting a change in force.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tuf::repository::Pin;
+
+use super::read_change;
+use crate::data::{Folder, root_file, signed_file, targets_file};
+
+/// `posternctl root finish`. The root is written last: its name puts the whole in force at once, and a
+/// finish that was interrupted is simply run again.
+pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()> {
+    let (first, copies) = changes.split_first().context("no change was named")?;
+    let mut change = read_change(first)?;
+    for copy in copies {
+        change
+            .merge(&read_change(copy)?)
+            .with_context(|| copy.display().to_string())?;
+    }
+    // Beside an 'up' that runs, but not beside another finish.
+    let _lock = data.lock_offline()?;
+    let finished = change.finish(&data.base()?)?;
+    for (path, text) in &finished.files {
+        let name = signed_file(path, &Pin::of(1, text.as_bytes()).sha256);
+        data.write(&name, text.as_bytes())?;
+    }
+    if let Some((version, text)) = &finished.targets {
+        data.write(&targets_file(*version), text.as_bytes())?;
+    }
+    if let Some((version, text)) = &finished.root {
+        data.write(&root_file(*version), text.as_bytes())?;
+    }
+    let offline = data.offline()?;
+    let authority = &offline.authority;
+    // Where the functions are deployed, their keys need not be here.
+    let lacks = [
+        data.online_keys(authority).err(),
+        data.config_key(&offline).err(),
+    ];
+    let lacks: Vec<String> = lacks.iter().flatten().map(ToString::to_string).collect();
+    let nothing = finished.root.is_none() && finished.targets.is_none();
+    let (root, targets) = (authority.root.version, authority.targets.version);
+    if json {
+        let line = serde_json::json!({"root": root, "targets": targets, "was_in_force": nothing,
+            "warnings": lacks});
+        say!("{line}");
+        return Ok(());
+    }
+    if nothing {
+        say!("It was in force already.");
+    }
+    say!("Root {root} and targets {targets} are in force. A running 'up' takes them up by itself.");
+    say!(
+        "Deployed functions get them, and the keys that changed, with 'posternctl settings publish' (and"
+    );
+    say!("register, admin, reconcile), all of one function in one deployment.");
+    for lack in lacks {
+        say!("NOTE {lack}");
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Passphrases of key files: from a file, from the environment, or from who sits at the terminal.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::read_text;
+
+/// The variable that may hold it. It is no option: other users of a machine see those.
+const VARIABLE: &str = "POSTERN_PASSPHRASE";
+
+/// Where the passphrase is.
+#[derive(Args, Clone, Default)]
+pub struct Source {
+    /// A file whose first line is the passphrase of the key files. Without it, the variable
+    /// `POSTERN_PASSPHRASE`; without that, it is asked for at a terminal.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// The passphrase, if a file or the environment tells it. Nobody is asked.
+pub fn told(options: &Source) -> anyhow::Result<Option<String>> {
+    let passphrase = match (&options.passphrase_file, std::env::var(VARIABLE)) {
+        (Some(file), _) => {
+            let text = read_text(file)?;
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+        (None, Ok(passphrase)) => passphrase,
+        (None, Err(std::env::VarError::NotPresent)) => return Ok(None),
+        (None, Err(error)) => return Err(error).context(VARIABLE),
+    };
+    if passphrase.is_empty() {
+        bail!("the passphrase is empty");
+    }
+    Ok(Some(passphrase))
+}
+
+/// A passphrase for new files: told, or chosen at a terminal, where nothing is a choice, too.
+pub fn new(options: &Source) -> anyhow::Result<Option<String>> {
+    let told = told(options)?;
+    if told.is_some() || !std::io::stdin().is_terminal() {
+        return Ok(told);
+    }
+    let first = rpassword::prompt_password(
+        "A passphrase for the offline keys (nothing leaves them unencrypted): ",
+    )?;
+    if first.is_empty() {
+        return Ok(None);
+    }
+    if rpassword::prompt_password("The same again: ")? != first {
+        bail!("these were two passphrases: nothing was written");
+    }
+    Ok(Some(first))
+}
+
+/// The passphrase of a file that is encrypted.
+pub fn of_file(options: &Source, what: &str) -> anyhow::Result<String> {
+    if let Some(passphrase) = told(options)? {
+        return Ok(passphrase);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("{what} is encrypted: name its passphrase with --passphrase-file or {VARIABLE}");
+    }
+    Ok(rpassword::prompt_password(format!(
+        "The passphrase of {what}: "
+    ))?)
+}

@@ -1,0 +1,91 @@
+//! A file that must not be lost, replaced as a whole.
+//!
+//! The bytes go to a temporary file in the same folder, which is synced, renamed over the old one,
+//! and made durable by syncing the folder. Stopped anywhere, by a kill or a loss of power, the old
+//! file or the new one is there; when [`replace`] has returned, it is the new one. The order is
+//! what matters: a rename that reaches the disk before the bytes leaves an empty file, and one whose
+//! folder was not synced may not have happened. The tests stop it at every step, before and after,
+//! on a disk that keeps no more than it was told to.
+//!
+//! The file can be read by its owner alone, from its first byte.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// Replaces the file at `path`, all or nothing. On an error the old one stays, unless only the last
+/// step failed: then the new one is there, and may not survive a loss of power.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_on(&System, path, bytes)
+}
+
+/// What is done to a disk, a step each.
+trait Disk {
+    /// A temporary file, which goes when it is dropped.
+    type File;
+
+    fn create(&self, folder: &Path) -> io::Result<Self::File>;
+    /// Writes some of the bytes and says how many.
+    fn write(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<usize>;
+    fn sync(&self, file: &Self::File) -> io::Result<()>;
+    fn rename(&self, file: Self::File, to: &Path) -> io::Result<()>;
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+fn replace_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = disk.create(folder)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match disk.write(&mut file, rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    disk.sync(&file)?;
+    disk.rename(file, path)?;
+    disk.sync_folder(folder)
+}
+
+struct System;
+
+impl Disk for System {
+    type File = NamedTempFile;
+
+    fn create(&self, folder: &Path) -> io::Result<NamedTempFile> {
+        NamedTempFile::new_in(folder)
+    }
+
+    fn write(&self, file: &mut NamedTempFile, bytes: &[u8]) -> io::Result<usize> {
+        file.as_file_mut().write(bytes)
+    }
+
+    fn sync(&self, file: &NamedTempFile) -> io::Result<()> {
+        file.as_file().sync_all()
+    }
+
+    fn rename(&self, file: NamedTempFile, to: &Path) -> io::Result<()> {
+        file.persist(to).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        std::fs::File::open(folder)?.sync_all()
+    }
+
+    #[cfg(not(unix))]
+    fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
+        // Windows opens no folders; its rename is written through.
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

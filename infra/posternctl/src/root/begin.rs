@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use jiff::SignedDuration;
-use model::{Limits, RecoveryKit};
+use model::{ControlKey, Limits, RecoveryKit};
 use tuf::ceremony::{Change, Document, Edits, Role, RoleEdit};
 use tuf::key::SigningKey;
 
@@ -41,6 +41,10 @@ pub struct Options {
     /// A new recovery kit ('root show --file recovery-kit.json').
     #[arg(long, value_name = "FILE")]
     kit: Option<PathBuf>,
+    /// What devices and gateways shall seal their requests to, as 'control-keys' lists it. The functions
+    /// 'enroll' and 'register' must have its secret before.
+    #[arg(long, value_name = "KEY")]
+    control_key: Option<ControlKey>,
     /// What shall be signed anew for its expiry alone: root or targets (repeatable).
     #[arg(long, value_name = "DOCUMENT", value_parser = document)]
     renew: Vec<Document>,
@@ -124,6 +128,7 @@ fn edits(options: &Options) -> anyhow::Result<Edits> {
     Ok(Edits {
         roles,
         files,
+        control_key: options.control_key,
         renew: options.renew.iter().copied().collect::<BTreeSet<_>>(),
         expires: expires.context("that is too far in the future: choose fewer days")?,
     })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use model::{IdentityKey, TrustedKeys};
+use model::{ControlKey, IdentityKey, RecoveryKit, TrustedKeys};
 
 use super::check::{read, signers};
 use super::{Base, CeremonyError, Change, Document, Role, SCHEMA, role, utf8};
@@ -30,6 +30,9 @@ pub struct Edits {
     pub roles: BTreeMap<Role, RoleEdit>,
     /// Files that take the place of others, by target path.
     pub files: BTreeMap<String, String>,
+    /// What devices and gateways shall seal their requests to: it is named in the recovery kit and in
+    /// `trust.json`.
+    pub control_key: Option<ControlKey>,
     /// What is written anew though nothing else changes in it.
     pub renew: BTreeSet<Document>,
     /// Until when what is written anew is valid.
@@ -56,7 +59,7 @@ impl Change {
             apply(*role, edit, keys)?;
         }
         role::check(&after)?;
-        let files = new_files(&base, trust, &after[&Role::Config], &edits.files)?;
+        let files = new_files(&base, trust, &after[&Role::Config], edits)?;
         let root = new_root(&before, &after, edits)?;
         let targets = new_targets(&base, &before, &after, &files, edits)?;
         let change = Self {
@@ -96,10 +99,10 @@ fn new_files(
     base: &Base,
     mut trust: TrustedKeys,
     config: &RoleKeys,
-    given: &BTreeMap<String, String>,
+    edits: &Edits,
 ) -> Result<BTreeMap<String, String>, CeremonyError> {
     let mut files = BTreeMap::new();
-    for (path, text) in given {
+    for (path, text) in &edits.files {
         match base.files.get(path) {
             None => {
                 return Err(CeremonyError::Malformed(format!(
@@ -115,13 +118,29 @@ fn new_files(
         PublicKey::EcdsaP256(_) => Err(CeremonyError::Kind { role: Role::Config }),
     });
     let keys: Vec<IdentityKey> = keys.collect::<Result<_, _>>()?;
-    if keys != trust.config_keys {
+    let control_key = edits.control_key.or(trust.control_key);
+    if (&keys, control_key) != (&trust.config_keys, trust.control_key) {
         trust.config_keys = keys;
-        let text = serde_json::to_string(&trust)
-            .map_err(|error| CeremonyError::Malformed(error.to_string()))?;
-        files.insert(TrustedKeys::PATH.to_owned(), text);
+        trust.control_key = control_key;
+        files.insert(TrustedKeys::PATH.to_owned(), text(&trust)?);
+    }
+    if edits.control_key.is_some() {
+        let given = if files.contains_key(RecoveryKit::PATH) {
+            &files
+        } else {
+            &base.files
+        };
+        let mut kit: RecoveryKit = read(given, RecoveryKit::PATH)?;
+        if kit.control_key != control_key {
+            kit.control_key = control_key;
+            files.insert(RecoveryKit::PATH.to_owned(), text(&kit)?);
+        }
     }
     Ok(files)
+}
+
+fn text(file: &impl serde::Serialize) -> Result<String, CeremonyError> {
+    serde_json::to_string(file).map_err(|error| CeremonyError::Malformed(error.to_string()))
 }
 
 fn new_root(

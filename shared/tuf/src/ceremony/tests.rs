@@ -86,6 +86,7 @@ fn nothing() -> Edits {
     Edits {
         roles: BTreeMap::new(),
         files: BTreeMap::new(),
+        control_key: None,
         renew: std::collections::BTreeSet::new(),
         expires: in_a_year(),
     }
@@ -235,6 +236,24 @@ fn catalogs_and_config_keys_change_by_new_targets_alone() {
         config_keys(&next.files).unwrap(),
         config_keys(&files(&[24, 34])).unwrap()
     );
+}
+
+#[test]
+fn what_requests_are_sealed_to_is_named_in_both_files() {
+    let key = model::ControlKey::new(2, [7; 32]);
+    let wanted = Edits {
+        control_key: Some(key),
+        ..nothing()
+    };
+
+    let change = signed(&wanted, &[12, 13]);
+
+    let next = after(&change, &base());
+    for path in [TrustedKeys::PATH, RecoveryKit::PATH] {
+        assert!(next.files[path].contains(&key.to_string()), "{path}");
+    }
+    let again = Change::begin(next, &wanted, now()).unwrap_err();
+    assert_eq!(again, CeremonyError::Nothing);
 }
 
 #[test]

@@ -95,7 +95,8 @@ async fn tough(place: &Place<'_>) -> Duration {
         let url = format!("{}/{part}/", place.url);
         url.parse().expect("a URL")
     };
-    let loader = RepositoryLoader::new(&place.world.root(), url("metadata"), url("targets"));
+    let root = place.world.root();
+    let loader = RepositoryLoader::new(&root, url("metadata"), url("targets"));
     let repository = loader.datastore(&state).load().await.expect("it verifies");
     for path in WANTED {
         let name = TargetName::new(path).expect("a plain name");

@@ -269,6 +269,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as a door says it")]
     fn expired(ago: i64) -> Option<Served> {
         Some(Served::Expired { at: at(-ago) })
     }

@@ -1,10 +1,9 @@
-//! The clients that are compared. Each does what a program does between its start and its end: it
-//! makes its HTTP client, reads what it knows from disk, syncs, and leaves on disk what it learnt.
-//! The start of a process is not counted.
+//! The clients that are compared, each as a program of its own: it starts, reads what it knows from
+//! disk, syncs, and leaves on disk what it learnt. This program is the first two itself, started
+//! again with [`FLAG`].
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use client::file::Locked;
@@ -14,22 +13,28 @@ use tough::{RepositoryLoader, TargetName};
 use super::start;
 use super::world::{World, moment};
 
+/// Starts this program as a client.
+pub const FLAG: &str = "--client";
 /// What a device reads.
 const WANTED: [&str; 3] = ["limits.json", "recovery-kit.json", "catalogs/default.json"];
+const DEVICE: &str = "device.json";
+const ROOT: &str = "trusted.json";
 
 /// A client.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Client {
     Ours,
     Tough,
-    Python(Box<Python>),
+    /// By this interpreter.
+    Python(std::path::PathBuf),
 }
 
-/// Where a client's sync begins.
-pub struct Place<'a> {
-    pub world: &'a World,
-    pub url: &'a str,
-    /// Its own folder, empty at first.
-    pub folder: &'a Path,
+/// How long a sync took.
+pub struct Took {
+    /// From the start of the program to its end.
+    pub program: Duration,
+    /// The sync alone, in a program that runs already.
+    pub sync: Duration,
 }
 
 impl Client {
@@ -41,14 +46,61 @@ impl Client {
         }
     }
 
-    /// Syncs, and says how long that took.
-    pub async fn sync(&mut self, place: &Place<'_>) -> Duration {
-        match self {
-            Self::Ours => ours(place).await,
-            Self::Tough => tough(place).await,
-            Self::Python(python) => python.sync(place),
+    /// Puts into an empty folder what a client has before its first sync.
+    pub async fn prepare(&self, world: &World, url: &str, folder: &Path) {
+        if *self == Self::Ours {
+            let device = world.device(&[url.to_owned()]).await;
+            let file = Locked::open(&folder.join(DEVICE), Duration::ZERO).await;
+            let file = file.expect("nobody else has it");
+            file.save(&device).expect("it is written");
+        } else {
+            let root = world.site().join("metadata/1.root.json");
+            std::fs::copy(root, folder.join(ROOT)).expect("it is published");
         }
     }
+
+    /// Syncs in a program of its own.
+    pub async fn sync(&self, url: &str, folder: &Path) -> Took {
+        let mut command = match self {
+            Self::Python(python) => {
+                let script = "benches/sync/python_tuf.py";
+                let mut command = Command::new(python);
+                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+                command
+            }
+            Self::Ours | Self::Tough => {
+                let this = std::env::current_exe().expect("a program knows its own path");
+                let mut command = Command::new(this);
+                command.args([FLAG, self.name()]);
+                command
+            }
+        };
+        command.arg(url).arg(folder);
+        let began = start();
+        let run = tokio::task::spawn_blocking(move || command.output());
+        let output = run.await.expect("it is waited for").expect("it starts");
+        let program = began.elapsed();
+        assert!(output.status.success(), "{}: {output:?}", self.name());
+        let seconds = String::from_utf8_lossy(&output.stdout);
+        let seconds = seconds.trim().parse().expect("it says how long it took");
+        Took {
+            program,
+            sync: Duration::from_secs_f64(seconds),
+        }
+    }
+}
+
+/// This program as a client: prints how long the sync took, in seconds.
+pub async fn run(mut arguments: impl Iterator<Item = String>) {
+    let mut next = || arguments.next().expect("an argument");
+    let (name, url, folder) = (next(), next(), next());
+    let began = start();
+    if name == Client::Ours.name() {
+        ours(Path::new(&folder)).await;
+    } else {
+        tough(&url, Path::new(&folder)).await;
+    }
+    println!("{}", began.elapsed().as_secs_f64());
 }
 
 struct SystemTime;
@@ -59,50 +111,32 @@ impl Clock for SystemTime {
     }
 }
 
-async fn ours(place: &Place<'_>) -> Duration {
-    let path = place.folder.join("device.json");
-    if !path.exists() {
-        // Enrollment is not a part of a sync.
-        let device = place.world.device(&[place.url.to_owned()]).await;
-        let file = Locked::open(&path, Duration::ZERO).await.expect("no other");
-        file.save(&device).expect("it is written");
-    }
-    let began = start();
+async fn ours(folder: &Path) {
     let web = Web::new().expect("a client");
     let context = Context {
         web: &web,
         clock: &SystemTime,
         options: doors::Options::default(),
     };
-    let file = Locked::open(&path, Duration::ZERO).await.expect("no other");
+    let file = Locked::open(&folder.join(DEVICE), Duration::ZERO).await;
+    let file = file.expect("nobody else has it");
     let mut device = file.read().expect("a device");
     let synced = client::sync::sync(&mut device, &context).await;
     file.save(&device).expect("it is written");
-    let took = began.elapsed();
     let gateways = synced.expect("the door serves").gateways;
     assert_eq!(gateways, super::GATEWAYS);
-    took
 }
 
-fn first_root(place: &Place<'_>) -> Vec<u8> {
-    let root = std::fs::read(place.world.site().join("metadata/1.root.json"));
-    root.expect("it is published")
-}
-
-async fn tough(place: &Place<'_>) -> Duration {
-    let began = start();
-    let files = place.folder.join("files");
-    let state = place.folder.join("state");
+async fn tough(url: &str, folder: &Path) {
+    let root = std::fs::read(folder.join(ROOT)).expect("a root");
+    let (files, state) = (folder.join("files"), folder.join("state"));
     for folder in [&files, &state] {
         std::fs::create_dir_all(folder).expect("a folder");
     }
-    let url = |part: &str| {
-        let url = format!("{}/{part}/", place.url);
-        url.parse().expect("a URL")
-    };
-    let root = first_root(place);
+    let url = |part: &str| format!("{url}/{part}/").parse().expect("a URL");
     let loader = RepositoryLoader::new(&root, url("metadata"), url("targets"));
-    let repository = loader.datastore(&state).load().await.expect("it verifies");
+    let repository = loader.datastore(&state).load().await;
+    let repository = repository.expect("it verifies");
     for path in WANTED {
         let name = TargetName::new(path).expect("a plain name");
         // It keeps no downloads of its own: what a caller has by the signed length is taken as is.
@@ -115,47 +149,5 @@ async fn tough(place: &Place<'_>) -> Duration {
             let saved = repository.save_target(&name, &files, tough::Prefix::None);
             saved.await.expect("it verifies");
         }
-    }
-    began.elapsed()
-}
-
-/// An interpreter that stays: its start and its imports are not counted.
-pub struct Python {
-    process: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
-impl Python {
-    pub fn start(python: PathBuf) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/sync/python_tuf.py");
-        let mut process = Command::new(python)
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python starts");
-        let to = process.stdin.take().expect("it is piped");
-        let from = BufReader::new(process.stdout.take().expect("it is piped"));
-        Self { process, to, from }
-    }
-
-    fn sync(&mut self, place: &Place<'_>) -> Duration {
-        let root = place.folder.join("trusted.json");
-        std::fs::write(&root, first_root(place)).expect("it is written");
-        let (root, folder) = (root.display(), place.folder.display());
-        writeln!(self.to, "{} {root} {folder}", place.url).expect("Python listens");
-        let mut line = String::new();
-        self.from.read_line(&mut line).expect("Python answers");
-        let seconds: f64 = line.trim().parse().expect("python-tuf verifies");
-        Duration::from_secs_f64(seconds)
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        // Ending a process that has ended is no error that matters here.
-        let _gone = self.process.kill();
-        let _gone = self.process.wait();
     }
 }

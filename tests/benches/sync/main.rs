@@ -1,9 +1,11 @@
 //! A cold and an unchanged sync of one repository, by `postern`, python-tuf and tough, from one local
 //! server, in one run: requests, bytes, and time without and with 20 ms before each answer.
 //!
-//! The clients take turns in every round, so that what else the machine does is shared by all; the
-//! medians of [`ROUNDS`] rounds are printed. That `postern` needs the fewest requests is asserted,
-//! that it takes the least time is printed.
+//! Each sync is a program that starts and ends, as a person or a timer would start it; how long the
+//! sync took in it, without its start, is said beside it. The clients take turns in every round, so
+//! that what else the machine does is shared by all; medians of [`ROUNDS`] rounds are printed. That
+//! `postern` needs the fewest requests is asserted, where its program does not take the least time
+//! that is printed.
 
 mod clients;
 mod server;
@@ -13,7 +15,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use clients::{Client, Place, Python};
+use clients::{Client, FLAG, Took};
 use server::{Count, Server};
 use world::World;
 
@@ -25,7 +27,7 @@ const DELAYS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(20)];
 /// A kind of sync by one client under one delay.
 #[derive(Default)]
 struct Figures {
-    times: Vec<Duration>,
+    times: Vec<Took>,
     counts: Vec<Count>,
 }
 
@@ -33,6 +35,12 @@ struct Figures {
 type Table = Vec<[[Figures; 2]; 2]>;
 
 fn main() {
+    let mut arguments = std::env::args().skip(1).skip_while(|it| it != FLAG);
+    if arguments.next().is_some() {
+        let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
+        runtime.block_on(clients::run(arguments));
+        return;
+    }
     // `cargo test` also builds and starts benches, to see that they start.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
@@ -48,7 +56,7 @@ async fn run() {
     let (server, url) = Server::open(&world.site()).await;
     let mut clients = vec![Client::Ours, Client::Tough];
     match emulator::python() {
-        Some(python) => clients.push(Client::Python(Box::new(Python::start(python)))),
+        Some(python) => clients.push(Client::Python(python)),
         None => emulator::skipped("the sync of python-tuf", "no Python with the package 'tuf'"),
     }
 
@@ -60,14 +68,10 @@ async fn run() {
                 // Nobody is always first.
                 let which = (turn + round) % clients.len();
                 let folder = tempfile::tempdir().expect("a folder");
-                let place = Place {
-                    world: &world,
-                    url: &url,
-                    folder: folder.path(),
-                };
+                clients[which].prepare(&world, &url, folder.path()).await;
                 for kind in &mut table[which] {
                     server.take();
-                    let took = clients[which].sync(&place).await;
+                    let took = clients[which].sync(&url, folder.path()).await;
                     kind[number].times.push(took);
                     kind[number].counts.push(server.take());
                 }
@@ -78,17 +82,21 @@ async fn run() {
 }
 
 fn print(clients: &[Client], table: &Table) {
-    println!("| sync of {GATEWAYS} gateways | requests | bytes | 0 ms | 20 ms |");
-    println!("|---|---|---|---|---|");
+    println!(
+        "| sync of {GATEWAYS} gateways | requests | bytes | program, 0 ms | program, 20 ms | its sync alone, 0 ms | 20 ms |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     for (kind, name) in ["cold", "unchanged"].into_iter().enumerate() {
         for (client, figures) in clients.iter().zip(table) {
             let [near, far] = &figures[kind];
             let Count { requests, bytes } = near.count(far);
             println!(
-                "| {name}, {} | {requests} | {bytes} | {} | {} |",
+                "| {name}, {} | {requests} | {bytes} | {} | {} | {} | {} |",
                 client.name(),
                 near.spread(),
-                far.spread()
+                far.spread(),
+                ms(middle(&near.sorted(|took| took.sync))),
+                ms(middle(&far.sorted(|took| took.sync)))
             );
         }
         let ours = &table[0][kind];
@@ -115,22 +123,29 @@ impl Figures {
     }
 
     fn median(&self) -> Duration {
-        self.sorted()[ROUNDS / 2]
+        middle(&self.sorted(|took| took.program))
     }
 
-    fn sorted(&self) -> Vec<Duration> {
-        let mut times = self.times.clone();
+    fn sorted(&self, which: impl Fn(&Took) -> Duration) -> Vec<Duration> {
+        let mut times: Vec<_> = self.times.iter().map(which).collect();
         times.sort_unstable();
         times
     }
 
-    /// The median, and between which times half of the rounds lie.
+    /// The program's median, and between which times half of the rounds lie.
     fn spread(&self) -> String {
-        let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
-        let times = self.sorted();
+        let times = self.sorted(|took| took.program);
         let (low, high) = (times[ROUNDS / 4], times[ROUNDS - 1 - ROUNDS / 4]);
-        format!("{} ms ({} to {})", ms(self.median()), ms(low), ms(high))
+        format!("{} ({} to {})", ms(middle(&times)), ms(low), ms(high))
     }
+}
+
+fn middle(sorted: &[Duration]) -> Duration {
+    sorted[sorted.len() / 2]
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 /// What the clock on the wall says: a bench measures just that.

@@ -106,7 +106,8 @@ async fn front_doors_tell_nothing_and_a_revoked_device_reads_no_new_epoch() {
         },
     )
     .await;
-    assert_eq!(shut["contact"]["kind"], "device-revoked", "{shut}");
+    let contact = &shut["contact"]["error"];
+    assert_eq!(contact["kind"], "device-revoked", "{shut}");
     // Its last catalog stays for its grace: it is of no use, as no gateway lets the device in.
     assert_eq!(shut["gateways"], 4, "{shut}");
 

@@ -9,7 +9,8 @@ use api::enroll::DeviceAnswer;
 use api::policy::BeginEpoch;
 use common::client::{Client, Reads};
 use common::world::World;
-use common::{START, after, device_id, identity, kind, operator};
+use common::{START, Stage, after, device_id, identity, kind, operator};
+use control::epochs::Revocations;
 use control::{devices, epochs, items};
 use model::{Disclosure, HeldKey, Policy, Role};
 use rules::epochs::Epochs;
@@ -263,7 +264,7 @@ async fn an_epoch_that_is_begun_by_hand_begins_once() {
 
 #[tokio::test]
 async fn before_anything_is_sealed_there_is_no_epoch_and_no_key() {
-    let stage = common::Stage::memory();
+    let stage = Stage::memory();
     stage.invite(1, 1).await;
 
     let answer = stage.enroll(START, 1, 7).await.unwrap();
@@ -303,4 +304,31 @@ async fn the_secret_of_an_epoch_is_forgotten_after_its_grace() {
     let (last, body) = kept().await;
     assert!(!body.contains(&secret));
     assert_eq!((last.salt, last.present.number), (first.salt, 2));
+}
+
+#[tokio::test]
+async fn every_database_counts_revocations_and_replaces_the_next_secret_once() {
+    for stage in Stage::of_each_kind_and_dynamodb(24).await {
+        let world = World::on(stage.clone(), 1);
+        stage.bring_up(START, &[1, 2]).await;
+        world.publish(START).await;
+        stage.invite(1, 2).await;
+        for number in [7, 8] {
+            stage.enroll(START, 1, number).await.unwrap();
+            let context = stage.context(after(1));
+            devices::revoke(&context, &operator(), &device_id(number))
+                .await
+                .unwrap();
+        }
+
+        world.publish(after(2)).await;
+        world.publish(after(3)).await;
+
+        let keys = [items::epochs(), items::revocations()];
+        let found = stage.store.get_many(after(3), &keys).await.unwrap();
+        let epochs: Epochs = found[0].as_ref().unwrap().read().unwrap();
+        let counted: Revocations = found[1].as_ref().unwrap().read().unwrap();
+        assert_eq!((counted.count, epochs.next.revocations), (2, 2));
+        assert_eq!((epochs.present.number, epochs.next.number), (1, 3));
+    }
 }

@@ -17,11 +17,13 @@ mod devices;
 mod gateways;
 mod sabotage;
 
+use control::epochs::Revocations;
 use control::items::{self, Taken};
 use control::publish::Head;
 use control::sessions::{Challenge, Session};
 use jiff::Timestamp;
-use model::{Admin, Invite, Network, id};
+use model::{Admin, AuditEvent, Invite, Network, id};
+use rules::epochs::Epochs;
 use serde_json::Value;
 use store::Key;
 
@@ -38,6 +40,7 @@ pub fn breaches(books: &Books, ledger: &Ledger, network: &Network) -> Vec<String
     invites(&mut audit, ledger);
     admins(&mut audit, ledger);
     catalog(&mut audit);
+    epochs(&mut audit);
     audit.close()
 }
 
@@ -178,4 +181,38 @@ fn catalog(audit: &mut Audit<'_>) {
         events += u64::from(event.is_some());
     }
     audit.equal("the catalogs, beside their events", &heads, &events);
+}
+
+/// The epochs of slices' keys: each change has its event, every revocation was counted, once, and none is
+/// counted that was not there when the next secret was drawn.
+fn epochs(audit: &mut Audit<'_>) {
+    let books = audit.books;
+    let devices = books.partitions("device#");
+    let revoked = devices.filter(|item| item.body.get("revoked_at").is_some());
+    let revoked = u64::try_from(revoked.count()).expect("a count");
+    let counted = if books.items.contains_key(&items::revocations()) {
+        let found = audit.claim::<Revocations>("revocations", &items::revocations());
+        found.map_or(0, |(revocations, _)| revocations.count)
+    } else {
+        0
+    };
+    audit.equal("the revocations that were counted", &counted, &revoked);
+    let Some((found, item)) = audit.claim::<Epochs>("epochs", &items::epochs()) else {
+        return;
+    };
+    if found.next.revocations > counted {
+        audit.breach("the next epoch knows of a revocation that nobody asked for");
+    }
+    let of_epochs =
+        |event: &AuditEvent| matches!(&*event.action, "epoch.begun" | "epoch.next-replaced");
+    let mut events = 0;
+    for number in audit.subjects(of_epochs) {
+        events += audit.take(&number, of_epochs).len();
+    }
+    let events = u64::try_from(events).expect("a count");
+    audit.equal(
+        "the changes of the epochs, beside their events",
+        &item.version,
+        &events,
+    );
 }

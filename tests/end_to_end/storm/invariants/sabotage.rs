@@ -57,6 +57,13 @@ pub fn sabotages() -> Vec<(&'static str, Sabotage)> {
         ("a revoked device's address does not rest", |books| {
             find(books, "lease#", |item| item.expires_at.is_some()).expires_at = None;
         }),
+        ("a revocation was not counted", |books| {
+            let item = find(books, "epoch", |item| item.body.get("count").is_some());
+            item.body["count"] = json!(item.version - 1);
+        }),
+        ("an epoch's secret changed without an event", |books| {
+            find(books, "epoch", |item| item.body.get("salt").is_some()).version += 1;
+        }),
         ("a roster has the keys of before", |books| {
             let old = |item: &Item| item.body.get("previous").is_some();
             let item = find(books, "roster#", old);

@@ -463,8 +463,8 @@ async fn a_compressed_bomb_is_not_unpacked() {
     .unwrap();
     let bomb = packer.finish().unwrap();
     assert!(bomb.len() < 50_000);
-    let packed = move || async move { ([(header::CONTENT_ENCODING, "gzip")], bomb) };
-    let door = serve(Router::new().route(PATH, get(packed))).await;
+    let served = move || async move { ([(header::CONTENT_ENCODING, "gzip")], bomb) };
+    let door = serve(Router::new().route(PATH, get(served))).await;
 
     let outcome = only(&repository, door).await;
 

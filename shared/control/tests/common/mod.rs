@@ -54,11 +54,15 @@ impl Stage {
     }
 
     /// The keys of every slice of the catalog `name`, in every epoch whose secret is kept: what the
-    /// publisher itself could open. The store must be one in memory.
+    /// publisher itself could open.
     pub fn keys(&self, name: &CatalogName) -> Vec<HeldKey> {
         let keys = [items::policy(), items::epochs()];
-        let found = self.store.get_many(START, &keys).now_or_never();
-        let found = found.expect("a store in memory answers at once").unwrap();
+        let read = || self.store.get_many(START, &keys);
+        // A store in memory answers at once; tests on others have a runtime of several threads.
+        let found = read().now_or_never().unwrap_or_else(|| {
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(read()))
+        });
+        let found = found.unwrap();
         let policy = found[0].as_ref();
         let policy = policy.map_or_else(Policy::default, |item| {
             item.read::<api::policy::PolicyView>().unwrap().policy

@@ -1,6 +1,8 @@
-//! `docs/problems.md` has every kind of problem as the code has it, and every kind was seen.
+//! `docs/problems.md` has every kind of problem as the code has it, and every kind was seen; and every test
+//! that `docs/threat-model.md` names is there.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use api::{Kind, Problem};
 
@@ -80,4 +82,31 @@ async fn every_kind_is_expected_of_some_request() {
     for kind in Kind::ALL {
         assert!(seen.contains_key(kind.name()), "no test expects {kind:?}");
     }
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_in_its_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = include_str!("../../docs/threat-model.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next());
+    let mut named = 0;
+    for cell in cells {
+        let (mut path, mut source) = ("", String::new());
+        for word in cell.split('`').skip(1).step_by(2) {
+            if word.contains('/') {
+                path = word;
+                source = std::fs::read_to_string(root.join(word)).expect(word);
+                continue;
+            }
+            if path.is_empty() {
+                continue; // no test: the table of who may do what
+            }
+            let is_defined =
+                [format!("fn {word}("), format!("def {word}(")].map(|form| source.contains(&form));
+            assert!(is_defined.contains(&true), "{path} has no test {word}");
+            named += 1;
+        }
+    }
+    assert!(named > 80, "the page was read: {named} tests are named");
 }

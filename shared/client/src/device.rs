@@ -279,6 +279,11 @@ impl Device {
         let before = self.clock.take().and_then(|memory| memory.doubted);
         let doubted = before
             .filter(|doubted| Some(doubted.version) == version)
+            // A clock that was far ahead must not lend time when it is right again.
+            .map(|doubted| Doubted {
+                since: doubted.since.min(now),
+                ..doubted
+            })
             .or_else(|| {
                 let version = version.filter(|_| verdict.may_be_ahead())?;
                 Some(Doubted {

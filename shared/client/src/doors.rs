@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::{
     Catalog, CatalogName, FirstContact, FrontDoor, HeldKey, NetworkId, RecoveryKit, RootPin,
 };
@@ -142,6 +142,9 @@ pub struct Ask {
     pub damaged: bool,
 }
 
+/// How far a clock may be behind the moment at which something was verified, and still be believed.
+const BEHIND: SignedDuration = SignedDuration::from_mins(5);
+
 impl Ask {
     /// The path that is asked for, below a door's base URL.
     pub fn path(&self) -> String {
@@ -150,7 +153,9 @@ impl Ask {
 
     /// Whether "nothing changed" is believed at `now`.
     fn is_fresh(&self, now: Timestamp) -> bool {
-        let fresh = |state: &TrustedState| now < state.fresh_until();
+        // A clock that is behind when that was verified says nothing about its age.
+        let fresh =
+            |state: &TrustedState| state.verified_at() <= now + BEHIND && now < state.fresh_until();
         !self.damaged && self.trusted.as_ref().is_some_and(fresh)
     }
 

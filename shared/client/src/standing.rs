@@ -8,10 +8,10 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{Catalog, RecoveryKit};
+use model::{Catalog, Limits, RecoveryKit};
 use serde::Serialize;
 use tuf::slices::Sealed;
-use tuf::{TrustedState, VerifyError, Wanted};
+use tuf::{LONGEST_LIFE, TrustedState, VerifyError, Wanted};
 
 use crate::{Device, Error, keys};
 
@@ -66,7 +66,9 @@ impl Standing {
             return standing;
         };
         let doubted = memory.doubted.as_ref().filter(|doubted| {
-            memory.verdict.may_be_ahead() && doubted.version == state.timestamp_version()
+            memory.verdict.may_be_ahead()
+                && doubted.version == state.timestamp_version()
+                && doubted.since <= now
         });
         let until = doubted.and_then(|doubted| doubted.since.checked_add(GRACE).ok());
         match until {
@@ -119,6 +121,8 @@ pub struct Known {
     pub standing: Standing,
     /// How many slices the newest verified catalog has, and were opened.
     pub sealed: Sealed,
+    /// The limits that go with it.
+    limits: Limits,
 }
 
 /// Reads the device's trusted state, stale or not. None if there is none, or if it holds no
@@ -136,13 +140,35 @@ pub fn known(device: &Device, now: Timestamp) -> Result<Option<Known>, Error> {
     // What is damaged in the older one is no reason to do without the newer one.
     let older = read(device, device.opened.as_ref(), now).ok().flatten();
     Ok(Some(match older.filter(|older| !older.sealed.is_shut()) {
-        Some(older) => Known {
-            kit: newest.kit,
-            sealed: newest.sealed,
-            ..older
-        },
+        Some(older) => held_to(&newest, older, device, now),
         None => newest,
     }))
+}
+
+/// The older catalog, which is acted on while nothing in the newest can be opened: within the newest
+/// limits, and no longer than a timestamp lives, whatever the older one's says. Who signed it may have been
+/// a thief whose keys the newest metadata has ended.
+fn held_to(newest: &Known, older: Known, device: &Device, now: Timestamp) -> Known {
+    let mut catalog = older.catalog;
+    tuf::limits::enforce(&newest.limits, &mut catalog, &mut Vec::new());
+    // What needs no key is taken from the newer one: where the doors are now.
+    catalog.front_doors.clone_from(&newest.catalog.front_doors);
+    let verified_at = device.opened.as_ref().map(TrustedState::verified_at);
+    let most = verified_at.and_then(|at| at.checked_add(LONGEST_LIFE).ok());
+    let expires = most.map_or(older.expires, |most| older.expires.min(most));
+    let standing = if expires < older.expires {
+        Standing::at(expires, now)
+    } else {
+        older.standing
+    };
+    Known {
+        catalog,
+        kit: newest.kit.clone(),
+        expires,
+        standing,
+        sealed: newest.sealed,
+        limits: newest.limits.clone(),
+    }
 }
 
 fn read(
@@ -176,6 +202,7 @@ fn read(
         expires,
         standing: Standing::of(device, state, now),
         sealed: verified.sealed,
+        limits: verified.limits,
     }))
 }
 

@@ -14,6 +14,9 @@ use store::{Change, CommitError, Expect, Item, Write};
 
 use crate::{Context, Error, MOST_TRIES, audit, items};
 
+/// How many epochs may be in their grace when another is begun by hand: answers hold the keys of all.
+const MOST_PAST: usize = 8;
+
 /// How many devices were revoked, ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Revocations {
@@ -172,6 +175,13 @@ pub async fn begin(
         }
         if request.over < present || epochs.next.begins_at <= now {
             return Ok(view(Some(&epochs)));
+        }
+        if epochs.past.len() >= MOST_PAST {
+            let detail = format!(
+                "{MOST_PAST} epochs are still in their grace, and devices are given the keys of each: wait \
+                 until one is over ('policy epoch')"
+            );
+            return Err(Error::refused(Kind::MalformedRequest, detail));
         }
         epochs.next.begins_at = now;
         let writes = vec![

@@ -11,7 +11,7 @@ use api::Kind;
 use api::policy::{
     ApplyPolicy, Asker, Decision, ExplainPolicy, Explanation, PolicyView, Ruling, Through,
 };
-use model::{Actor, Device, DeviceState, Gateway, Policy, Role};
+use model::{Actor, Device, DeviceState, Disclosure, Gateway, Policy, Role};
 use rules::policy::{self as rule, Destination, Subject, Verdict};
 use store::{CommitError, Expect, Item, Range, StoreError, Write};
 
@@ -55,11 +55,14 @@ pub async fn apply(
         view.policy.ingress.len(),
         view.policy.egress.len()
     );
-    let writes = vec![
+    let narrows = narrows(&there.policy.disclosure, &view.policy.disclosure);
+    let mut writes = vec![
         Write::put(items::policy(), expect, &view),
         Write::put(items::policy_version(view.version), Expect::Absent, &view),
         crate::audit::write(context, 0, actor, "policy.applied", &view.version, detail),
     ];
+    // Keys of the next epoch were given by the policy before: it begins with others.
+    writes.extend(narrows.then(crate::epochs::revoked));
     match context.store.commit(now, writes).await {
         Ok(()) => Ok(view),
         Err(CommitError::Failed(_)) => {
@@ -70,6 +73,17 @@ pub async fn apply(
             Err(conflict(there.version))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether devices hold fewer slices than before, so that what they were given of the next epoch is too
+/// much.
+fn narrows(before: &Disclosure, after: &Disclosure) -> bool {
+    match (before, after) {
+        (Disclosure::Sealed { held: before, .. }, Disclosure::Sealed { held: after, .. }) => {
+            after < before
+        }
+        _ => false,
     }
 }
 

@@ -82,9 +82,11 @@ async fn what_no_mirror_has_and_nobody_can_make_again_is_replaced_by_a_new_versi
 #[tokio::test]
 async fn a_head_that_other_keys_have_signed_is_replaced_by_a_new_version() {
     let mut world = World::published(2, &[1]).await;
-    // The keys of `catalogs` are others now, and targets of the same version say so: what the
-    // first ones signed cannot be signed again.
+    // The keys of `catalogs` are others now, as the next targets say: what the first ones signed
+    // cannot be signed again.
     world.keys.catalogs = common::world::key(20);
+    let network = world.stage.network.id.clone();
+    world.offline = common::world::offline(&network, &world.keys, 2);
     world.mirrors[0].lose_everything();
 
     let report = world.publish(after(60)).await;

@@ -229,6 +229,26 @@ async fn a_revoked_device_opens_nothing_once_an_epoch_and_a_grace_are_over() {
 }
 
 #[tokio::test]
+async fn who_held_more_slices_reads_no_more_than_the_policy_says_from_the_next_epoch_on() {
+    let world = World::published(1, &NUMBERS).await;
+    world.stage.invite(1, 9).await;
+    disclose(&world, Disclosure::Sealed { slices: 4, held: 3 }).await;
+    world.publish(after(5)).await;
+    let held = world.stage.enroll(after(6), 1, 7).await.unwrap().keys;
+    disclose(&world, Disclosure::Sealed { slices: 4, held: 1 }).await;
+    world.publish(after(20)).await;
+    assert_eq!(read(&world, &held, 21).sealed.opened, 3);
+
+    world.publish(after(EPOCH + 30)).await;
+    world.publish(after(EPOCH + GRACE + 40)).await;
+
+    let now = EPOCH + GRACE + 41;
+    assert_eq!(read(&world, &held, now).sealed.opened, 0);
+    let given = shown(&world, now, 7).await.keys;
+    assert_eq!(read(&world, &given, now).sealed.opened, 1);
+}
+
+#[tokio::test]
 async fn an_epoch_that_is_begun_by_hand_begins_once() {
     let world = World::published(1, &[1, 2]).await;
     let stage = &world.stage;

@@ -108,6 +108,11 @@ impl Agent {
     pub async fn run(mut self) -> Result<std::convert::Infallible, Error> {
         let mut retry = Retry::new("registration");
         while let Err(trouble) = self.register().await {
+            // Where it is sealed and fails, the control key may be another by now: front doors tell.
+            if self.state.contact.control_key.is_some() {
+                let pulled = self.pull().run().await;
+                self.trust(pulled.trusted, pulled.control_key)?;
+            }
             tokio::time::sleep(retry.after(trouble, self.interval())?).await;
         }
         let mut retry = Retry::new("heartbeat");
@@ -233,7 +238,7 @@ impl Agent {
                 return Ok(());
             }
         };
-        self.trust(pulled.trusted, pulled.control_key);
+        self.trust(pulled.trusted, pulled.control_key)?;
         match pulled.config {
             Ok(config) => self.follow(config)?,
             Err(trouble) => tracing::warn!(why = %trouble, "no new config"),
@@ -251,7 +256,7 @@ impl Agent {
                 return Ok(());
             }
         };
-        self.trust(pulled.trusted, pulled.control_key);
+        self.trust(pulled.trusted, pulled.control_key)?;
         match pulled.part.and_then(|part| self.follow_roster(part)) {
             Ok(true) if Instant::now() < pulled.until => {
                 self.ask_roster(pulled.until);
@@ -279,13 +284,24 @@ impl Agent {
     }
 
     /// Keeps what a pull verified of the signed repository and the control key in it, unless another
-    /// has verified newer.
-    fn trust(&mut self, verified: Option<TrustedState>, control_key: Option<ControlKey>) {
+    /// has verified newer. What is new is saved at once: after a restart it must still be the floor.
+    fn trust(
+        &mut self,
+        verified: Option<TrustedState>,
+        control_key: Option<ControlKey>,
+    ) -> Result<(), Error> {
         let age = |state: &TrustedState| (state.root_version(), state.timestamp_version());
-        if verified.as_ref().map(age) >= self.state.trusted.as_ref().map(age) {
-            self.state.trusted = verified;
-            self.state.contact.adopt(control_key);
+        let (known, came) = (self.state.trusted.as_ref(), verified.as_ref());
+        if came.map(age) < known.map(age) {
+            return Ok(());
         }
+        let is_news = came.map(age) > known.map(age);
+        self.state.trusted = verified;
+        self.state.contact.adopt(control_key);
+        if is_news {
+            self.state.save(&self.folder)?;
+        }
+        Ok(())
     }
 
     fn follow(&mut self, config: GatewayConfig) -> Result<(), Error> {

@@ -313,7 +313,7 @@ pub fn key(number: u8) -> SigningKey {
     SigningKey::ed25519_from_seed([number; 32])
 }
 
-fn network() -> Network {
+pub fn network() -> Network {
     let pool = |text: &str| text.parse().unwrap();
     let ula = "fd00:1:2::/48".parse().unwrap();
     Network {
@@ -374,7 +374,7 @@ fn root() -> Vec<u8> {
 }
 
 /// The bundle for gateways.
-fn bundle(network: &Network, version: u64, control_key: Option<ControlKey>) -> Vec<u8> {
+pub fn bundle(network: &Network, version: u64, control_key: Option<ControlKey>) -> Vec<u8> {
     let trust = json!({"schema": TrustedKeys::SCHEMA, "network": network.id,
     "config_keys": [match config_key() {
         SigningKey::Ed25519(pair) => IdentityKey::from_bytes(*pair.pk),

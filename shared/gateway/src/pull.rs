@@ -71,8 +71,8 @@ impl Pull {
         Ok(config)
     }
 
-    /// The keys that may sign configs and rosters, and the one to seal to: from the first front door whose bundle verifies, or as they
-    /// were verified last, within the grace.
+    /// The keys that may sign configs and rosters, and the one to seal to: from the first front door that
+    /// has news, or whose "nothing new" is still believed; or as they were verified last, within the grace.
     async fn trusted_keys(&mut self) -> Result<TrustedKeys, Trouble> {
         let path = tuf::repository::bundle_path(None);
         let network = self.state.contact.network.clone();
@@ -82,7 +82,8 @@ impl Pull {
             keys: &[],
         };
         let mut said = Vec::new();
-        for door in &self.state.contact.front_doors {
+        let mut nothing_new = None;
+        for door in self.state.contact.front_doors.clone() {
             let start = match &self.state.trusted {
                 Some(state) => Start::State(state),
                 None => Start::Pin(&self.state.contact.root),
@@ -94,14 +95,22 @@ impl Pull {
             });
             match verified {
                 Ok(verified) => {
+                    let is_news = verified.changed || (self.clock)() < verified.state.fresh_until();
                     self.state.trusted = Some(verified.state);
                     if let Some(trust) = verified.trust {
                         self.state.contact.adopt(trust.control_key);
-                        return Ok(trust);
+                        if is_news {
+                            return Ok(trust);
+                        }
+                        // News is due: another door may have it.
+                        nothing_new = Some(trust);
                     }
                 }
                 Err(why) => said.push(format!("{}: {why}", door.url)),
             }
+        }
+        if let Some(trust) = nothing_new {
+            return Ok(trust);
         }
         let why = said.join("; ");
         let (trust, until) = self

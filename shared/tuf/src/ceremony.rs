@@ -6,8 +6,8 @@
 //! in it is believed: whoever opens it checks that
 //!
 //! - what it starts from is well signed, and the new versions are the next ones;
-//! - the new files say nothing but what [`Change::meaning`] shows: they are made again from that and
-//!   must come out the same;
+//! - the new root and targets say nothing but what [`Change::meaning`] shows: they are made again from
+//!   that and must come out the same; the files that targets list say what their types hold, and no more;
 //! - no key has two roles, every threshold can be reached, and what one function signs alone has a
 //!   threshold of one;
 //! - every signature that it carries is good. One that is not means that the file was altered after
@@ -22,9 +22,11 @@ mod edit;
 mod error;
 mod meaning;
 mod role;
+mod visible;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use model::{Limits, NetworkId, RecoveryKit, TrustedKeys};
 use serde::{Deserialize, Serialize};
 use sigstore_tuf::TrustedMetadataSet;
@@ -33,6 +35,7 @@ pub use edit::{Edits, RoleEdit};
 pub use error::CeremonyError;
 pub use meaning::{FileChange, KeyChange, Meaning, Moved, NOTICE, Quorum, RoleAfter, warning};
 pub use role::{Document, Role};
+pub use visible::visible;
 
 use crate::{Authority, PublicKey, crypto, envelope};
 use check::fit;
@@ -208,22 +211,27 @@ impl Change {
         Ok(())
     }
 
-    /// What is to be put in force where `in_force` is: all thresholds are reached, and clients will
-    /// follow. Where the change is in force already, there is nothing left to do.
-    pub fn finish(&self, in_force: &Base) -> Result<Finished, CeremonyError> {
+    /// What is to be put in force at `now` where `in_force` is: all thresholds are reached, nothing new
+    /// has expired, and clients will follow. Where the change is in force already, there is nothing left
+    /// to do; where its targets are and its root is not, since a finish was interrupted, it goes on.
+    pub fn finish(&self, in_force: &Base, now: Timestamp) -> Result<Finished, CeremonyError> {
         let checked = self.check()?;
         let root = self.root.as_ref().unwrap_or(&self.base.root);
         let targets = self.targets.as_ref().unwrap_or(&self.base.targets);
-        if (&in_force.root, &in_force.targets) == (root, targets) {
+        let targets_are_there = says_the_same(&in_force.targets, targets)?;
+        if targets_are_there && says_the_same(&in_force.root, root)? {
             return Ok(Finished {
                 root: None,
                 targets: None,
                 files: BTreeMap::new(),
             });
         }
-        if (&in_force.root, &in_force.targets) != (&self.base.root, &self.base.targets) {
+        let starts_here = says_the_same(&in_force.root, &self.base.root)?
+            && (targets_are_there || says_the_same(&in_force.targets, &self.base.targets)?);
+        if !starts_here {
             return Err(CeremonyError::Stale);
         }
+        self.check_expiry(&checked, now)?;
         let open: Vec<Quorum> = checked.quorums(self)?;
         let open: Vec<Quorum> = open.into_iter().filter(|q| q.missing() > 0).collect();
         if !open.is_empty() {
@@ -237,12 +245,13 @@ impl Change {
                 .map_err(crate::VerifyError::from)?;
         }
         Authority::read(root.as_bytes(), targets.as_bytes())?;
+        // What is in force is not written again, unless the new root asks for signatures that it lacks.
+        let keep = targets_are_there
+            && Authority::read(root.as_bytes(), in_force.targets.as_bytes()).is_ok();
+        let new_targets = self.targets.clone().filter(|_| !keep);
         Ok(Finished {
             root: self.root.clone().map(|text| (checked.root.version, text)),
-            targets: self
-                .targets
-                .clone()
-                .map(|text| (checked.targets.version, text)),
+            targets: new_targets.map(|text| (checked.targets.version, text)),
             files: self.files.clone(),
         })
     }
@@ -267,6 +276,14 @@ impl Change {
         files.extend(self.files.clone());
         files
     }
+}
+
+/// Whether two documents say the same, whoever has signed each: copies of one change may be merged in any
+/// order.
+fn says_the_same(one: &str, other: &str) -> Result<bool, CeremonyError> {
+    let same = one == other
+        || envelope::signed_bytes(one.as_bytes())? == envelope::signed_bytes(other.as_bytes())?;
+    Ok(same)
 }
 
 fn utf8(bytes: Vec<u8>) -> Result<String, CeremonyError> {

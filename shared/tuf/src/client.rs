@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::cache::Cache;
 pub use self::pins::encode;
-pub use self::state::TrustedState;
+pub use self::state::{LONGEST_LIFE, TrustedState};
 pub use self::whole::{Whole, verify_whole};
 pub use self::workflow::{Next, Workflow};
 use crate::bundle::Bundle;

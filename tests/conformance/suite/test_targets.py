@@ -165,7 +165,7 @@ class Delegated(Case):
         self.fails(self.refresh())
         self.assert_trusts(1, 3, 2, 2, A=2)
 
-    def test_a_role_that_the_snapshot_does_not_pin_is_passed_over(self):
+    def test_a_role_that_the_snapshot_does_not_pin_hides_none_of_lower_priority(self):
         repo = self.start()
         repo.delegate("targets", "A")
         repo.delegate("targets", "B")
@@ -173,8 +173,8 @@ class Delegated(Case):
         repo.publish("A", "B", "targets")
         del repo.snapshot.meta["A.json"]
         repo.publish("snapshot", "timestamp")
-        self.succeeds(self.download("file"))
-        self.assertEqual(self.read_roles(), ["B"])
+        self.fails(self.download("file"))
+        self.assertEqual(self.read_roles(), [])
 
     def test_a_search_visits_so_many_roles_and_no_more(self):
         repo = self.start()

@@ -141,6 +141,25 @@ async fn a_doubt_lengthens_the_grace_of_a_version_once() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_far_ahead_lends_no_time_once_it_is_right() {
+    let mut device = device(&Repository::default(), &Repository::default(), &[NOW, NOW]).await;
+    run(&mut device, &Hand::at(later(5 * 365 * 24)))
+        .await
+        .unwrap_err();
+    assert!(device.clock.as_ref().unwrap().verdict.may_be_ahead());
+    let lapsed = later(24 + GRACE_HOURS);
+
+    assert_eq!(
+        standing::usable(&device, lapsed).unwrap_err().kind(),
+        "lapsed"
+    );
+    // Whoever holds the doors can begin the one grace more, and not again.
+    run(&mut device, &Hand::at(lapsed)).await.unwrap_err();
+    let end = later(24 + 2 * GRACE_HOURS);
+    assert_eq!(standing::usable(&device, end).unwrap_err().kind(), "lapsed");
+}
+
+#[tokio::test]
 async fn doors_that_are_old_by_their_own_clocks_lengthen_nothing() {
     let late = later(24 + GRACE_HOURS);
     let mut device = device(&Repository::default(), &renewed(24), &[late, late]).await;

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use model::{GatewayState, Role};
+use model::{FrontDoor, GatewayState, Role};
 
 use super::*;
-use crate::fixture::{Do, START, World, state, token};
+use crate::fixture::{Do, START, World, bundle, network, state, token};
 
 fn later(seconds: i64) -> Timestamp {
     START + SignedDuration::from_secs(seconds)
@@ -107,4 +107,35 @@ async fn without_doors_the_known_keys_count_for_14_days_after_their_expiry_and_n
         why.contains("nobody is there") && why.contains("grace"),
         "{why}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_new_is_believed_of_one_door_for_half_a_life_and_then_the_next_is_asked() {
+    for (hours, version) in [(11, 1), (13, 2)] {
+        let world = World::new().await;
+        let agent = world.agent();
+        let mut events = agent.events();
+        let task = tokio::spawn(agent.run());
+        let configured = events.wait_for(|event| *event == crate::Event::Configured);
+        configured.await.unwrap();
+        task.abort();
+        let frozen = bundle(&network(), 1, None);
+        world.net.on("door-1", usize::MAX, Do::Serve(frozen));
+        world.publish(1);
+        let mut state = world.state();
+        state.contact.front_doors.push(FrontDoor {
+            url: "http://door-2".to_owned(),
+            fallback: Vec::new(),
+        });
+        tokio::time::sleep(SignedDuration::from_hours(hours).unsigned_abs()).await;
+
+        let pull = Pull {
+            state,
+            remote: Remote::new(Arc::clone(&world.net) as _),
+            clock: world.clock(),
+        };
+        let trusted = pull.run().await.trusted.unwrap();
+
+        assert_eq!(trusted.timestamp_version(), version, "after {hours} hours");
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use model::{IdentityKey, Limits, NetworkId, RecoveryKit, TrustedKeys};
+use serde_json::Value;
 
 use super::{CeremonyError, Change, Document, FILES, Quorum, Role, role};
 use crate::authority::{RootPart, TargetsPart};
@@ -32,6 +34,10 @@ impl Change {
         let after = self.files_after();
         fit(&after, &targets)?;
         check_network(&self.network, &after)?;
+        if self.targets.is_some() {
+            // All of them are signed anew, also those that stay.
+            check_files(&after)?;
+        }
         let checked = Checked {
             config_before: config_keys(&self.base.files)?,
             config: config_keys(&after)?,
@@ -76,6 +82,24 @@ impl Change {
             return Err(CeremonyError::Malformed(
                 "its targets keys are others, and it has no targets that they sign".to_owned(),
             ));
+        }
+        Ok(())
+    }
+
+    /// What is new must be valid at `now`; what stays may have expired, since its renewal is another change.
+    pub(super) fn check_expiry(
+        &self,
+        checked: &Checked,
+        now: Timestamp,
+    ) -> Result<(), CeremonyError> {
+        let ends = [
+            (Document::Root, checked.root.expires),
+            (Document::Targets, checked.targets.expires),
+        ];
+        for (document, expires) in ends {
+            if self.text(document).is_some() && expires <= now {
+                return Err(CeremonyError::Late { document, expires });
+            }
         }
         Ok(())
     }
@@ -237,6 +261,79 @@ fn check_network(
         Some((path, found)) => Err(CeremonyError::Malformed(format!(
             "its {path} belongs to the network {found}, not to {network}"
         ))),
+    }
+}
+
+/// Whether the files are those that clients know, of the schemas that they read, and say nothing that is
+/// not shown.
+fn check_files(files: &BTreeMap<String, String>) -> Result<(), CeremonyError> {
+    if let Some(path) = files.keys().find(|path| !FILES.contains(&path.as_str())) {
+        return Err(CeremonyError::Malformed(format!(
+            "'{path}' is no file that the offline keys sign"
+        )));
+    }
+    let limits: Limits = read_whole(files, Limits::PATH)?;
+    let trust: TrustedKeys = read_whole(files, TrustedKeys::PATH)?;
+    let kit: RecoveryKit = read_whole(files, RecoveryKit::PATH)?;
+    let schemas = [
+        (Limits::PATH, limits.schema, Limits::SCHEMA),
+        (TrustedKeys::PATH, trust.schema, TrustedKeys::SCHEMA),
+        (RecoveryKit::PATH, kit.schema, RecoveryKit::SCHEMA),
+    ];
+    for (path, found, wanted) in schemas {
+        if found != wanted {
+            return Err(CeremonyError::Malformed(format!(
+                "the schema of {path} is '{found}', and clients read '{wanted}' alone"
+            )));
+        }
+    }
+    if kit.control_key != trust.control_key {
+        return Err(CeremonyError::Malformed(format!(
+            "{} and {} name different control keys: name one for both with --control-key",
+            RecoveryKit::PATH,
+            TrustedKeys::PATH
+        )));
+    }
+    Ok(())
+}
+
+/// Reads a file that must be a JSON object and say just what its type holds: whatever else it said would be
+/// signed with it.
+fn read_whole<T: serde::de::DeserializeOwned + serde::Serialize>(
+    files: &BTreeMap<String, String>,
+    path: &str,
+) -> Result<T, CeremonyError> {
+    let malformed =
+        |why: &dyn std::fmt::Display| CeremonyError::Malformed(format!("{path}: {why}"));
+    let file: T = read(files, path)?;
+    let said: Value = read(files, path)?;
+    if !said.is_object() {
+        return Err(malformed(&"it must be a JSON object"));
+    }
+    let held = serde_json::to_value(&file).map_err(|error| malformed(&error))?;
+    if without_empty(said) != without_empty(held) {
+        return Err(malformed(
+            &"it says something that is not shown: a field that nobody reads, or a value in another form               than this program writes",
+        ));
+    }
+    Ok(file)
+}
+
+/// Fields that say nothing when they are empty, and are left out then by who writes them.
+const LEFT_OUT: [&str; 2] = ["control_key", "fallback"];
+
+fn without_empty(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(without_empty).collect(),
+        Value::Object(fields) => {
+            let is_empty = |value: &Value| value.is_null() || *value == Value::Array(Vec::new());
+            let fields = fields.into_iter();
+            let said = fields
+                .filter(|(name, value)| !(LEFT_OUT.contains(&name.as_str()) && is_empty(value)));
+            said.map(|(name, value)| (name, without_empty(value)))
+                .collect()
+        }
+        other => other,
     }
 }
 

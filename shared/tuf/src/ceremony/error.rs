@@ -1,5 +1,7 @@
 //! Why a step of a ceremony is refused. None leaves anything behind.
 
+use jiff::Timestamp;
+
 use super::{Document, Quorum, Role};
 use crate::{SignError, VerifyError};
 
@@ -82,6 +84,14 @@ pub enum CeremonyError {
     /// An expiry that is not ahead.
     #[error("it would have expired already")]
     Expired,
+    /// A new document that waited too long for its signatures.
+    #[error("the new {document} expired at {expires:.0}: no client would take it. Begin it again")]
+    Late {
+        /// Which document.
+        document: Document,
+        /// Until when it was valid.
+        expires: Timestamp,
+    },
     /// A version that is not the next.
     #[error("the {document} in force is {last}, and the change's is {found}")]
     Gap {

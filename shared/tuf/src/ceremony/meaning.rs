@@ -29,7 +29,8 @@ pub struct Meaning {
     pub documents: Vec<Moved>,
     /// Keys that come and go.
     pub keys: Vec<KeyChange>,
-    /// The roles that have other keys or another threshold afterwards.
+    /// All roles as they are afterwards, also those that stay: whoever signs vouches for each, and a change
+    /// of something else than what is in force is seen by them.
     pub roles: Vec<RoleAfter>,
     /// What else changes, by file.
     pub files: Vec<FileChange>,
@@ -78,6 +79,8 @@ pub struct RoleAfter {
     pub threshold: u32,
     /// How many had to.
     pub threshold_before: u32,
+    /// Whether it has other keys or another threshold than before.
+    pub changed: bool,
     /// How many of its keys may be lost.
     pub spare: usize,
 }
@@ -154,15 +157,13 @@ impl Change {
         let mut roles = Vec::new();
         for role in Role::ALL {
             let (old, new) = (&before[&role], &after[&role]);
-            if old == new {
-                continue;
-            }
             keys.extend(moved_keys(role, old, new));
             roles.push(RoleAfter {
                 role,
                 keys: ids(new),
                 threshold: new.threshold,
                 threshold_before: old.threshold,
+                changed: old != new,
                 spare: new.keys.len().saturating_sub(size(new.threshold)),
             });
         }

@@ -143,7 +143,7 @@ fn signed(edits: &Edits, seeds: &[u8]) -> Change {
 
 /// What is in force after it.
 fn after(change: &Change, before: &Base) -> Base {
-    let finished = change.finish(before).unwrap();
+    let finished = change.finish(before, now()).unwrap();
     let mut files = before.files.clone();
     files.extend(finished.files);
     Base {
@@ -161,7 +161,7 @@ fn a_root_key_is_replaced_by_the_old_threshold_and_the_new() {
 
     // 1 and 4 are two of the new keys, and one of the old.
     let half = signed(&wanted, &[1, 4]);
-    let CeremonyError::Unsigned(open) = half.finish(&base()).unwrap_err() else {
+    let CeremonyError::Unsigned(open) = half.finish(&base(), now()).unwrap_err() else {
         panic!("the old threshold is missing")
     };
     assert_eq!(open.len(), 1);
@@ -193,7 +193,7 @@ fn holders_may_sign_copies_at_the_same_time() {
     merged.merge(&other).unwrap();
     merged.merge(&other).unwrap();
 
-    assert!(merged.finish(&base()).is_ok());
+    assert!(merged.finish(&base(), now()).is_ok());
     let another = begin(&edits([(Role::Timestamp, replace(33))])).unwrap();
     assert_eq!(merged.merge(&another).unwrap_err(), CeremonyError::Another);
 }
@@ -286,6 +286,9 @@ fn a_change_says_what_it_means() {
                 .starts_with("could (took 2 keys) name every other key")
     );
     assert_eq!(meaning.roles[0].spare, 0);
+    let changed = meaning.roles.iter().filter(|role| role.changed);
+    let changed: Vec<_> = changed.map(|role| role.role).collect();
+    assert_eq!(changed, [Role::Root, Role::Config]);
     assert!(
         meaning
             .warnings
@@ -345,7 +348,12 @@ fn a_renewal_changes_nothing_but_version_and_expiry() {
     let change = signed(&wanted, &[1, 3, 11, 13]);
 
     let meaning = change.meaning(now()).unwrap();
-    assert!(meaning.keys.is_empty() && meaning.files.is_empty() && meaning.roles.is_empty());
+    assert!(meaning.keys.is_empty() && meaning.files.is_empty());
+    // Who vouches for what stays sees what that is.
+    let roles = meaning.roles.iter();
+    let roles: Vec<_> = roles.map(|role| (role.role, role.changed)).collect();
+    assert_eq!(roles, Role::ALL.map(|role| (role, false)));
+    assert_eq!(meaning.roles[3].keys, [key(22).key_id()]);
     let next = after(&change, &base()).authority().unwrap();
     assert_eq!((next.root.version, next.targets.version), (2, 2));
     assert_eq!(next.root.expires, wanted.expires);
@@ -377,6 +385,71 @@ fn expiry_is_said_in_time() {
     assert_eq!(soon.len(), 2, "{soon:?}");
     let late = authority.warnings(in_a_year());
     assert!(late[0].contains("expired at"), "{late:?}");
+}
+
+/// A change of root and targets, and what is in force when its finish stops between the two.
+fn interrupted() -> (Change, Base) {
+    let wanted = edits([
+        (Role::Timestamp, replace(32)),
+        (Role::Catalogs, replace(33)),
+    ]);
+    let change = signed(&wanted, &[1, 2, 11, 12]);
+    let mut half = base();
+    half.targets = change.targets.clone().unwrap();
+    (change, half)
+}
+
+#[test]
+fn a_finish_that_was_interrupted_is_run_again() {
+    let (change, half) = interrupted();
+
+    let finished = change.finish(&half, now()).unwrap();
+
+    assert_eq!(finished.targets, None, "they are in force");
+    let whole = after(&change, &half);
+    assert_eq!(
+        (&whole.root, &whole.targets),
+        (
+            change.root.as_ref().unwrap(),
+            change.targets.as_ref().unwrap()
+        )
+    );
+    assert_eq!(change.finish(&whole, now()).unwrap().root, None);
+}
+
+#[test]
+fn copies_merged_in_another_order_are_the_same_change() {
+    let begun = begin(&edits([
+        (Role::Timestamp, replace(32)),
+        (Role::Catalogs, replace(33)),
+    ]))
+    .unwrap();
+    let by = |seeds: [u8; 4]| {
+        let begun = begun.clone();
+        seeds
+            .iter()
+            .fold(begun, |change, seed| sign(&change, *seed).unwrap())
+    };
+    let (one, other) = (by([1, 2, 11, 12]), by([12, 3, 2, 13]));
+    let mut half = base();
+    half.targets = one.targets.clone().unwrap();
+
+    assert_ne!(one.targets, other.targets);
+    let whole = after(&other, &half);
+    assert_eq!(whole.targets, half.targets);
+    assert!(whole.authority().is_ok());
+    assert_eq!(one.finish(&whole, now()).unwrap().root, None);
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_written_out() {
+    let shown = visible("a\u{1b}[2K\n\u{202e}b\u{2067}\u{9b}\u{200f}");
+
+    assert_eq!(
+        shown,
+        "a\\u{1b}[2K\\u{a}\\u{202e}b\\u{2067}\\u{9b}\\u{200f}"
+    );
+    assert_eq!(visible("größer als ‘x’: +"), "größer als ‘x’: +");
 }
 
 mod refusals;

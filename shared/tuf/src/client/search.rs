@@ -50,7 +50,10 @@ impl Workflow {
                     self.step = Step::Role { role, delegator };
                     return Ok(None);
                 }
-                continue;
+                // Whoever signs snapshots could hide a role, so that one of lower priority is asked.
+                return Err(VerifyError::Malformed(format!(
+                    "{delegator} delegates to {role}, and the snapshot pins no {role}.json"
+                )));
             }
             if role != TARGETS {
                 // It may have been read on the word of another delegator.

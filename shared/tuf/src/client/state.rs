@@ -16,7 +16,7 @@ use crate::repository::TIMESTAMP_PATH;
 
 /// The longest life of a timestamp that "nothing changed" is believed by: twice what networks are
 /// made with (`model::Timing`).
-const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(48);
+pub const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(48);
 
 /// Verified metadata and files, to be kept (in the device file, in a gateway's state) and started
 /// from. In JSON it is the texts of the files. It is only as trustworthy as the place where it is

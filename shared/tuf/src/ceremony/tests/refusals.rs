@@ -132,9 +132,83 @@ fn a_change_of_what_is_no_longer_in_force_is_stale() {
     let other = signed(&edits([(Role::Snapshot, replace(31))]), &[1, 2]);
     let next = after(&one, &base());
 
-    assert_eq!(other.finish(&next).unwrap_err(), CeremonyError::Stale);
+    assert_eq!(
+        other.finish(&next, now()).unwrap_err(),
+        CeremonyError::Stale
+    );
     // Finishing twice is harmless.
-    assert_eq!(one.finish(&next).unwrap().root, None);
+    assert_eq!(one.finish(&next, now()).unwrap().root, None);
+    // Also after the targets of another change, whose root is not there yet.
+    let (_, half) = interrupted();
+    assert_eq!(
+        other.finish(&half, now()).unwrap_err(),
+        CeremonyError::Stale
+    );
+}
+
+#[test]
+fn nothing_that_has_expired_is_put_in_force() {
+    for (role, seeds, document) in [
+        (Role::Timestamp, [1, 2], Document::Root),
+        (Role::Catalogs, [11, 12], Document::Targets),
+    ] {
+        let change = signed(&edits([(role, replace(33))]), &seeds);
+
+        let late = change.finish(&base(), in_a_year()).unwrap_err();
+
+        let expires = in_a_year();
+        assert_eq!(late, CeremonyError::Late { document, expires });
+    }
+}
+
+#[test]
+fn signed_files_say_nothing_that_is_not_shown() {
+    let key = model::ControlKey::new(2, [7; 32]);
+    let kit = |more: &str| {
+        format!(
+            "{{\"schema\":\"{}\",\"network\":\"{NETWORK}\",\"front_doors\":[{{\"url\":\"https://a.example\",\
+             \"fallback\":[]}}],\"control\":[]{more}}}",
+            RecoveryKit::SCHEMA
+        )
+    };
+    let begun = |path: &str, text: String| {
+        let mut wanted = nothing();
+        wanted.files.insert(path.to_owned(), text);
+        begin(&wanted)
+    };
+    let limits = base().files[Limits::PATH].clone();
+    for (path, text, why) in [
+        (
+            RecoveryKit::PATH,
+            kit(",\"hidden\":1"),
+            "something that is not shown",
+        ),
+        (
+            RecoveryKit::PATH,
+            kit(",\"hidden\":[]"),
+            "something that is not shown",
+        ),
+        (
+            RecoveryKit::PATH,
+            kit(&format!(",\"control_key\":\"{key}\"")),
+            "different control keys",
+        ),
+        (
+            Limits::PATH,
+            limits.replace("postern-limits/1", "postern-limit/1"),
+            "the schema of limits.json",
+        ),
+        (
+            Limits::PATH,
+            format!("[\"{}\",\"{NETWORK}\",[],[],[]]", Limits::SCHEMA),
+            "must be a JSON object",
+        ),
+    ] {
+        let refused = begun(path, text).unwrap_err().to_string();
+        assert!(refused.contains(why), "{why}: {refused}");
+    }
+    // What is left out when it is empty may stand there empty.
+    assert!(begun(RecoveryKit::PATH, kit(",\"control_key\":null")).is_ok());
 }
 
 /// Changes a text within a change's file, where it stands once in the part `field`.

@@ -7,9 +7,10 @@
 use anyhow::bail;
 use api::sealed::ControlSecrets;
 use clap::Subcommand;
+use model::ControlKey;
 use serde_json::json;
 
-use crate::data::{Folder, signed_control_key};
+use crate::data::{Folder, signed_control_keys};
 use crate::random;
 
 /// What to do.
@@ -28,8 +29,11 @@ pub enum ControlKeysAction {
 pub fn run(data: &Folder, action: Option<&ControlKeysAction>, json: bool) -> anyhow::Result<()> {
     data.settings()?;
     // Without the lock: this works beside an 'up' that runs, which reads them when it restarts.
-    let keys = data.control_keys()?;
-    let signed = signed_control_key(&data.offline()?)?;
+    // Also when the named one is lost: 'new' is the way out.
+    let keys = data.control_keys_held()?;
+    let signed = signed_control_keys(&data.offline()?)?;
+    // A key that was made for a lost one may have its number, and is another.
+    let named = |key: &ControlKey| signed.contains(key);
     let keys = match action {
         None => keys,
         Some(ControlKeysAction::New) => {
@@ -38,10 +42,10 @@ pub fn run(data: &Folder, action: Option<&ControlKeysAction>, json: bool) -> any
             keys
         }
         Some(ControlKeysAction::Remove { number }) => {
-            if signed.is_some_and(|signed| signed.id() == *number) {
+            if signed.iter().any(|signed| signed.id() == *number) {
                 bail!(
-                    "the recovery kit names the key {number}: clients seal to it. Name another one \
-                     first ('posternctl root'), and wait until they have synced"
+                    "the recovery kit or trust.json names the key {number}: clients seal to it. Name another \
+                     one first ('posternctl root begin --control-key KEY'), and wait until they have synced"
                 );
             }
             let left = keys.without(*number);
@@ -52,11 +56,9 @@ pub fn run(data: &Folder, action: Option<&ControlKeysAction>, json: bool) -> any
             left
         }
     };
-    let named = |id: u8| signed.is_some_and(|signed| signed.id() == id);
     if json {
         let list = keys.public().into_iter();
-        let list =
-            list.map(|key| json!({"number": key.id(), "key": key, "named": named(key.id())}));
+        let list = list.map(|key| json!({"number": key.id(), "key": key, "named": named(&key)}));
         say!("{}", json!({"control_keys": list.collect::<Vec<_>>()}));
         return Ok(());
     }
@@ -69,12 +71,12 @@ pub fn run(data: &Folder, action: Option<&ControlKeysAction>, json: bool) -> any
     Ok(())
 }
 
-fn tell(keys: &ControlSecrets, named: impl Fn(u8) -> bool) {
+fn tell(keys: &ControlSecrets, named: impl Fn(&ControlKey) -> bool) {
     if keys.is_empty() {
         say!("This network has no control key: requests travel in the plain.");
     }
     for key in keys.public() {
-        let is_named = if named(key.id()) { "named" } else { "" };
+        let is_named = if named(&key) { "named" } else { "" };
         say!("{:>3}  {key}  {is_named}", key.id());
     }
 }

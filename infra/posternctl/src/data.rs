@@ -34,7 +34,7 @@ use tuf::ceremony::{Base, Role};
 use tuf::key::SigningKey;
 use tuf::key_file;
 use tuf::repository::{Pin, RoleKeys};
-use tuf::{Authority, PublicKey};
+use tuf::{Authority, PublicKey, VerifyError};
 
 /// The data folder of who names none.
 pub const DEFAULT: &str = "postern-data";
@@ -274,8 +274,26 @@ impl Folder {
         Ok(String::from_utf8(self.read(BOOTSTRAP_KEY)?)?)
     }
 
-    /// What `enroll` and `register` open sealed requests with; networks of before have none.
+    /// What `enroll` and `register` open sealed requests with; networks of before have none. Where clients
+    /// seal to a key that is not here, everything that they send would be refused: that is an error.
     pub fn control_keys(&self) -> anyhow::Result<ControlSecrets> {
+        let keys = self.control_keys_held()?;
+        let held = keys.public();
+        let named = signed_control_keys(&self.offline()?)?;
+        if let Some(lost) = named.iter().find(|key| !held.contains(key)) {
+            bail!(
+                "{} lacks the secret of the control key {}, which the offline files name: put it back from \
+                 a copy, or make another ('posternctl control-keys new') and have it named ('posternctl \
+                 root begin --control-key KEY')",
+                self.path(CONTROL_KEYS).display(),
+                lost.id()
+            );
+        }
+        Ok(keys)
+    }
+
+    /// The control keys that are here, whatever the offline files name.
+    pub fn control_keys_held(&self) -> anyhow::Result<ControlSecrets> {
         if !self.path(CONTROL_KEYS).exists() {
             return Ok(ControlSecrets::default());
         }
@@ -290,21 +308,28 @@ impl Folder {
 
     /// What the offline keys have signed: all roots, and the newest targets that the last one lets in. A
     /// root is written after all else of its ceremony, so that its name puts the whole in force at once.
+    /// Only where signatures do not fit are older targets taken: a file that is missing or damaged is named.
     pub fn offline(&self) -> anyhow::Result<Offline> {
         let mut roots = Vec::new();
-        while self.path(&root_file(roots.len() as u64 + 1)).exists() {
-            roots.push(self.read(&root_file(roots.len() as u64 + 1))?);
+        for version in 1..=self.newest(".root.json")? {
+            roots.push(self.read(&root_file(version))?);
         }
         tuf::authority::check_chain(&roots).context("offline/ holds roots that are no chain")?;
-        let mut version = 0;
-        while self.path(&targets_file(version + 1)).exists() {
-            version += 1;
-        }
+        let last = roots.last().context("there is no root")?;
         let mut refused = Vec::new();
-        for version in (1..=version).rev() {
-            match self.offline_with(&roots, version) {
-                Ok(offline) => return Ok(offline),
-                Err(error) => refused.push(format!("targets {version}: {error:#}")),
+        for version in (1..=self.newest(".targets.json")?).rev() {
+            let name = targets_file(version);
+            let targets = self.read(&name)?;
+            match Authority::read(last, &targets) {
+                Ok(authority) => return self.offline_with(&roots, targets, &authority),
+                // Of a ceremony whose root is not there yet, or of keys that are no longer named.
+                Err(error @ VerifyError::Altered(_)) => {
+                    refused.push(format!("targets {version}: {error}"));
+                }
+                // What is damaged is no reason to go back to what was before it.
+                Err(error) => {
+                    return Err(error).with_context(|| self.path(&name).display().to_string());
+                }
             }
         }
         bail!(
@@ -314,10 +339,19 @@ impl Folder {
         )
     }
 
-    fn offline_with(&self, roots: &[Vec<u8>], version: u64) -> anyhow::Result<Offline> {
-        let targets = self.read(&targets_file(version))?;
-        let last = roots.last().context("there is no root")?;
-        let authority = Authority::read(last, &targets)?;
+    /// The highest version of a signed document, whose names end so; 0 if there is none.
+    fn newest(&self, end: &str) -> anyhow::Result<u64> {
+        let names = self.names("offline")?.into_iter();
+        let versions = names.filter_map(|name| name.strip_suffix(end)?.parse().ok());
+        Ok(versions.max().unwrap_or(0))
+    }
+
+    fn offline_with(
+        &self,
+        roots: &[Vec<u8>],
+        targets: Vec<u8>,
+        authority: &Authority,
+    ) -> anyhow::Result<Offline> {
         let mut files = BTreeMap::new();
         for (path, pin) in &authority.targets.files {
             files.insert(path.clone(), self.signed_file(path, pin)?);
@@ -329,14 +363,14 @@ impl Folder {
     fn signed_file(&self, path: &str, pin: &Pin) -> anyhow::Result<Vec<u8>> {
         let hashed = signed_file(path, &pin.sha256);
         let plain = format!("offline/{path}");
-        let name = if self.path(&hashed).exists() {
-            hashed
-        } else {
-            plain
-        };
+        let only_plain = !self.path(&hashed).exists() && self.path(&plain).exists();
+        let name = if only_plain { plain } else { hashed };
         let bytes = self.read(&name)?;
         if Pin::of(1, &bytes).sha256 != pin.sha256 {
-            bail!("{name} is not what the targets list");
+            bail!(
+                "{} is not what the targets list",
+                self.path(&name).display()
+            );
         }
         Ok(bytes)
     }
@@ -383,6 +417,14 @@ pub fn signed_control_key(offline: &Offline) -> anyhow::Result<Option<ControlKey
     Ok(kit.control_key)
 }
 
+/// The control keys that clients seal to: devices by the recovery kit, gateways by `trust.json`.
+pub fn signed_control_keys(offline: &Offline) -> anyhow::Result<Vec<ControlKey>> {
+    let trust = offline.files.get(TrustedKeys::PATH);
+    let trust: TrustedKeys = serde_json::from_slice(trust.context(TrustedKeys::PATH)?)?;
+    let named = [signed_control_key(offline)?, trust.control_key];
+    Ok(named.into_iter().flatten().collect())
+}
+
 /// Where root `version` lies in the data folder.
 pub fn root_file(version: u64) -> String {
     format!("offline/{version}.root.json")
@@ -414,3 +456,6 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     };
     write().with_context(|| path.display().to_string())
 }
+
+#[cfg(test)]
+pub mod tests;

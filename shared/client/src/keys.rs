@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use api::enroll::DeviceAnswer;
 use jiff::Timestamp;
-use model::{Catalog, HeldKey};
+use model::{Catalog, CatalogName, HeldKey};
 use tuf::TrustedState;
 
 use crate::{Device, standing};
@@ -32,7 +32,7 @@ pub(crate) fn heard(device: &mut Device, answer: DeviceAnswer) {
     device.answer = Some(answer);
     let kept: Vec<Catalog> = [&device.trusted, &device.opened]
         .into_iter()
-        .filter_map(|state| catalog(state.as_ref()?, &name.path()))
+        .filter_map(|state| catalog(state.as_ref()?, &name))
         .collect();
     let given = device
         .answer
@@ -45,10 +45,10 @@ pub(crate) fn heard(device: &mut Device, answer: DeviceAnswer) {
         .collect();
 }
 
-/// The catalog that `state` holds at `path`, sealed as it is. None if it cannot be read: whoever reads it
-/// for what it lists says why.
-fn catalog(state: &TrustedState, path: &str) -> Option<Catalog> {
-    let text = state.file(path)?;
+/// The catalog that `state` holds for who reads `name`, sealed as it is. None if it cannot be read: whoever
+/// reads it for what it lists says why.
+fn catalog(state: &TrustedState, name: &CatalogName) -> Option<Catalog> {
+    let text = state.file(&standing::catalog_in(state, name)?.path())?;
     let (catalog, _) = Catalog::from_json(text.as_bytes()).ok()?;
     Some(catalog)
 }

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{Catalog, Limits, RecoveryKit};
+use model::{Catalog, CatalogName, Limits, RecoveryKit};
 use serde::Serialize;
 use tuf::slices::Sealed;
 use tuf::{LONGEST_LIFE, TrustedState, VerifyError, Wanted};
@@ -125,8 +125,9 @@ pub struct Known {
     limits: Limits,
 }
 
-/// Reads the device's trusted state, stale or not. None if there is none, or if it holds no
-/// catalog that the device reads (which changed since). [`Error::Trusted`] if it is damaged.
+/// Reads the device's trusted state, stale or not. None if there is none, or no catalog in it. The one that
+/// the device read before is acted on until the one that it reads now was verified. [`Error::Trusted`] if it
+/// is damaged.
 ///
 /// Where nothing in the newest catalog can be opened, the last one that could goes on being the one to act
 /// on, and stands as its own timestamp says: the newer one is known to be there, no more.
@@ -179,13 +180,13 @@ fn read(
     let (Some(state), Some(answer)) = (state, &device.answer) else {
         return Ok(None);
     };
-    if state.file(&answer.catalog.path()).is_none() {
+    let Some(name) = catalog_in(state, &answer.catalog) else {
         return Ok(None);
-    }
+    };
     let keys = keys::held(device);
     let wanted = Wanted {
         network: &device.contact.network,
-        catalog: Some(&answer.catalog),
+        catalog: Some(&name),
         keys: &keys,
     };
     let verified = tuf::read_state(state, &wanted).map_err(|error| {
@@ -204,6 +205,19 @@ fn read(
         sealed: verified.sealed,
         limits: verified.limits,
     }))
+}
+
+/// The name of the catalog that `state` holds for a device which reads `wanted`: that one, or, until it was
+/// verified, the one that the device read before.
+pub(crate) fn catalog_in(state: &TrustedState, wanted: &CatalogName) -> Option<CatalogName> {
+    if state.file(&wanted.path()).is_some() {
+        return Some(wanted.clone());
+    }
+    let names = state.paths().filter_map(|path| {
+        let name = path.strip_prefix("catalogs/")?.strip_suffix(".json")?;
+        name.parse().ok()
+    });
+    names.last()
 }
 
 /// The same, for whoever can do without: a damaged state is None.
@@ -229,6 +243,18 @@ pub fn usable(device: &Device, now: Timestamp) -> Result<Known, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::{NOW, Repository};
+
+    #[test]
+    fn a_catalog_goes_on_until_the_one_in_its_place_was_verified() {
+        let mut device = Repository::default().synced_device();
+        let before = usable(&device, NOW).unwrap().catalog;
+        let answer = device.answer.as_mut().unwrap();
+
+        answer.catalog = "default.staff".parse().unwrap();
+
+        assert_eq!(usable(&device, NOW).unwrap().catalog, before);
+    }
 
     #[test]
     fn a_catalog_is_current_then_stale_for_14_days_then_lapsed() {

@@ -61,6 +61,14 @@ pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
             options.out.display()
         );
     }
+    if let Some(key) = options.control_key
+        && !data.control_keys_held()?.public().contains(&key)
+    {
+        bail!(
+            "keys/online holds no secret of the control key {key}: whatever is sealed to it would be lost. \
+             Name one that 'posternctl control-keys' lists"
+        );
+    }
     let mut edits = edits(options)?;
     let mut made: Vec<(Role, SigningKey)> = Vec::new();
     for (roles, replace) in [(&options.rotate, true), (&options.new, false)] {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tuf::repository::Pin;
 
-use super::read_change;
+use super::{read_change, told};
 use crate::data::{Folder, root_file, signed_file, targets_file};
+use crate::now;
 
 /// `posternctl root finish`. The root is written last: its name puts the whole in force at once, and a
 /// finish that was interrupted is simply run again.
@@ -14,13 +15,12 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
     let (first, copies) = changes.split_first().context("no change was named")?;
     let mut change = read_change(first)?;
     for copy in copies {
-        change
-            .merge(&read_change(copy)?)
-            .with_context(|| copy.display().to_string())?;
+        let merged = change.merge(&read_change(copy)?);
+        told(merged).with_context(|| copy.display().to_string())?;
     }
     // Beside an 'up' that runs, but not beside another finish.
     let _lock = data.lock_offline()?;
-    let finished = change.finish(&data.base()?)?;
+    let finished = told(change.finish(&data.base()?, now()))?;
     for (path, text) in &finished.files {
         let name = signed_file(path, &Pin::of(1, text.as_bytes()).sha256);
         data.write(&name, text.as_bytes())?;
@@ -39,11 +39,13 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
         data.config_key(&offline).err(),
     ];
     let lacks: Vec<String> = lacks.iter().flatten().map(ToString::to_string).collect();
+    let ends = authority.warnings(now());
     let nothing = finished.root.is_none() && finished.targets.is_none();
     let (root, targets) = (authority.root.version, authority.targets.version);
     if json {
+        let warnings = [lacks, ends].concat();
         let line = serde_json::json!({"root": root, "targets": targets, "was_in_force": nothing,
-            "warnings": lacks});
+            "warnings": warnings});
         say!("{line}");
         return Ok(());
     }
@@ -57,6 +59,9 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
     say!("register, admin, reconcile), all of one function in one deployment.");
     for lack in lacks {
         say!("NOTE {lack}");
+    }
+    for end in ends {
+        say!("WARNING {end}");
     }
     Ok(())
 }

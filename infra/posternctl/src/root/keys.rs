@@ -24,6 +24,14 @@ pub fn key_text(key: &SigningKey, passphrase: Option<&str>) -> anyhow::Result<St
 /// Makes an Ed25519 key in `file`.
 pub fn make(file: &Path, options: &passphrase::Source, json: bool) -> anyhow::Result<()> {
     let public_file = file.with_extension("pub");
+    let is_public = file.extension().and_then(|end| end.to_str());
+    if is_public.is_some_and(|end| end.eq_ignore_ascii_case("pub")) {
+        bail!(
+            "{}: '.pub' is the end of the public half's name. Name the secret's file, as {}",
+            file.display(),
+            file.with_extension("pem").display()
+        );
+    }
     for path in [file, &public_file] {
         if path.exists() {
             bail!("{} is there already: name another file", path.display());

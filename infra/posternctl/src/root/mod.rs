@@ -15,9 +15,9 @@ mod sign;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Subcommand;
-use tuf::ceremony::Change;
+use tuf::ceremony::{CeremonyError, Change, visible};
 
 use crate::data::Folder;
 
@@ -68,9 +68,17 @@ pub fn run(data: &Folder, action: &Action, json: bool) -> anyhow::Result<()> {
 
 fn read_change(path: &Path) -> anyhow::Result<Change> {
     let text = read_text(path)?;
-    Change::read(&text).with_context(|| path.display().to_string())
+    told(Change::read(&text)).with_context(|| path.display().to_string())
+}
+
+/// A refusal as it can be printed: it may quote the change's file, which is a stranger's.
+fn told<T>(result: Result<T, CeremonyError>) -> anyhow::Result<T> {
+    result.map_err(|error| anyhow!(visible(&error.to_string())))
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| path.display().to_string())
 }
+
+#[cfg(test)]
+mod tests;

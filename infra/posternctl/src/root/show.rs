@@ -7,7 +7,7 @@ use clap::Args;
 use model::TrustedKeys;
 use serde_json::json;
 use tuf::PublicKey;
-use tuf::ceremony::{Change, Meaning, Role};
+use tuf::ceremony::{Change, Meaning, Role, visible};
 use tuf::key_file;
 use tuf::repository::RoleKeys;
 
@@ -193,9 +193,13 @@ fn text(meaning: &Meaning) -> String {
             same if same == threshold => String::new(),
             other => format!(" (it was {other})"),
         };
+        let unchanged = if role.changed { "" } else { " (unchanged)" };
+        let ids: Vec<String> = role.keys.iter().map(|key| short(key)).collect();
         lines.push(format!(
-            "= {}: {threshold} of {keys} must sign{before}; {} may be lost",
-            role.role, role.spare
+            "= {}{unchanged}: {threshold} of {keys} must sign{before}; {} may be lost: {}",
+            role.role,
+            role.spare,
+            ids.join(", ")
         ));
     }
     for file in &meaning.files {
@@ -220,6 +224,7 @@ fn text(meaning: &Meaning) -> String {
             .collect();
         lines.push(format!("{quorum}: {}", keys.join(", ")));
     }
+    let lines: Vec<String> = lines.iter().map(|line| visible(line)).collect();
     lines.join("\n")
 }
 

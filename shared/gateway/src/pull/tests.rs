@@ -78,8 +78,8 @@ fn a_config_older_than_the_last_is_refused_and_an_equal_one_is_not() {
     );
 }
 
-/// What a pull comes to so many days after the timestamp's expiry, while no door answers.
-async fn pulled_without_doors(days: i64) -> Result<GatewayConfig, Trouble> {
+/// A world whose node has its first config.
+async fn configured() -> World {
     let world = World::new().await;
     let agent = world.agent();
     let mut events = agent.events();
@@ -87,6 +87,12 @@ async fn pulled_without_doors(days: i64) -> Result<GatewayConfig, Trouble> {
     let configured = events.wait_for(|event| *event == crate::Event::Configured);
     configured.await.unwrap();
     task.abort();
+    world
+}
+
+/// What a pull comes to so many days after the timestamp's expiry, while no door answers.
+async fn pulled_without_doors(days: i64) -> Result<GatewayConfig, Trouble> {
+    let world = configured().await;
     world.net.on("door", usize::MAX, Do::Down);
     let wait = SignedDuration::from_hours(24 * (1 + days)).unsigned_abs();
     tokio::time::sleep(wait).await;
@@ -112,13 +118,7 @@ async fn without_doors_the_known_keys_count_for_14_days_after_their_expiry_and_n
 #[tokio::test(start_paused = true)]
 async fn nothing_new_is_believed_of_one_door_for_half_a_life_and_then_the_next_is_asked() {
     for (hours, version) in [(11, 1), (13, 2)] {
-        let world = World::new().await;
-        let agent = world.agent();
-        let mut events = agent.events();
-        let task = tokio::spawn(agent.run());
-        let configured = events.wait_for(|event| *event == crate::Event::Configured);
-        configured.await.unwrap();
-        task.abort();
+        let world = configured().await;
         let frozen = bundle(&network(), 1, None);
         world.net.on("door-1", usize::MAX, Do::Serve(frozen));
         world.publish(1);

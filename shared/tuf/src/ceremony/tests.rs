@@ -106,6 +106,14 @@ fn replace(seed: u8) -> RoleEdit {
     }
 }
 
+fn replace_all(seeds: [u8; 2]) -> RoleEdit {
+    RoleEdit {
+        add: seeds.map(|seed| key(seed).public()).into(),
+        replace: true,
+        ..RoleEdit::default()
+    }
+}
+
 fn swap(gone: u8, come: u8) -> RoleEdit {
     RoleEdit {
         remove: vec![key(gone).key_id()[..12].to_owned()],
@@ -415,6 +423,26 @@ fn a_finish_that_was_interrupted_is_run_again() {
         )
     );
     assert_eq!(change.finish(&whole, now()).unwrap().root, None);
+}
+
+/// What the data folder goes by: it takes older targets for the first reason and for no other.
+#[test]
+fn targets_of_other_keys_are_altered_and_damaged_ones_malformed() {
+    let wanted = edits([
+        (Role::Targets, replace_all([14, 15])),
+        (Role::Catalogs, replace(33)),
+    ]);
+    let change = signed(&wanted, &[1, 2, 14, 15]);
+    let targets = change.targets.clone().unwrap();
+
+    let read = |text: &str| Authority::read(base().root.as_bytes(), text.as_bytes()).unwrap_err();
+
+    assert_eq!(read(&targets).kind(), "altered");
+    assert_eq!(read(&targets[..targets.len() / 2]).kind(), "malformed");
+    assert_eq!(read("").kind(), "malformed");
+    // The root is not there yet, and what is in force is what was: its finish is run again.
+    let finished = change.finish(&base(), now()).unwrap();
+    assert!(finished.root.is_some() && finished.targets.is_some());
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub async fn apply(
         view.policy.ingress.len(),
         view.policy.egress.len()
     );
-    let narrows = narrows(&there.policy.disclosure, &view.policy.disclosure);
+    let narrows = narrows(there.policy.disclosure, view.policy.disclosure);
     let mut writes = vec![
         Write::put(items::policy(), expect, &view),
         Write::put(items::policy_version(view.version), Expect::Absent, &view),
@@ -78,7 +78,7 @@ pub async fn apply(
 
 /// Whether devices hold fewer slices than before, so that what they were given of the next epoch is too
 /// much.
-fn narrows(before: &Disclosure, after: &Disclosure) -> bool {
+fn narrows(before: Disclosure, after: Disclosure) -> bool {
     match (before, after) {
         (Disclosure::Sealed { held: before, .. }, Disclosure::Sealed { held: after, .. }) => {
             after < before

@@ -163,10 +163,11 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
         input.now >= since + SignedDuration::from_secs(i64::from(seconds))
     };
     let dead = |why: String, failed| Some(Standing::Dead { why, failed });
-    let is_heard = input.heard.contains(&node.gateway);
+    // Looked up for the few that matter: with ten thousand it would take as long as all else.
+    let is_heard = || input.heard.contains(&node.gateway);
     let state = record.gateway.map(|gateway| gateway.state);
     // One that counts as active has its heartbeats judged first: the network may not have been listening.
-    if is_unlisted(record) && !is_heard && state != Some(GatewayState::Active) {
+    if is_unlisted(record) && state != Some(GatewayState::Active) && !is_heard() {
         return dead(
             "its provider does not list its server any more".to_owned(),
             node.stage < Stage::Active,
@@ -184,8 +185,8 @@ fn dead(input: &Input<'_>, record: &Record<'_>) -> Option<Standing> {
                 _ => "came into service",
             };
             // One that is heard waits for the judge of gateways, which may be down, and is not at fault.
-            let is_judged = gateway.state == GatewayState::Provisioning || !is_heard;
-            if !over(began, REGISTRATION_SECONDS) || !is_judged {
+            let is_provisioning = gateway.state == GatewayState::Provisioning;
+            if !over(began, REGISTRATION_SECONDS) || !is_provisioning && is_heard() {
                 return None;
             }
             let minutes = REGISTRATION_SECONDS / 60;

@@ -172,7 +172,13 @@ mod tests {
             .map(|(name, image)| (name.as_str(), image.architectures.len()));
         assert_eq!(
             counts.collect::<Vec<_>>(),
-            [("1", 1), ("2", 1), ("3", 1), ("debian-13", 2)]
+            [
+                ("1", 1),
+                ("2", 1),
+                ("3", 1),
+                ("debian-13", 2),
+                ("ubuntu-24.04", 1)
+            ]
         );
     }
 }

@@ -54,7 +54,9 @@ fn expected(method: &Method, path: &str) -> Calls {
         // The policy and the device, and then the gateway that was asked about.
         ("POST", "/v1/admin/policy/explanation") => (2, 0, 0),
         ("GET", "/v1/admin/fleet") => (1, 0, 0),
-        ("PUT", "/v1/admin/fleet" | "/v1/admin/providers/{id}/mode") => (1, 0, 1),
+        // The fleet in force and the accepted one, and the modes where there is none.
+        ("PUT", "/v1/admin/fleet") => (2, 1, 1),
+        ("PUT", "/v1/admin/providers/{id}/mode") => (1, 0, 1),
         ("GET", "/v1/admin/providers") => (0, 1, 0),
         // What may be done there; the rest is the provider's.
         ("POST", "/v1/reconcile/providers/{id}/check") => (1, 0, 0),

@@ -17,6 +17,10 @@ use tuf::{Bundle, SigningKey};
 
 use crate::{Clock, Device};
 
+/// How long a test waits for a device file that nobody else has: a child that another test of this
+/// process starts holds its lock until it runs its program.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// The time in tests, until a [`Hand`] moves.
 pub const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 

@@ -1,7 +1,6 @@
 //! What a device that knows a control key sends, and what of what comes back it believes.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use api::sealed::{ControlSecrets, DEVICES};
 use api::{InviteText, Kind, Problem};
@@ -132,7 +131,7 @@ impl Place {
         let mut invite: InviteText = Repository::default().invite(&[], control);
         invite.contact.control_key = Some(secrets().public()[0]);
         let path = self.folder.path().join("device.json");
-        let file = Locked::open(&path, Duration::ZERO).await?;
+        let file = Locked::open(&path, crate::fixture::PATIENCE).await?;
         let enrolled = enroll::enroll(&file, &invite, &random(), &self.context()).await;
         enrolled.map(drop)
     }

@@ -1,5 +1,4 @@
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use api::enroll::DeviceAnswer;
 use api::{Kind, Problem, signed};
@@ -100,7 +99,7 @@ impl Place {
 
     async fn enroll(&self, invite: &InviteText) -> Result<Enrolled, Error> {
         let path = self.folder.path().join("device.json");
-        let file = Locked::open(&path, Duration::ZERO).await?;
+        let file = Locked::open(&path, crate::fixture::PATIENCE).await?;
         enroll(&file, invite, &random(), &self.context()).await
     }
 

@@ -10,7 +10,7 @@ fn place() -> (tempfile::TempDir, PathBuf) {
 }
 
 async fn open(path: &Path) -> Locked {
-    Locked::open(path, Duration::ZERO).await.unwrap()
+    Locked::open(path, crate::fixture::PATIENCE).await.unwrap()
 }
 
 fn mode(path: &Path) -> u32 {

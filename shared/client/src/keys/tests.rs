@@ -1,5 +1,4 @@
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::response::IntoResponse as _;
@@ -83,7 +82,7 @@ impl Place {
 
     async fn file(&self) -> Locked {
         let path = self.folder.path().join("device.json");
-        Locked::open(&path, Duration::ZERO).await.unwrap()
+        Locked::open(&path, crate::fixture::PATIENCE).await.unwrap()
     }
 
     fn serves(&self, repository: &Repository) {

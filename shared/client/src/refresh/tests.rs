@@ -39,7 +39,7 @@ impl Place {
 
     async fn file(&self) -> Locked {
         let path = self.folder.path().join("device.json");
-        Locked::open(&path, Duration::ZERO).await.unwrap()
+        Locked::open(&path, crate::fixture::PATIENCE).await.unwrap()
     }
 
     async fn refresh(&self, asking: Asking) -> Refreshed {

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use api::admin::NewInvite;
 use api::sealed::ControlSecrets;
@@ -150,7 +149,9 @@ impl World {
     }
 
     async fn file(&self) -> Locked {
-        Locked::open(&self.path(), Duration::ZERO).await.unwrap()
+        Locked::open(&self.path(), crate::fixture::PATIENCE)
+            .await
+            .unwrap()
     }
 
     fn saved(&self) -> Device {

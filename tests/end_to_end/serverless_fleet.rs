@@ -163,6 +163,14 @@ async fn a_fleet_a_few_steps_a_run(runtime: Runtime, test: &'static str) {
     );
     let live = ["providers", "policy", "hetzner", "live", "--reason=we open"];
     network.owner(&live).await;
+    network.wake("reconcile").await;
+    assert_eq!(
+        network.cloud.resources(),
+        Vec::<String>::new(),
+        "nobody has carried out a plan of it"
+    );
+    let begin = ["reconcile", "--yes", "--once"];
+    network.owner(&begin).await;
 
     let came = network.until("five in service", async || network.active().await == 5);
     let came = came.await;
@@ -175,6 +183,7 @@ async fn a_fleet_a_few_steps_a_run(runtime: Runtime, test: &'static str) {
     published.await;
 
     network.apply(json!({})).await;
+    network.owner(&begin).await;
     let nothing = async || network.cloud.resources().is_empty();
     let went = network.until("nothing left", nothing).await;
     assert!(went > 1, "{went} runs for five nodes");

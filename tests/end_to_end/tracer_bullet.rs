@@ -191,14 +191,15 @@ impl Network {
     /// How many gateways the published catalog lists, as a device reads it that asks no door: what the
     /// doors answer is counted.
     async fn last_listed(&self) -> Option<usize> {
-        let bundle = self.site.get("bundles/cohort/default").await?;
-        let path = self.folder.path().join("published.bundle");
-        tokio::fs::write(&path, &bundle).await.ok()?;
         let witness = self.folder.path().join("witness.json");
         if !witness.exists() {
             let invite = posternctl(self.data(), &["invite"]).await;
             postern(&witness, &["enroll", invite["invite"].as_str()?]).await;
         }
+        // After the witness, which knows what was published when it enrolled.
+        let bundle = self.site.get("bundles/cohort/default").await?;
+        let path = self.folder.path().join("published.bundle");
+        tokio::fs::write(&path, &bundle).await.ok()?;
         let report = postern(&witness, &["verify", path.to_str()?]).await;
         let listed = report["catalogs"][0]["gateways"].as_u64()?;
         usize::try_from(listed).ok()

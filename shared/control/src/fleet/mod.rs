@@ -24,6 +24,7 @@ pub mod evidence;
 mod faults;
 mod lease;
 pub mod modes;
+mod needs;
 mod note;
 mod observe;
 mod reconcile;

@@ -171,7 +171,10 @@ fn write(envelope: Envelope) -> Result<Vec<u8>, SignError> {
     serde_json::to_vec(&json!({"signatures": signatures, "signed": signed})).map_err(not_canonical)
 }
 
-#[allow(clippy::needless_pass_by_value)] // the form that `map_err` wants
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the form that `map_err` wants"
+)]
 fn not_canonical(error: impl std::error::Error) -> SignError {
     SignError::NotCanonical(error.to_string())
 }

@@ -179,7 +179,7 @@ impl Workflow {
     }
 
     /// What is needed next. Asking twice gives the same answer.
-    #[allow(clippy::should_implement_trait)] // it does not advance: `supply` does
+    #[allow(clippy::should_implement_trait, reason = "`supply` advances, not this")]
     pub fn next(&self) -> Next {
         self.next.clone()
     }

@@ -208,7 +208,7 @@ async fn disclosure(place: &Place, options: &DisclosureOptions, json: bool) -> a
         }
         Disclosure::Sealed { slices, held } => {
             say!(
-                "Catalogs are sealed in {slices} slices, a device holds {held}. Who is not enrolled \
+                "Slices of each sealed catalog: {slices}; a device holds {held}. Who is not enrolled \
                  learns nothing.\n"
             );
         }
@@ -232,7 +232,7 @@ async fn disclosure(place: &Place, options: &DisclosureOptions, json: bool) -> a
     for row in &rows {
         if let Some(half) = row.half.filter(|half| *half > 0) {
             say!(
-                "\nHalf of the {} {} gateways of '{}' take {half} spies, in expectation.",
+                "\nSpies that know half of the {} {} gateways of '{}', in expectation: {half}.",
                 row.gateways,
                 row.role,
                 row.catalog

@@ -19,6 +19,7 @@
 //! - `SqliteStore`, behind the feature `sqlite`, keeps one file, for a control plane on one machine.
 //! - `DynamoDbStore`, behind the feature `dynamodb`, keeps one table, for a control plane of functions.
 
+mod archive;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "dynamodb")]
@@ -29,6 +30,7 @@ mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use archive::{Archive, Snapshot};
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::DynamoDbStore;
 pub use limits::validate;
@@ -89,6 +91,11 @@ pub struct Item {
 }
 
 impl Item {
+    /// Whether it is there at `now`: it has not expired.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        rules::is_live(self.expires_at.map(Timestamp::as_millisecond), now)
+    }
+
     /// The body as the type `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
         T::deserialize(&self.body).map_err(|error| {

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::{
-    Change, Key, MOST_BODY_BYTES, MOST_COMMIT_BYTES, MOST_KEYS, MOST_PAGE, MOST_WRITES, Range,
-    StoreError, Write,
+    Change, Item, Key, MOST_BODY_BYTES, MOST_COMMIT_BYTES, MOST_KEYS, MOST_PAGE, MOST_WRITES,
+    Range, StoreError, Write,
 };
 
 /// The most bytes of either part of a key: DynamoDB's limit for a sort key.
@@ -31,14 +31,41 @@ pub fn validate(writes: &[Write]) -> Result<(), StoreError> {
         ));
     }
 
+    let changes = writes
+        .iter()
+        .map(|write| (&write.key, validate_change(&write.key, &write.change)));
+    validate_together(changes)
+}
+
+/// Whether `items` can be loaded together: as [`validate`] has it for puts of them.
+pub(crate) fn validate_load(items: &[Item]) -> Result<(), StoreError> {
+    if items.is_empty() || items.len() > MOST_WRITES {
+        return misuse(format!(
+            "1 to {MOST_WRITES} items are loaded together, not {}",
+            items.len()
+        ));
+    }
+    if let Some(item) = items.iter().find(|item| item.version == 0) {
+        return misuse(format!("the version of {:?} is 0", item.key));
+    }
+    let bodies = items
+        .iter()
+        .map(|item| (&item.key, validate_body(&item.key, &item.body)));
+    validate_together(bodies)
+}
+
+/// Whether what is written together, keys and the sizes of bodies, is within the limits.
+fn validate_together<'a>(
+    written: impl Iterator<Item = (&'a Key, Result<usize, StoreError>)>,
+) -> Result<(), StoreError> {
     let mut keys = BTreeSet::new();
     let mut bytes = 0;
-    for write in writes {
-        validate_key(&write.key)?;
-        if !keys.insert(&write.key) {
-            return misuse(format!("a commit writes {:?} twice", write.key));
+    for (key, size) in written {
+        validate_key(key)?;
+        if !keys.insert(key) {
+            return misuse(format!("a commit writes {key:?} twice"));
         }
-        bytes += validate_change(&write.key, &write.change)?;
+        bytes += size?;
     }
     if bytes > MOST_COMMIT_BYTES {
         return misuse(format!(

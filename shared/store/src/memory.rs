@@ -11,9 +11,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::limits::{validate_get, validate_query};
+use crate::limits::{validate_get, validate_load, validate_query};
 use crate::rules::{bumped, holds, is_live, item, next_version, span};
-use crate::{Change, CommitError, Item, Key, Page, Range, Store, StoreError, Write, validate};
+use crate::{
+    Archive, Change, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write,
+    validate,
+};
 
 /// A [`Store`] in memory.
 #[derive(Default, Debug)]
@@ -110,6 +113,62 @@ impl Store for MemoryStore {
                 None => rows.remove(&key),
             };
         }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Archive for MemoryStore {
+    async fn snapshot(
+        &self,
+        now: Timestamp,
+        _settled: fn(&Key) -> bool,
+    ) -> Result<Box<dyn Snapshot>, StoreError> {
+        let items: Vec<Item> = self
+            .rows()
+            .iter()
+            .filter(|(_, row)| is_live(row.expires_at_ms, now))
+            .map(|(key, row)| row.item(key))
+            .collect::<Result<_, _>>()?;
+        Ok(Box::new(Copied(items.into_iter())))
+    }
+
+    async fn load(&self, now: Timestamp, items: &[Item]) -> Result<(), CommitError> {
+        validate_load(items)?;
+        let mut rows = self.rows();
+        let live_items = items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| item.is_live(now));
+        for (index, item) in live_items.clone() {
+            let there = live(&rows, &item.key, now);
+            let there = there.map(|row| row.item(&item.key)).transpose()?;
+            if there.is_some_and(|there| there != *item) {
+                return Err(CommitError::Failed(index));
+            }
+        }
+        for (_, item) in live_items {
+            let row = Row {
+                version: item.version,
+                body: item.body.clone(),
+                expires_at_ms: item.expires_at.map(Timestamp::as_millisecond),
+            };
+            rows.insert(item.key.clone(), row);
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot that was copied when it was made.
+struct Copied(std::vec::IntoIter<Item>);
+
+#[async_trait]
+impl Snapshot for Copied {
+    async fn next(&mut self, most: usize) -> Result<Vec<Item>, StoreError> {
+        Ok(self.0.by_ref().take(most).collect())
+    }
+
+    async fn confirm(self: Box<Self>) -> Result<(), StoreError> {
         Ok(())
     }
 }

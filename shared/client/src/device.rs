@@ -120,6 +120,9 @@ pub struct DoorMemory {
     /// The entity tag of what it last served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<Etag>,
+    /// When it was last asked, as a witness, for a newer root than another door had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_at: Option<Timestamp>,
 }
 
 /// An entity tag, and what it stood for: it is sent back only while that is what we hold.

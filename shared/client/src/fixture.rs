@@ -8,8 +8,8 @@ use api::{InviteText, WireGuardSecret};
 use axum::Router;
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Addresses, Catalog, CatalogGateway, DeviceState, EpochSecret, FirstContact, FrontDoor, HeldKey,
-    Limits, RecoveryKit, Role, RootPin, Slice, TrustedKeys, catalog,
+    Addresses, Catalog, CatalogGateway, ControlKey, DeviceState, EpochSecret, FirstContact,
+    FrontDoor, HeldKey, Limits, RecoveryKit, Role, RootPin, Slice, TrustedKeys, catalog,
 };
 use serde_json::json;
 use tuf::repository::{self, Pin, RoleKeys, RootRoles};
@@ -57,6 +57,10 @@ pub struct Repository {
     pub doors: Vec<String>,
     /// How many slices the catalog has, and the epochs whose keys open them; open, if there are none.
     pub sealed: (u16, &'static [u64]),
+    /// Whether a second root has ended the keys of snapshot and timestamp, and named others.
+    pub rotated: bool,
+    /// The control key in the recovery kit.
+    pub control_key: Option<ControlKey>,
 }
 
 impl Default for Repository {
@@ -75,6 +79,8 @@ impl Default for Repository {
             ],
             doors: Vec::new(),
             sealed: (1, &[]),
+            rotated: false,
+            control_key: None,
         }
     }
 }
@@ -91,20 +97,26 @@ impl Repository {
         }
     }
 
-    fn root(&self) -> Vec<u8> {
+    /// The numbers of the keys of snapshot and timestamp below the root of this version.
+    fn online(version: u64) -> [u8; 2] {
+        if version == 1 { [3, 4] } else { [11, 12] }
+    }
+
+    fn root(&self, version: u64) -> Vec<u8> {
+        let [snapshot, timestamp] = Self::online(version).map(|number| self.keys(number));
         let roles = RootRoles {
             root: self.keys(1),
             targets: self.keys(2),
-            snapshot: self.keys(3),
-            timestamp: self.keys(4),
+            snapshot,
+            timestamp,
         };
-        repository::sign_root(1, later(10_000), &roles, &[&self.key(1)]).unwrap()
+        repository::sign_root(version, later(10_000), &roles, &[&self.key(1)]).unwrap()
     }
 
     pub fn pin(&self) -> RootPin {
         RootPin {
             version: 1,
-            sha256: Pin::of(1, &self.root()).sha256,
+            sha256: Pin::of(1, &self.root(1)).sha256,
         }
     }
 
@@ -141,7 +153,7 @@ impl Repository {
             "front_door_hosts": ["127.0.0.1"], "gateway_networks": ["192.0.2.0/24"],
             "cohorts": ["default"]});
         let kit = json!({"schema": RecoveryKit::SCHEMA, "network": self.network,
-            "front_doors": [], "control": []});
+            "front_doors": [], "control": [], "control_key": self.control_key});
         let trust = json!({"schema": TrustedKeys::SCHEMA, "network": self.network,
             "config_keys": []});
         let catalog = Catalog {
@@ -173,6 +185,8 @@ impl Repository {
         )]);
 
         let (version, far) = (self.version, later(10_000));
+        let newest = if self.rotated { 2 } else { 1 };
+        let [for_snapshot, for_timestamp] = Self::online(newest).map(|number| self.key(number));
         let key = self.key(2);
         let targets = repository::sign_targets(1, far, &offline, &self.keys(5), &[&key]).unwrap();
         let catalogs = repository::sign_catalogs(version, far, &online, &[&self.key(5)]).unwrap();
@@ -181,20 +195,22 @@ impl Repository {
             far,
             &Pin::of(1, &targets),
             &Pin::of(version, &catalogs),
-            &[&self.key(3)],
+            &[&for_snapshot],
         )
         .unwrap();
         let pin = Pin::of(version, &snapshot);
         let timestamp =
-            repository::sign_timestamp(version, self.expires, &pin, &[&self.key(4)]).unwrap();
+            repository::sign_timestamp(version, self.expires, &pin, &[&for_timestamp]).unwrap();
 
         let mut files = BTreeMap::from([
-            (repository::root_path(1), self.root()),
             (repository::TIMESTAMP_PATH.to_owned(), timestamp),
             (repository::snapshot_path(version), snapshot),
             (repository::targets_path(1), targets),
             (repository::catalogs_path(version), catalogs),
         ]);
+        files.extend(
+            (1..=newest).map(|version| (repository::root_path(version), self.root(version))),
+        );
         for (path, bytes) in offline.into_iter().chain(online) {
             let hash = Pin::of(1, &bytes).sha256;
             files.insert(repository::target_paths(&path, &hash)[0].clone(), bytes);

@@ -39,6 +39,7 @@ pub mod text;
 pub mod tunnel;
 pub mod verify;
 pub mod web;
+mod witness;
 
 pub use clock::Clock;
 pub use device::Device;

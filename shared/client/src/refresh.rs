@@ -86,10 +86,13 @@ pub async fn refresh(
     let (told, synced) = tokio::join!(told, sync(device, context));
     file.save(device)?;
 
-    // Whoever can open nothing of what is there asks for keys now, whenever contact was last made.
+    // Whoever can open nothing of what is there asks for keys now, whenever contact was last made. And
+    // what failed is asked once more where the sync brought another control key to seal it to.
     let is_shut = matches!(&synced, Ok(report) if report.sealed.is_shut());
+    let other_key = device.contact.control_key != asked.contact.control_key;
     let told = match told {
         None if is_shut && !unended => Some(patiently(contact(device, context)).await),
+        Some(Err(_)) if other_key => Some(patiently(contact(device, context)).await),
         told => told,
     };
     let contact = told.map(|told| heard(device, told, context.clock.now()));

@@ -58,17 +58,17 @@ impl Standing {
         }
     }
 
-    /// The same for what `device` holds. Where its clock seems ahead, a grace that is over by it
-    /// may not be: the catalog stays usable for one more, from when that was first noticed.
-    pub fn of(device: &Device, state: &TrustedState, now: Timestamp) -> Self {
-        let standing = Self::at(state.timestamp_expires(), now);
+    /// The same for what `device` acts on. Where its clock seems ahead, a grace that is over by it
+    /// may not be: the catalog stays usable for one more, from when that was first noticed of the newest
+    /// timestamp that it holds.
+    pub fn of(device: &Device, expires: Timestamp, now: Timestamp) -> Self {
+        let standing = Self::at(expires, now);
         let (Self::Lapsed { since }, Some(memory)) = (standing, &device.clock) else {
             return standing;
         };
+        let newest = device.trusted.as_ref().map(TrustedState::timestamp_version);
         let doubted = memory.doubted.as_ref().filter(|doubted| {
-            memory.verdict.may_be_ahead()
-                && doubted.version == state.timestamp_version()
-                && doubted.since <= now
+            memory.verdict.may_be_ahead() && Some(doubted.version) == newest && doubted.since <= now
         });
         let until = doubted.and_then(|doubted| doubted.since.checked_add(GRACE).ok());
         match until {
@@ -157,16 +157,11 @@ fn held_to(newest: &Known, older: Known, device: &Device, now: Timestamp) -> Kno
     let verified_at = device.opened.as_ref().map(TrustedState::verified_at);
     let most = verified_at.and_then(|at| at.checked_add(LONGEST_LIFE).ok());
     let expires = most.map_or(older.expires, |most| older.expires.min(most));
-    let standing = if expires < older.expires {
-        Standing::at(expires, now)
-    } else {
-        older.standing
-    };
     Known {
         catalog,
         kit: newest.kit.clone(),
         expires,
-        standing,
+        standing: Standing::of(device, expires, now),
         sealed: newest.sealed,
         limits: newest.limits.clone(),
     }
@@ -201,7 +196,7 @@ fn read(
         catalog,
         kit: verified.kit,
         expires,
-        standing: Standing::of(device, state, now),
+        standing: Standing::of(device, expires, now),
         sealed: verified.sealed,
         limits: verified.limits,
     }))

@@ -1,5 +1,5 @@
-//! A sync: race the known doors for the catalog's bundle, keep what verified, remember how each
-//! door did.
+//! A sync: race the known doors for the catalog's bundle, ask a [witness](crate::witness) where it is
+//! time, keep what verified, remember how each door did.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::decisions::{About, Decision, Judged};
 use crate::device::Etag;
 use crate::doors::{self, Answer, Ask, Came, DoorOutcome, Lane};
 use crate::standing::{self, Known, Standing};
-use crate::{Context, Device, Error, keys};
+use crate::{Context, Device, Error, keys, witness};
 
 /// What a sync came to.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -84,7 +84,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         .map(|door| lane(device, &ask, door, now))
         .collect();
 
-    let (answer, outcomes) = doors::fetch(
+    let (mut answer, mut outcomes) = doors::fetch(
         context.web,
         context.clock,
         context.options,
@@ -92,6 +92,18 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         &lanes,
     )
     .await;
+    let mut asked = ask.clone();
+    if let Some(raced) = &answer
+        && let Some(lane) = witness::due(device, &ranks, &lanes, raced.lane, now)
+    {
+        let memory = device.doors.entry(lanes[lane].door.url.clone());
+        memory.or_default().witness_at = Some(now);
+        if let Some(better) = witness::ask(context, &ask, raced, &lanes, lane).await {
+            answer = Some(better.answer);
+            outcomes.extend(better.outcomes);
+            asked = better.ask;
+        }
+    }
 
     let winner = answer
         .as_ref()
@@ -127,7 +139,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
             clock,
         });
     };
-    let kept = keep(device, &ask, &door, answer, now);
+    let kept = keep(device, &asked, &door, answer, now);
     device.judged_clock(clock, now);
     let state = device.trusted.as_ref().ok_or(Error::NoCatalog)?;
     let mut report = Report {
@@ -141,7 +153,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         skipped: kept.skipped,
         expires: state.timestamp_expires(),
         stale: false,
-        standing: Standing::of(device, state, now),
+        standing: Standing::of(device, state.timestamp_expires(), now),
         clock,
     };
     match (kept.catalog, known) {

@@ -144,3 +144,23 @@ async fn an_older_version_of_ours_that_was_put_back_is_raised() {
         assert_eq!(world.served(after(20)).0, 2, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_version_that_our_own_key_signed_is_gone_beyond_however_it_is_spelt() {
+    let stolen = common::world::key(12);
+    let pin = Pin::of(1_000, b"a snapshot that nobody has");
+    let written = repository::sign_timestamp(1_000, after(3600), &pin, &[&stolen]).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    let spaced = serde_json::to_vec_pretty(&value).unwrap();
+    for planted in [written, spaced] {
+        let world = World::published(1, &[1]).await;
+        world.mirrors[0].alter(repository::TIMESTAMP_PATH, planted.leak());
+
+        for seconds in 1..=3 {
+            world.publish(after(seconds)).await;
+        }
+
+        let version = world.served(after(3)).0;
+        assert!(version > 1_000, "who saw it would refuse {version}");
+    }
+}

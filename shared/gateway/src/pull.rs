@@ -6,7 +6,7 @@ pub(crate) mod roster;
 use api::register::{self, GatewayConfig};
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
-use model::{ControlKey, TrustedKeys};
+use model::{ControlKey, FrontDoor, TrustedKeys};
 use tuf::client::{Start, TrustedState, Wanted, read_state, verify_bundle};
 
 use crate::agent::Clock;
@@ -21,6 +21,8 @@ const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// front door serves a newer one: 14 days, as a device's catalog (`client::standing`). Without an
 /// end, who blocks all doors would keep a withdrawn config key alive for ever.
 const GRACE: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// For how long each front door is the one that is asked first.
+const TURN: SignedDuration = SignedDuration::from_hours(1);
 /// Heartbeat intervals that are believed, in seconds ([`model::Timing`]).
 const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
 
@@ -73,6 +75,7 @@ impl Pull {
 
     /// The keys that may sign configs and rosters, and the one to seal to: from the first front door that
     /// has news, or whose "nothing new" is still believed; or as they were verified last, within the grace.
+    /// The doors [take turns](in_turn) at being first.
     async fn trusted_keys(&mut self) -> Result<TrustedKeys, Trouble> {
         let path = tuf::repository::bundle_path(None);
         let network = self.state.contact.network.clone();
@@ -83,7 +86,7 @@ impl Pull {
         };
         let mut said = Vec::new();
         let mut nothing_new = None;
-        for door in self.state.contact.front_doors.clone() {
+        for door in in_turn(&self.state.contact.front_doors, (self.clock)()) {
             let start = match &self.state.trusted {
                 Some(state) => Start::State(state),
                 None => Start::Pin(&self.state.contact.root),
@@ -146,6 +149,17 @@ impl Pull {
         let trust = known.trust.ok_or("trust.json is missing")?;
         Ok((trust, until))
     }
+}
+
+/// The front doors in the order in which they are asked: each is the first for an hour. A thief who holds
+/// stolen online keys and a door has something newer for ever; a door that knows the root which ended
+/// those keys has its hour, too, and what that root ended is refused from then on.
+fn in_turn(doors: &[FrontDoor], now: Timestamp) -> Vec<FrontDoor> {
+    let mut doors = doors.to_vec();
+    let count = i64::try_from(doors.len()).unwrap_or(i64::MAX).max(1);
+    let first = now.as_second().div_euclid(TURN.as_secs()).rem_euclid(count);
+    doors.rotate_left(usize::try_from(first).unwrap_or(0));
+    doors
 }
 
 /// The interval if it is believable, or why it is not.

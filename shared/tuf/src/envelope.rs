@@ -104,16 +104,6 @@ pub fn attach(bytes: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>
 
 /// The payload of an envelope that at least one of `keys` has signed.
 pub fn verify<T: DeserializeOwned>(bytes: &[u8], keys: &[IdentityKey]) -> Result<T, VerifyError> {
-    let keys: Vec<PublicKey> = keys.iter().map(|key| (*key).into()).collect();
-    verify_by(bytes, &keys)
-}
-
-/// [`verify`] with keys of either scheme, for metadata that is known to be of our own writing: a
-/// publisher knows its own timestamps by it.
-pub fn verify_by<T: DeserializeOwned>(bytes: &[u8], keys: &[PublicKey]) -> Result<T, VerifyError> {
-    crypto::install();
-    let malformed = |error: serde_json::Error| VerifyError::Malformed(error.to_string());
-
     let value: Value = serde_json::from_slice(bytes).map_err(malformed)?;
     if serde_json::to_vec(&value).map_err(malformed)? != bytes {
         return Err(VerifyError::Malformed(
@@ -122,6 +112,36 @@ pub fn verify_by<T: DeserializeOwned>(bytes: &[u8], keys: &[PublicKey]) -> Resul
         ));
     }
     let envelope: Envelope = serde_json::from_value(value).map_err(malformed)?;
+    let keys: Vec<PublicKey> = keys.iter().map(|key| (*key).into()).collect();
+    signed_by(&keys, envelope)
+}
+
+/// The payload of metadata that at least one of `keys` has signed, however it is spelt: as clients take
+/// it. A publisher knows by it what was signed with its own keys, by whomever.
+pub fn verify_by<T: DeserializeOwned>(bytes: &[u8], keys: &[PublicKey]) -> Result<T, VerifyError> {
+    /// What else an envelope has is of no matter to a client.
+    #[derive(Deserialize)]
+    struct Spelt {
+        signatures: Vec<Value>,
+        signed: Value,
+    }
+    let Spelt { signatures, signed } = serde_json::from_slice(bytes).map_err(malformed)?;
+    let readable = signatures.into_iter().filter_map(|signature| {
+        let text = |name: &str| signature.get(name)?.as_str().map(str::to_owned);
+        Some(Signature {
+            keyid: text("keyid")?,
+            sig: text("sig")?,
+        })
+    });
+    let signatures = readable.collect();
+    signed_by(keys, Envelope { signatures, signed })
+}
+
+fn signed_by<T: DeserializeOwned>(
+    keys: &[PublicKey],
+    envelope: Envelope,
+) -> Result<T, VerifyError> {
+    crypto::install();
     if envelope.signatures.len() > MOST_SIGNATURES {
         return Err(VerifyError::Malformed(format!(
             "{} signatures, at most {MOST_SIGNATURES} are read",
@@ -130,7 +150,7 @@ pub fn verify_by<T: DeserializeOwned>(bytes: &[u8], keys: &[PublicKey]) -> Resul
     }
     let canonical = to_canonical_bytes(&envelope.signed)
         .map_err(|error| VerifyError::Malformed(error.to_string()))?;
-    let signed_by = |key: &PublicKey| {
+    let signs = |key: &PublicKey| {
         let key_id = key.key_id();
         envelope
             .signatures
@@ -138,12 +158,20 @@ pub fn verify_by<T: DeserializeOwned>(bytes: &[u8], keys: &[PublicKey]) -> Resul
             .filter(|signature| signature.keyid == key_id)
             .any(|signature| is_valid(signature, key, &canonical))
     };
-    if !keys.iter().any(signed_by) {
+    if !keys.iter().any(signs) {
         return Err(VerifyError::Altered(
             "no valid signature of a trusted key".to_owned(),
         ));
     }
     serde_json::from_value(envelope.signed).map_err(malformed)
+}
+
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the form that `map_err` wants"
+)]
+fn malformed(error: serde_json::Error) -> VerifyError {
+    VerifyError::Malformed(error.to_string())
 }
 
 fn is_valid(signature: &Signature, key: &PublicKey, canonical: &[u8]) -> bool {

@@ -1,5 +1,6 @@
 //! Key files of people: made, encrypted, read.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -107,6 +108,41 @@ pub fn encrypt(
         );
         say!("replaced ('posternctl root begin').");
     }
+    Ok(())
+}
+
+/// Gives the encrypted `file` another passphrase.
+pub fn encrypt_again(
+    file: &Path,
+    options: &passphrase::Source,
+    new: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let text = read_text(file)?;
+    if key_file::kind(&text).with_context(|| file.display().to_string())? == Kind::Plain {
+        bail!(
+            "{} is not encrypted: 'posternctl root encrypt' does that",
+            file.display()
+        );
+    }
+    let key = read(file, options)?;
+    let new = match new {
+        Some(new) => Some(passphrase::in_file(new)?),
+        None if std::io::stdin().is_terminal() => passphrase::chosen()?,
+        None => None,
+    };
+    let new = new.context("there is no new passphrase: name it with --new-passphrase-file")?;
+    data::replace(file, key_text(&key, Some(&new))?.as_bytes())?;
+    if json {
+        say!("{}", serde_json::json!({"key": key.key_id(), "file": file}));
+        return Ok(());
+    }
+    say!(
+        "The key {} in {} has another passphrase now.",
+        key.key_id(),
+        file.display()
+    );
+    say!("Who has a copy of the file as it was, and the passphrase of before, can still read it.");
     Ok(())
 }
 

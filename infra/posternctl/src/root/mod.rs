@@ -42,6 +42,16 @@ pub enum Action {
         #[command(flatten)]
         passphrase: passphrase::Source,
     },
+    /// Give an encrypted key file another passphrase: each holder one of their own.
+    Passphrase {
+        /// The key's file.
+        file: PathBuf,
+        /// A file whose first line is the new passphrase. Without it, it is asked for at a terminal.
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
+        #[command(flatten)]
+        passphrase: passphrase::Source,
+    },
     /// Begin a change of keys, thresholds, expiry or signed files. It is in force once it is finished.
     Begin(begin::Options),
     /// Sign a change with one key. It needs the change's file and the key, and no network.
@@ -60,6 +70,11 @@ pub fn run(data: &Folder, action: &Action, json: bool) -> anyhow::Result<()> {
         Action::Show(options) => show::run(data, options, json),
         Action::Key { file, passphrase } => keys::make(file, passphrase, json),
         Action::Encrypt { files, passphrase } => keys::encrypt(data, files, passphrase, json),
+        Action::Passphrase {
+            file,
+            new_passphrase_file,
+            passphrase,
+        } => keys::encrypt_again(file, passphrase, new_passphrase_file.as_deref(), json),
         Action::Begin(options) => begin::run(data, options, json),
         Action::Sign(options) => sign::run(options, json),
         Action::Finish { changes } => finish::run(data, changes, json),

@@ -1,7 +1,7 @@
 //! Passphrases of key files: from a file, from the environment, or from who sits at the terminal.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -9,7 +9,7 @@ use clap::Args;
 use super::read_text;
 
 /// The variable that may hold it. It is no option: other users of a machine see those.
-const VARIABLE: &str = "POSTERN_PASSPHRASE";
+pub const VARIABLE: &str = "POSTERN_PASSPHRASE";
 
 /// Where the passphrase is.
 #[derive(Args, Clone, Default)]
@@ -23,18 +23,25 @@ pub struct Source {
 /// The passphrase, if a file or the environment tells it. Nobody is asked.
 pub fn told(options: &Source) -> anyhow::Result<Option<String>> {
     let passphrase = match (&options.passphrase_file, std::env::var(VARIABLE)) {
-        (Some(file), _) => {
-            let text = read_text(file)?;
-            text.lines().next().unwrap_or_default().to_owned()
-        }
+        (Some(file), _) => return in_file(file).map(Some),
         (None, Ok(passphrase)) => passphrase,
         (None, Err(std::env::VarError::NotPresent)) => return Ok(None),
         (None, Err(error)) => return Err(error).context(VARIABLE),
     };
+    not_empty(passphrase).map(Some)
+}
+
+/// The passphrase that is the first line of `file`.
+pub fn in_file(file: &Path) -> anyhow::Result<String> {
+    let text = read_text(file)?;
+    not_empty(text.lines().next().unwrap_or_default().to_owned())
+}
+
+fn not_empty(passphrase: String) -> anyhow::Result<String> {
     if passphrase.is_empty() {
         bail!("the passphrase is empty");
     }
-    Ok(Some(passphrase))
+    Ok(passphrase)
 }
 
 /// A passphrase for new files: told, or chosen at a terminal, where nothing is a choice, too.
@@ -43,6 +50,11 @@ pub fn new(options: &Source) -> anyhow::Result<Option<String>> {
     if told.is_some() || !std::io::stdin().is_terminal() {
         return Ok(told);
     }
+    chosen()
+}
+
+/// A passphrase that is chosen at the terminal; none, if nothing is.
+pub fn chosen() -> anyhow::Result<Option<String>> {
     let first = rpassword::prompt_password(
         "A passphrase for the offline keys (nothing leaves them unencrypted): ",
     )?;

@@ -86,6 +86,10 @@ pub fn run(options: &Options, json: bool) -> anyhow::Result<()> {
     }
     if !json {
         show::tell(&change, false)?;
+    } else if !options.yes {
+        bail!(
+            "with --json nothing is shown before it is signed: read the change ('root show'), then say --yes"
+        );
     }
     let signer = signer(options)?;
     let public = signer.public();
@@ -151,6 +155,8 @@ fn by_command(command: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut child = Command::new("sh")
         .args(["-c", command])
         .env(SHA256, HEXLOWER.encode(&Sha256::digest(bytes)))
+        // It is for the key files of this program, and no business of another.
+        .env_remove(passphrase::VARIABLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -49,6 +49,7 @@ pub fn watch(
     tasks.spawn(async move {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut complained = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -62,9 +63,9 @@ pub fn watch(
                     continue;
                 }
             };
-            seen = now;
             match InForce::read(&data) {
                 Ok(in_force) => {
+                    seen = now;
                     let authority = &in_force.offline.authority;
                     tracing::info!(
                         root = authority.root.version,
@@ -73,9 +74,12 @@ pub fn watch(
                     );
                     tell.send_replace(Arc::new(in_force));
                 }
-                // It is read again with the next file that comes.
+                // Tried again until it does; a file may not be whole yet. Said once.
                 Err(error) => {
-                    tracing::error!("new offline files or keys are not taken up: {error:#}");
+                    if complained.as_ref() != Some(&now) {
+                        tracing::error!("new offline files or keys are not taken up: {error:#}");
+                    }
+                    complained = Some(now);
                 }
             }
         }

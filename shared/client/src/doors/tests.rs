@@ -488,3 +488,99 @@ async fn a_door_that_sends_a_byte_now_and_then_is_cut_off_in_time() {
     assert_eq!(outcome.kind.as_deref(), Some("timeout"), "{outcome:?}");
     assert!(outcome.ms < 5_000, "{outcome:?}");
 }
+
+/// A door as the layout has it: the bundle, and every file at its own path.
+async fn whole(repository: &Repository) -> (String, Arc<AtomicUsize>) {
+    let files = repository.files();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let file = move |axum::extract::Path(path): axum::extract::Path<String>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let file = files.get(&path).cloned();
+        async move { file.ok_or(StatusCode::NOT_FOUND) }
+    };
+    let bundle = repository.bundle();
+    let router = Router::new()
+        .route(PATH, get(move || async move { bundle }))
+        .route("/{*path}", get(file));
+    (serve(router).await, asked)
+}
+
+#[tokio::test]
+async fn a_door_that_always_has_news_by_stolen_keys_is_given_up_when_an_honest_one_had_its_turn() {
+    let stolen = |version| Repository {
+        version,
+        ..Repository::default()
+    };
+    let honest = Repository {
+        version: 5,
+        rotated: true,
+        ..Repository::default()
+    };
+    let mut device = stolen(3).synced_device();
+    let (honest, _) = whole(&honest).await;
+    let hand = Hand::at(NOW);
+    let mut roots = Vec::new();
+    // The thief's door is fast and at hand, the honest one is only ever a witness.
+    for round in 0..3 {
+        let (thief, _) = whole(&stolen(1_000 + round)).await;
+        device.contact.front_doors = doors_of(&[thief.clone(), honest.clone()]);
+        let memory = device.doors.entry(honest.clone()).or_default();
+        memory.history.rtt_ms = Some(390);
+        memory.witness_at = memory.witness_at.or(Some(NOW));
+        hand.set(later(3 * i64::try_from(round).unwrap()));
+
+        run(&mut device, &hand, Options::default()).await.unwrap();
+
+        roots.push(device.trusted.as_ref().unwrap().root_version());
+    }
+
+    assert_eq!(
+        roots,
+        [1, 1, 2],
+        "the honest door's turn is after six hours"
+    );
+    let version = device.trusted.as_ref().unwrap().timestamp_version();
+    assert_eq!(version, 5, "the thief's versions are no floor any more");
+}
+
+#[tokio::test]
+async fn a_witness_is_one_small_request_of_one_other_door_in_six_hours() {
+    let repository = Repository::default();
+    let mut served = Vec::new();
+    for _ in 0..3 {
+        served.push(whole(&repository).await);
+    }
+    let urls: Vec<_> = served.iter().map(|(url, _)| url.clone()).collect();
+    let mut device = repository.device(&urls);
+    let hand = Hand::at(NOW);
+    let asked = || {
+        served
+            .iter()
+            .map(|(_, asked)| asked.load(Ordering::Relaxed))
+            .sum::<usize>()
+    };
+
+    let mut counts = Vec::new();
+    for hours in [0, 1, 5, 7] {
+        hand.set(later(hours));
+        let report = run(&mut device, &hand, Options::default()).await.unwrap();
+        assert_eq!(report.outcomes.len(), 1, "no bundle is asked of a witness");
+        counts.push(asked());
+    }
+
+    assert_eq!(counts, [1, 1, 1, 2]);
+    let turns = device
+        .doors
+        .values()
+        .filter(|door| door.witness_at.is_some());
+    assert_eq!(turns.count(), 2, "they take turns");
+}
+
+fn doors_of(urls: &[String]) -> Vec<FrontDoor> {
+    let door = |url: &String| FrontDoor {
+        url: url.clone(),
+        fallback: Vec::new(),
+    };
+    urls.iter().map(door).collect()
+}

@@ -2,8 +2,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use api::enroll::DeviceAnswer;
+use api::sealed::{self, ControlSecrets, DEVICES};
 use axum::Router;
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use http::StatusCode;
+use model::ControlKey;
 
 use super::*;
 use crate::doors::Options;
@@ -20,14 +24,20 @@ struct Place {
 impl Place {
     /// A device that knows these control endpoints and has never synced.
     async fn with(control: &[String]) -> Self {
-        let bundle = Repository::default().bundle();
+        Self::of(&Repository::default(), None, control).await
+    }
+
+    /// A device of this repository that knows this control key.
+    async fn of(repository: &Repository, key: Option<ControlKey>, control: &[String]) -> Self {
+        let bundle = repository.bundle();
         let path = format!(
             "/{}",
             tuf::repository::bundle_path(Some(&"default".parse().unwrap()))
         );
         let door = serve(Router::new().route(&path, get(async || bundle))).await;
-        let mut device = Repository::default().device(&[door]);
+        let mut device = repository.device(&[door]);
         device.contact.control = control.to_vec();
+        device.contact.control_key = key;
         let place = Self {
             folder: tempfile::tempdir().unwrap(),
             web: Web::new().unwrap(),
@@ -140,4 +150,31 @@ async fn another_copy_s_rotation_is_noticed() {
     assert_eq!(told, until);
     assert!(refreshed.rotation.is_none());
     assert!(refreshed.sync.is_ok());
+}
+
+#[tokio::test]
+async fn contact_that_failed_is_made_again_under_the_control_key_that_the_sync_brought() {
+    let secrets = |byte| ControlSecrets::default().with_new([byte; 32]).unwrap();
+    let (before, now) = (secrets(7).public()[0], secrets(8));
+    let opens = now.clone();
+    let answer = move |capsule: Bytes| async move {
+        let (sealer, _) = sealed::open(&opens, &capsule).map_err(|_| StatusCode::UNAUTHORIZED)?;
+        let answer = http::Response::new(serde_json::to_vec(&own_answer()).unwrap());
+        Ok::<_, StatusCode>(sealer.seal(&answer, [3; 32]))
+    };
+    let control = serve(Router::new().route(DEVICES, post(answer))).await;
+    let repository = Repository {
+        control_key: Some(now.public()[0]),
+        ..Repository::default()
+    };
+    let place = Place::of(&repository, Some(before), &[control]).await;
+
+    let refreshed = place.refresh(Asking::WhenDue).await;
+
+    assert!(
+        matches!(refreshed.contact, Some(Contacted::Answered { .. })),
+        "{:?}",
+        refreshed.contact
+    );
+    assert_eq!(place.saved().contact.control_key, Some(now.public()[0]));
 }

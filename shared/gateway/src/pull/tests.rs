@@ -139,3 +139,27 @@ async fn nothing_new_is_believed_of_one_door_for_half_a_life_and_then_the_next_i
         assert_eq!(trusted.timestamp_version(), version, "after {hours} hours");
     }
 }
+
+#[test]
+fn each_front_door_is_the_first_for_an_hour() {
+    let mut contact = token("g-1a").contact;
+    let door = |name: &str| FrontDoor {
+        url: format!("http://{name}"),
+        fallback: Vec::new(),
+    };
+    contact.front_doors = ["a", "b", "c"].map(door).to_vec();
+    let firsts = |minutes: i64| {
+        let now = Timestamp::from_second(1_800_000_000 / 10_800 * 10_800 + minutes * 60).unwrap();
+        in_turn(&contact.front_doors, now)
+            .iter()
+            .map(|door| door.url.as_str().replace("http://", ""))
+            .collect::<Vec<_>>()
+            .concat()
+    };
+
+    assert_eq!(
+        [0, 59, 60, 120, 180].map(firsts),
+        ["abc", "abc", "bca", "cab", "abc"]
+    );
+    assert!(in_turn(&[], Timestamp::UNIX_EPOCH).is_empty());
+}

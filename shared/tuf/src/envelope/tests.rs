@@ -124,3 +124,22 @@ fn keys_of_both_schemes_verify_their_own_envelopes_and_no_other() {
         assert_eq!(altered.kind(), "altered");
     }
 }
+
+#[test]
+fn metadata_is_known_as_ours_however_it_is_spelt() {
+    let (ours, other) = (key(1), key(2));
+    let bytes = sign(&config(), &[&ours]).unwrap();
+    let value: Value = serde_json::from_slice(&bytes).unwrap();
+    let spaced = serde_json::to_vec_pretty(&value).unwrap();
+    let mut more = value;
+    more["future"] = Value::from(1);
+    let signatures = more["signatures"].as_array_mut().unwrap();
+    signatures[0]["scheme"] = Value::from("of some kind");
+    signatures.insert(0, Value::Null);
+    for spelt in [spaced, serde_json::to_vec(&more).unwrap()] {
+        assert_eq!(verify_by(&spelt, &[ours.public()]), Ok(config()));
+        let altered = verify_by::<Config>(&spelt, &[other.public()]).unwrap_err();
+        assert_eq!(altered.kind(), "altered");
+        assert!(verify::<Config>(&spelt, &[identity(&ours)]).is_err());
+    }
+}

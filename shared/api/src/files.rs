@@ -20,6 +20,21 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_on(&System, path, bytes)
 }
 
+/// The same without waiting for the disk: who reads finds the old file or the new one, and after a loss of
+/// power there may be either, or neither. For what can be made again.
+pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = System.create(folder_of(path))?;
+    file.as_file_mut().write_all(bytes)?;
+    System.rename(file, path)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// What is done to a disk, a step each.
 trait Disk {
     /// A temporary file, which goes when it is dropped.
@@ -34,10 +49,7 @@ trait Disk {
 }
 
 fn replace_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let mut file = disk.create(folder)?;
     let mut rest = bytes;
     while !rest.is_empty() {

@@ -1,8 +1,9 @@
-//! What a device remembers: one JSON document of the schema [`SCHEMA`].
+//! What a device remembers: one JSON document of the schema [`SCHEMA`], and beside it a [`Memory`].
 //!
 //! It holds secrets (private keys, the invite's while enrolling), so it is written by
 //! [`crate::file`] alone, readable by its owner alone. Whatever a sync or a selection learns is
-//! kept here, so that the next start begins where the last one ended.
+//! kept here, so that the next start begins where the last one ended. What a device can do without is
+//! kept in the memory: a sync that brings nothing new writes that alone.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,16 +22,19 @@ use tuf::TrustedState;
 
 use crate::decisions::Log;
 use crate::error::Error;
+use crate::gist::Gist;
 
 /// The schema that this code writes and reads.
 pub const SCHEMA: &str = "postern-device/1";
 /// What the schemas of all device files start with.
 pub const SCHEMA_FAMILY: &str = "postern-device/";
+/// The schema of the memory beside a device file.
+pub const MEMORY_SCHEMA: &str = "postern-memory/1";
 /// How many random bytes new keys need: three secrets.
 pub const RANDOM_BYTES: usize = 96;
 
 /// A device and all that it remembers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Device {
     /// [`SCHEMA`].
     pub schema: String,
@@ -54,7 +58,7 @@ pub struct Device {
     /// What the control plane last said of it; None until it is enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<DeviceAnswer>,
-    /// How contact with the control plane went.
+    /// How contact with the control plane went. Of the memory.
     #[serde(default)]
     pub contacts: Contacts,
     /// What was verified.
@@ -66,10 +70,10 @@ pub struct Device {
     /// Keys that the control plane gives no more and that still open what is kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub old_keys: Vec<HeldKey>,
-    /// Front doors by URL.
+    /// Front doors by URL. Of the memory.
     #[serde(default)]
     pub doors: BTreeMap<String, DoorMemory>,
-    /// Gateways by id.
+    /// Gateways by id. Of the memory.
     #[serde(default)]
     pub gateways: BTreeMap<String, History>,
     /// The gateways in use.
@@ -81,12 +85,37 @@ pub struct Device {
     /// What its person prefers.
     #[serde(default)]
     pub preferences: Preferences,
-    /// What the last sync thought of this device's clock.
+    /// What the last sync thought of this device's clock. Of the memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockMemory>,
-    /// What was decided, and why.
+    /// What was decided, and why. Of the memory.
     #[serde(default)]
     pub decisions: Log,
+    /// The gist of what was verified. Of the memory.
+    #[serde(skip)]
+    pub gist: Option<Gist>,
+}
+
+/// What a device can do without: how doors and gateways did, what was decided. Without it the device is
+/// as one that has just enrolled and synced.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Memory {
+    /// [`MEMORY_SCHEMA`].
+    pub schema: String,
+    /// Whose it is.
+    pub device: DeviceId,
+    /// [`Device::contacts`].
+    pub contacts: Contacts,
+    /// [`Device::doors`].
+    pub doors: BTreeMap<String, DoorMemory>,
+    /// [`Device::gateways`].
+    pub gateways: BTreeMap<String, History>,
+    /// [`Device::clock`].
+    pub clock: Option<ClockMemory>,
+    /// [`Device::decisions`].
+    pub decisions: Log,
+    /// [`Device::gist`].
+    pub gist: Option<Gist>,
 }
 
 /// What a sync thought of the device's clock.
@@ -260,7 +289,38 @@ impl Device {
             preferences: Preferences::default(),
             clock: None,
             decisions: Log::default(),
+            gist: None,
         }
+    }
+
+    /// The device without its memory, and the memory.
+    pub fn split(&self) -> (Self, Memory) {
+        let mut device = self.clone();
+        let memory = Memory {
+            schema: MEMORY_SCHEMA.to_owned(),
+            device: self.id(),
+            contacts: std::mem::take(&mut device.contacts),
+            doors: std::mem::take(&mut device.doors),
+            gateways: std::mem::take(&mut device.gateways),
+            clock: device.clock.take(),
+            decisions: std::mem::take(&mut device.decisions),
+            gist: device.gist.take(),
+        };
+        (device, memory)
+    }
+
+    /// Takes its memory back; one that is of another device, or of another version of this program, is
+    /// none.
+    pub fn remember(&mut self, memory: Memory) {
+        if memory.schema != MEMORY_SCHEMA || memory.device != self.id() {
+            return;
+        }
+        self.contacts = memory.contacts;
+        self.doors = memory.doors;
+        self.gateways = memory.gateways;
+        self.clock = memory.clock;
+        self.decisions = memory.decisions;
+        self.gist = memory.gist;
     }
 
     /// Its id: the control plane's word for it, or what its key will make it.

@@ -52,7 +52,7 @@ impl Default for Options {
 pub fn known(
     contact: &FirstContact,
     kit: Option<&RecoveryKit>,
-    catalog: Option<&Catalog>,
+    listed: &[String],
 ) -> Vec<FrontDoor> {
     let mut doors: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     let mut add = |url: &str, fallback: &[IpAddr]| {
@@ -69,7 +69,7 @@ pub fn known(
     for door in contact.front_doors.iter().chain(kept) {
         add(&door.url, &door.fallback);
     }
-    for url in catalog.map_or(&[][..], |catalog| &catalog.front_doors) {
+    for url in listed {
         add(url, &[]);
     }
     doors

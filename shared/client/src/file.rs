@@ -1,7 +1,9 @@
 //! The device file: where it is, and how it survives crashes and company.
 //!
 //! - **Atomic.** It is replaced as a whole ([`api::files`]): after a crash there is the old file or
-//!   the new one.
+//!   the new one. It is written where something in it changed.
+//! - **Whole.** Who has this one file has the device. What it can do without ([`Memory`]) stands beside
+//!   it, in `<file>.memory`, which is written with every save and may be lost at any time.
 //! - **Private.** `0600` from the first byte; a new folder is `0700`.
 //! - **Locked.** A command that changes it holds `<file>.lock` from load to save. The lock is the
 //!   system's and ends with the process, so none is ever left behind. Commands that only read take
@@ -12,12 +14,14 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use api::files::replace;
-use serde::Deserialize;
+use api::files::replace_unsynced;
+use serde::{Deserialize, Serialize};
 
-use crate::device::{SCHEMA, SCHEMA_FAMILY};
+use crate::device::{Memory, SCHEMA, SCHEMA_FAMILY};
 use crate::{Device, Error};
 
 /// For how long a command waits for another one: longer than a front door's timeout.
@@ -45,6 +49,8 @@ pub fn read(path: &Path) -> Result<Device, Error> {
 #[derive(Debug)]
 pub struct Locked {
     path: PathBuf,
+    /// What the file holds, as far as this process knows.
+    held: Mutex<Option<Device>>,
     _lock: File,
 }
 
@@ -85,6 +91,7 @@ impl Locked {
         }
         Ok(Self {
             path: path.to_owned(),
+            held: Mutex::new(None),
             _lock: lock,
         })
     }
@@ -96,19 +103,36 @@ impl Locked {
 
     /// What the file holds; None if there is none.
     pub fn load(&self) -> Result<Option<Device>, Error> {
-        load(&self.path)
+        let device = load_alone(&self.path)?;
+        self.held().clone_from(&device);
+        Ok(device.map(|device| with_memory(&self.path, device)))
     }
 
     /// What the file holds; [`Error::NoDevice`] if there is none.
     pub fn read(&self) -> Result<Device, Error> {
-        read(&self.path)
+        self.load()?.ok_or_else(|| Error::NoDevice {
+            path: self.path.clone(),
+        })
     }
 
-    /// Replaces the file, all or nothing. When this returns, it survives a loss of power.
+    /// Replaces the file, all or nothing, if anything but the memory changed. When this returns, it survives
+    /// a loss of power; the memory may not.
     pub fn save(&self, device: &Device) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(device)
-            .map_err(|error| Error::Internal(format!("the device is not JSON: {error}")))?;
-        replace(&self.path, &bytes).map_err(|source| failure(&self.path, "write", source))
+        let (device, memory) = device.split();
+        let mut held = self.held();
+        if held.as_ref() != Some(&device) {
+            // Whatever becomes of it: what the file holds now is not known until it is there.
+            *held = None;
+            replace(&self.path, &json(&device)?)
+                .map_err(|source| failure(&self.path, "write", source))?;
+            *held = Some(device);
+        }
+        let path = memory_of(&self.path);
+        replace_unsynced(&path, &json(&memory)?).map_err(|source| failure(&path, "write", source))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Device>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,7 +145,41 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
+fn json(what: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(what)
+        .map_err(|error| Error::Internal(format!("the device is not JSON: {error}")))
+}
+
+/// Where the memory of the device file at `path` is.
+fn memory_of(path: &Path) -> PathBuf {
+    path.with_added_extension("memory")
+}
+
 fn load(path: &Path) -> Result<Option<Device>, Error> {
+    let device = load_alone(path)?;
+    Ok(device.map(|device| with_memory(path, device)))
+}
+
+/// The device with its memory, if that can be read.
+fn with_memory(path: &Path, mut device: Device) -> Device {
+    let path = memory_of(path);
+    let memory = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+        Err(error) => Err(error),
+    };
+    match memory {
+        Ok(memory) => device.remember(memory),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!("{path} cannot be read, and is made anew: {error}");
+        }
+    }
+    device
+}
+
+/// What the device file holds by itself.
+fn load_alone(path: &Path) -> Result<Option<Device>, Error> {
     #[derive(Deserialize)]
     struct Head {
         schema: String,

@@ -26,6 +26,7 @@ pub mod doors;
 pub mod enroll;
 pub mod error;
 pub mod file;
+pub mod gist;
 mod keys;
 pub mod race;
 pub mod refresh;

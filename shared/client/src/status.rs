@@ -92,7 +92,8 @@ pub fn status(device: &Device, now: Timestamp) -> Result<Status, Error> {
     };
     let kit = known.as_ref().and_then(|known| known.kit.as_ref());
     let catalog = known.as_ref().map(|known| &known.catalog);
-    let doors = doors::known(&device.contact, kit, catalog)
+    let listed = catalog.map_or(&[][..], |catalog| &catalog.front_doors);
+    let doors = doors::known(&device.contact, kit, listed)
         .into_iter()
         .map(|door| {
             let memory = device.doors.get(&door.url);

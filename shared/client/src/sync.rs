@@ -15,7 +15,8 @@ use tuf::slices::Sealed;
 use crate::decisions::{About, Decision, Judged};
 use crate::device::Etag;
 use crate::doors::{self, Answer, Ask, Came, DoorOutcome, Lane};
-use crate::standing::{self, Known, Standing};
+use crate::gist::{self, Gist, gist, gist_if_sound};
+use crate::standing::Standing;
 use crate::{Context, Device, Error, keys, witness};
 
 /// What a sync came to.
@@ -52,7 +53,7 @@ pub struct Report {
 /// the decision log) and is the caller's to save.
 pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, Error> {
     let now = context.clock.now();
-    let (known, damaged) = match standing::known(device, now) {
+    let (known, damaged) = match gist(device, now) {
         Ok(known) => (known, false),
         Err(Error::Trusted(error)) => {
             tracing::warn!("the catalog in the device file is damaged, all is fetched: {error}");
@@ -60,6 +61,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         }
         Err(error) => return Err(error),
     };
+    device.gist.clone_from(&known);
     let ask = Arc::new(Ask {
         network: device.contact.network.clone(),
         catalog: device.enrolled()?.catalog.clone(),
@@ -69,8 +71,8 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         damaged,
     });
     let kit = known.as_ref().and_then(|known| known.kit.as_ref());
-    let catalog = known.as_ref().map(|known| &known.catalog);
-    let doors = doors::known(&device.contact, kit, catalog);
+    let listed = known.as_ref().map_or(&[][..], |known| &known.front_doors);
+    let doors = doors::known(&device.contact, kit, listed);
     device
         .doors
         .retain(|url, _| doors.iter().any(|door| door.url == *url));
@@ -109,10 +111,9 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         .as_ref()
         .map(|answer| lanes[answer.lane].door.url.clone());
     remember(device, context.clock.now(), &outcomes);
-    let known_catalog = known.as_ref().map(|known| &known.catalog);
     let judged = Judged::by(Evidence {
         now: context.clock.now(),
-        signed: changed_at(answer.as_ref(), known_catalog),
+        signed: changed_at(answer.as_ref(), known.as_ref()),
         remembered: ask.trusted.as_ref().map(TrustedState::verified_at),
         doors: outcomes
             .iter()
@@ -131,8 +132,8 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
     let now = context.clock.now();
     let (Some(answer), Some(door)) = (answer, winner) else {
         device.judged_clock(clock, now);
-        let there = standing::known_if_sound(device, now)?;
-        let standing = known.and(there).map(|known| known.standing);
+        let there = gist_if_sound(device, now)?;
+        let standing = known.and(there).map(|known| known.standing(device, now));
         return Err(Error::NoDoor {
             outcomes,
             standing,
@@ -157,8 +158,10 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         clock,
     };
     match (kept.catalog, known) {
-        (Some(catalog), _) if !kept.sealed.is_shut() => report.tell(&catalog),
-        (None, Some(known)) => report.tell_known(&known),
+        (Some(catalog), _) if !kept.sealed.is_shut() => {
+            report.tell(catalog.version, catalog.gateways().count());
+        }
+        (None, Some(known)) => report.tell_known(device, &known, now),
         _ => look_again(device, &mut report, now)?,
     }
     Ok(report)
@@ -170,32 +173,33 @@ pub(crate) fn look_again(
     report: &mut Report,
     now: Timestamp,
 ) -> Result<(), Error> {
-    if let Some(known) = standing::known(device, now)? {
-        report.tell_known(&known);
+    if let Some(known) = gist(device, now)? {
+        report.tell_known(device, &known, now);
     }
     Ok(())
 }
 
 impl Report {
-    fn tell_known(&mut self, known: &Known) {
+    fn tell_known(&mut self, device: &Device, known: &Gist, now: Timestamp) {
         self.sealed = known.sealed;
         self.expires = known.expires;
-        self.standing = known.standing;
-        self.tell(&known.catalog);
+        self.standing = known.standing(device, now);
+        self.tell(known.catalog_version, known.gateways);
     }
 
-    fn tell(&mut self, catalog: &Catalog) {
-        self.catalog_version = Some(catalog.version);
-        self.gateways = catalog.gateways().count();
+    fn tell(&mut self, catalog_version: u64, gateways: usize) {
+        self.catalog_version = Some(catalog_version);
+        self.gateways = gateways;
         self.stale = self.standing.is_stale();
     }
 }
 
 /// When the newest catalog that verified had changed: a moment that has passed.
-fn changed_at(answer: Option<&Answer>, known: Option<&Catalog>) -> Option<Timestamp> {
+fn changed_at(answer: Option<&Answer>, known: Option<&Gist>) -> Option<Timestamp> {
     let served = answer.and_then(|answer| answer.served.as_ref());
     let served = served.and_then(|served| served.verified.catalog.as_ref());
-    served.or(known).map(|catalog| catalog.changed_at)
+    let served = served.map(|catalog| catalog.changed_at);
+    served.or(known.map(|known| known.changed_at))
 }
 
 fn candidate(device: &Device, door: &FrontDoor) -> Candidate {
@@ -285,10 +289,18 @@ fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer, now: Timesta
             .collect();
         device.gateways.retain(|id, _| listed.contains(id.as_str()));
     }
-    device
-        .contact
-        .adopt(verified.kit.and_then(|kit| kit.control_key));
+    let control_key = verified.kit.as_ref().and_then(|kit| kit.control_key);
+    device.contact.adopt(control_key);
+    let rest = gist::Rest {
+        kit: verified.kit,
+        sealed: verified.sealed,
+        expires: verified.state.timestamp_expires(),
+    };
     keys::verified(device, verified.state, is_shut, now);
+    match verified.catalog.as_ref().filter(|_| !is_shut) {
+        Some(catalog) => gist::remember(device, catalog, rest),
+        None => device.gist = None,
+    }
     Kept {
         changed: verified.changed,
         catalog: verified.catalog,

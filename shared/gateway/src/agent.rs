@@ -11,7 +11,7 @@ use api::roster::RosterPart;
 use api::{BootstrapText, IdentitySecret};
 use http::Method;
 use jiff::Timestamp;
-use model::ControlKey;
+use model::{ControlKey, RecoveryKit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -111,7 +111,7 @@ impl Agent {
             // Where it is sealed and fails, the control key may be another by now: front doors tell.
             if self.state.contact.control_key.is_some() {
                 let pulled = self.pull().run().await;
-                self.trust(pulled.trusted, pulled.control_key)?;
+                self.trust(pulled.trusted, pulled.control_key, pulled.kit)?;
             }
             tokio::time::sleep(retry.after(trouble, self.interval())?).await;
         }
@@ -238,7 +238,7 @@ impl Agent {
                 return Ok(());
             }
         };
-        self.trust(pulled.trusted, pulled.control_key)?;
+        self.trust(pulled.trusted, pulled.control_key, pulled.kit)?;
         match pulled.config {
             Ok(config) => self.follow(config)?,
             Err(trouble) => tracing::warn!(why = %trouble, "no new config"),
@@ -256,7 +256,7 @@ impl Agent {
                 return Ok(());
             }
         };
-        self.trust(pulled.trusted, pulled.control_key)?;
+        self.trust(pulled.trusted, pulled.control_key, pulled.kit)?;
         match pulled.part.and_then(|part| self.follow_roster(part)) {
             Ok(true) if Instant::now() < pulled.until => {
                 self.ask_roster(pulled.until);
@@ -283,12 +283,13 @@ impl Agent {
         Ok(more && shards > 0)
     }
 
-    /// Keeps what a pull verified of the signed repository and the control key in it, unless another
+    /// Keeps what a pull verified of the signed repository, the control key and the kit in it, unless another
     /// has verified newer. What is new is saved at once: after a restart it must still be the floor.
     fn trust(
         &mut self,
         verified: Option<TrustedState>,
         control_key: Option<ControlKey>,
+        kit: Option<RecoveryKit>,
     ) -> Result<(), Error> {
         let age = |state: &TrustedState| (state.root_version(), state.timestamp_version());
         let (known, came) = (self.state.trusted.as_ref(), verified.as_ref());
@@ -298,6 +299,7 @@ impl Agent {
         let is_news = came.map(age) > known.map(age);
         self.state.trusted = verified;
         self.state.contact.adopt(control_key);
+        self.state.kit = kit;
         if is_news {
             self.state.save(&self.folder)?;
         }
@@ -334,7 +336,7 @@ impl Agent {
         };
         let bytes = self
             .remote
-            .control(&self.state.contact, identity, &ask, (self.clock)())
+            .control(&self.state.reach(), identity, &ask, (self.clock)())
             .await?;
         serde_json::from_slice(&bytes)
             .map_err(|error| Trouble::Later(format!("the answer cannot be read: {error}")))

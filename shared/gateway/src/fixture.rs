@@ -375,18 +375,32 @@ fn root() -> Vec<u8> {
 
 /// The bundle for gateways.
 pub fn bundle(network: &Network, version: u64, control_key: Option<ControlKey>) -> Vec<u8> {
+    bundle_with(network, version, control_key, None)
+}
+
+/// The same with a recovery kit.
+pub fn bundle_with(
+    network: &Network,
+    version: u64,
+    control_key: Option<ControlKey>,
+    kit: Option<&RecoveryKit>,
+) -> Vec<u8> {
     let trust = json!({"schema": TrustedKeys::SCHEMA, "network": network.id,
     "config_keys": [match config_key() {
         SigningKey::Ed25519(pair) => IdentityKey::from_bytes(*pair.pk),
         SigningKey::EcdsaP256(_) => unreachable!("it was made with the other algorithm"),
     }], "control_key": control_key});
-    let offline = BTreeMap::from([
+    let mut offline = BTreeMap::from([
         (
             Limits::PATH.to_owned(),
             serde_json::to_vec(&limits()).unwrap(),
         ),
         (TrustedKeys::PATH.to_owned(), trust.to_string().into_bytes()),
     ]);
+    offline.extend(kit.map(|kit| {
+        let bytes = serde_json::to_vec(kit).unwrap();
+        (RecoveryKit::PATH.to_owned(), bytes)
+    }));
     let far = later(10_000);
     let targets = repository::sign_targets(version, far, &offline, &keys(5), &[&key(2)]).unwrap();
     let catalogs = repository::sign_catalogs(version, far, &BTreeMap::new(), &[&key(5)]).unwrap();

@@ -6,7 +6,7 @@ pub(crate) mod roster;
 use api::register::{self, GatewayConfig};
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
-use model::{ControlKey, FrontDoor, TrustedKeys};
+use model::{ControlKey, FrontDoor, RecoveryKit, TrustedKeys};
 use tuf::client::{Start, TrustedState, Wanted, read_state, verify_bundle};
 
 use crate::agent::Clock;
@@ -39,6 +39,8 @@ pub(crate) struct Pulled {
     pub(crate) trusted: Option<TrustedState>,
     /// The control key that it names, or the one of before.
     pub(crate) control_key: Option<ControlKey>,
+    /// The recovery kit that it holds, or the one of before.
+    pub(crate) kit: Option<RecoveryKit>,
     /// The config, checked.
     pub(crate) config: Result<GatewayConfig, Trouble>,
 }
@@ -50,6 +52,7 @@ impl Pull {
         Pulled {
             trusted: self.state.trusted,
             control_key: self.state.contact.control_key,
+            kit: self.state.kit,
             config,
         }
     }
@@ -64,7 +67,7 @@ impl Pull {
         let state = &self.state;
         let bytes = self
             .remote
-            .control(&state.contact, &state.identity, &ask, (self.clock)())
+            .control(&state.reach(), &state.identity, &ask, (self.clock)())
             .await?;
         let refuse = |why: String| Trouble::Later(format!("the config is refused: {why}"));
         let config = tuf::envelope::verify(&bytes, &trust.config_keys)
@@ -86,7 +89,7 @@ impl Pull {
         };
         let mut said = Vec::new();
         let mut nothing_new = None;
-        for door in in_turn(&self.state.contact.front_doors, (self.clock)()) {
+        for door in in_turn(&self.state.reach().front_doors, (self.clock)()) {
             let start = match &self.state.trusted {
                 Some(state) => Start::State(state),
                 None => Start::Pin(&self.state.contact.root),
@@ -100,6 +103,7 @@ impl Pull {
                 Ok(verified) => {
                     let is_news = verified.changed || (self.clock)() < verified.state.fresh_until();
                     self.state.trusted = Some(verified.state);
+                    self.state.kit = verified.kit.or(self.state.kit.take());
                     if let Some(trust) = verified.trust {
                         self.state.contact.adopt(trust.control_key);
                         if is_news {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use api::{BootstrapText, IdentitySecret, WireGuardSecret};
 use jiff::Timestamp;
-use model::{FirstContact, GatewayId};
+use model::{FirstContact, GatewayId, RecoveryKit};
 use serde::{Deserialize, Serialize};
 use tuf::client::TrustedState;
 
@@ -75,6 +75,9 @@ pub struct State {
     /// The signed repository, as far as it is verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted: Option<TrustedState>,
+    /// The recovery kit in it: where the network can be reached now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kit: Option<RecoveryKit>,
     /// The last verified config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<api::register::GatewayConfig>,
@@ -109,6 +112,11 @@ pub struct PreviousTunnel {
 }
 
 impl State {
+    /// Where and how to reach the network: what the first contact says, and the recovery kit since.
+    pub fn reach(&self) -> FirstContact {
+        self.contact.with(self.kit.as_ref())
+    }
+
     /// Reads the state in `folder`, or makes it from `token` with keys from `random`.
     pub fn open(
         folder: &Path,
@@ -133,6 +141,7 @@ impl State {
                     version: 0,
                     heartbeat_seconds: 0,
                     trusted: None,
+                    kit: None,
                     config: None,
                 };
                 state.save(folder)?;

@@ -129,4 +129,31 @@ impl FirstContact {
     pub fn adopt(&mut self, signed: Option<ControlKey>) {
         self.control_key = signed.or(self.control_key);
     }
+
+    /// The same with the front doors and control endpoints of the recovery kit behind its own, each once:
+    /// long after a first contact those of the kit may be all that is left.
+    #[must_use]
+    pub fn with(&self, kit: Option<&RecoveryKit>) -> Self {
+        let mut contact = self.clone();
+        let (doors, control) = kit.map_or((&[][..], &[][..]), |kit| {
+            (kit.front_doors.as_slice(), kit.control.as_slice())
+        });
+        for door in doors {
+            let mut known = contact.front_doors.iter_mut();
+            match known.find(|known| known.url == door.url) {
+                None => contact.front_doors.push(door.clone()),
+                Some(known) => {
+                    let new = door.fallback.iter();
+                    let new: Vec<_> = new.filter(|new| !known.fallback.contains(new)).collect();
+                    known.fallback.extend(new);
+                }
+            }
+        }
+        for endpoint in control {
+            if !contact.control.contains(endpoint) {
+                contact.control.push(endpoint.clone());
+            }
+        }
+        contact
+    }
 }

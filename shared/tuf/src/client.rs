@@ -60,8 +60,8 @@ pub enum Start<'a> {
 pub struct Wanted<'a> {
     /// The network that all files must belong to.
     pub network: &'a NetworkId,
-    /// A device's catalog: limits, that catalog and recovery kit are wanted. None, for a gateway:
-    /// limits and the keys that sign configs are.
+    /// A device's catalog: limits, recovery kit and that catalog are wanted. None, for a gateway: limits,
+    /// recovery kit and the keys that sign configs are.
     pub catalog: Option<&'a CatalogName>,
     /// The keys that the device holds of sealed slices.
     pub keys: &'a [HeldKey],
@@ -81,8 +81,8 @@ pub struct Verified {
     pub catalog: Option<Catalog>,
     /// How many of its slices are sealed, and were opened.
     pub sealed: Sealed,
-    /// The recovery kit; None if the network has none, if this program cannot read it (`skipped`
-    /// then says so), and without a cohort.
+    /// The recovery kit; None if the network has none, or if this program cannot read it (`skipped`
+    /// then says so).
     pub kit: Option<RecoveryKit>,
     /// The keys that sign gateway configs. None with a cohort.
     pub trust: Option<TrustedKeys>,
@@ -143,14 +143,11 @@ pub fn read_state(state: &TrustedState, wanted: &Wanted<'_>) -> Result<Verified,
 impl Wanted<'_> {
     /// The target paths that are wanted, for [`Workflow::new`].
     pub fn paths(&self) -> Vec<String> {
-        match self.catalog {
-            Some(name) => vec![
-                Limits::PATH.to_owned(),
-                RecoveryKit::PATH.to_owned(),
-                name.path(),
-            ],
-            None => vec![Limits::PATH.to_owned(), TrustedKeys::PATH.to_owned()],
-        }
+        let own = match self.catalog {
+            Some(name) => name.path(),
+            None => TrustedKeys::PATH.to_owned(),
+        };
+        vec![Limits::PATH.to_owned(), RecoveryKit::PATH.to_owned(), own]
     }
 }
 
@@ -159,11 +156,11 @@ fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verif
     let mut skipped = Vec::new();
     let limits = read_limits(&state, wanted.network)?;
 
-    let (mut catalog, mut kit, mut trust) = (None, None, None);
+    let kit = read_kit(&state, wanted.network, &mut skipped)?;
+    let (mut catalog, mut trust) = (None, None);
     let mut sealed = Sealed::default();
     if let Some(name) = wanted.catalog {
         limits::check_cohort(&limits, name.cohort())?;
-        kit = read_kit(&state, wanted.network, &mut skipped)?;
         let (read, found) = read_catalog(&state, &limits, wanted, name, &mut skipped)?;
         catalog = Some(read);
         sealed = found;

@@ -149,7 +149,7 @@ fn refused(why: impl std::fmt::Display) -> SignError {
 }
 
 /// How many slices of a catalog are sealed, and what became of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Sealed {
     /// Sealed slices.
     pub slices: usize,

@@ -446,7 +446,7 @@ fn a_door_that_several_name_is_one_door_with_all_its_addresses() {
         control: Vec::new(),
         control_key: None,
     };
-    let doors = known(&contact, Some(&kit), None);
+    let doors = known(&contact, Some(&kit), &[]);
     assert_eq!(doors.len(), 1);
     assert_eq!(doors[0].fallback.len(), 2);
 }

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::fixture::Repository;
+use crate::fixture::{NOW, Repository};
 
 fn place() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +33,7 @@ async fn a_device_survives_its_file_which_is_its_owners_alone() {
 }
 
 #[tokio::test]
-async fn a_save_leaves_nothing_but_the_file_and_its_lock() {
+async fn a_save_leaves_nothing_but_the_file_its_memory_and_its_lock() {
     let (_folder, path) = place();
     let file = open(&path).await;
     let device = Repository::default().device(&[]);
@@ -44,7 +44,10 @@ async fn a_save_leaves_nothing_but_the_file_and_its_lock() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["device.json", "device.json.lock"]);
+    assert_eq!(
+        names,
+        ["device.json", "device.json.lock", "device.json.memory"]
+    );
 }
 
 #[tokio::test]
@@ -60,8 +63,84 @@ async fn a_save_that_fails_leaves_the_old_file() {
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(
         std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
-        3
+        4
     );
+}
+
+fn with_history() -> Device {
+    let mut device = Repository::default().synced_device();
+    let door = "https://door.example".to_owned();
+    let memory = device.doors.entry(door).or_default();
+    memory.history.succeeded(NOW, 30);
+    device.contacts.failures = 2;
+    device
+}
+
+#[tokio::test]
+async fn a_save_of_what_the_device_can_do_without_leaves_the_device_file_alone() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (_folder, path) = place();
+    open(&path).await.save(&with_history()).unwrap();
+    let inode = || std::fs::metadata(&path).unwrap().ino();
+    let before = inode();
+    let file = open(&path).await;
+    let mut device = file.read().unwrap();
+
+    device.contacts.failures = 3;
+    file.save(&device).unwrap();
+    assert_eq!(inode(), before);
+    device.preferences.regions = vec!["another".to_owned()];
+    file.save(&device).unwrap();
+
+    assert_ne!(inode(), before);
+    drop(file);
+    let read = open(&path).await.read().unwrap();
+    assert_eq!(read, device);
+    assert_eq!(mode(&memory_of(&path)), 0o600);
+}
+
+#[tokio::test]
+async fn a_device_is_whole_without_its_memory_and_takes_none_that_is_not_its_own() {
+    let (_folder, path) = place();
+    let file = open(&path).await;
+    let device = with_history();
+    file.save(&device).unwrap();
+    let (alone, memory) = device.split();
+    let mut another = memory.clone();
+    another.device = "d-23456723456723456723456723".parse().unwrap();
+    let mut newer = memory;
+    newer.schema = "postern-memory/2".to_owned();
+    let texts = [
+        json(&another).unwrap(),
+        json(&newer).unwrap(),
+        b"{".to_vec(),
+        Vec::new(),
+    ];
+
+    for text in texts {
+        std::fs::write(memory_of(&path), text).unwrap();
+        assert_eq!(file.read().unwrap(), alone);
+    }
+    std::fs::remove_file(memory_of(&path)).unwrap();
+    assert_eq!(file.read().unwrap(), alone);
+    file.save(&device).unwrap();
+    assert_eq!(file.read().unwrap(), device);
+}
+
+#[tokio::test]
+async fn a_file_from_before_memories_keeps_what_it_remembers() {
+    let (_folder, path) = place();
+    let file = open(&path).await;
+    let device = with_history();
+    std::fs::write(&path, serde_json::to_vec(&device).unwrap()).unwrap();
+
+    let read = file.read().unwrap();
+    assert_eq!(read, device);
+    file.save(&read).unwrap();
+
+    assert_eq!(file.read().unwrap(), device);
+    let alone: Device = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(alone.doors.is_empty(), "it stands in one place");
 }
 
 #[tokio::test(start_paused = true)]

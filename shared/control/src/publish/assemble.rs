@@ -303,12 +303,11 @@ impl Metadata {
             let place = repository::target_paths(&path, &Pin::of(1, bytes).sha256).swap_remove(0);
             parts.push((place, bytes));
         };
-        let second = if catalog.is_some() {
-            RecoveryKit::PATH
-        } else {
-            TrustedKeys::PATH
-        };
-        for path in [Limits::PATH, second] {
+        let for_gateways = catalog.is_none().then_some(TrustedKeys::PATH);
+        for path in [Limits::PATH, RecoveryKit::PATH]
+            .into_iter()
+            .chain(for_gateways)
+        {
             let bytes = offline.files.get(path).ok_or_else(|| {
                 Error::Defect(format!("the offline keys have not signed '{path}'"))
             })?;

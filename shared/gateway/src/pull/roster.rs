@@ -2,7 +2,7 @@
 
 use api::roster::{self, RosterPart, RosterRequest};
 use http::Method;
-use model::{ControlKey, TrustedKeys};
+use model::{ControlKey, RecoveryKit, TrustedKeys};
 use tokio::time::Instant;
 use tuf::client::TrustedState;
 use tuf::envelope;
@@ -25,6 +25,8 @@ pub(crate) struct RosterPulled {
     pub(crate) trusted: Option<TrustedState>,
     /// The control key that it names, or the one of before.
     pub(crate) control_key: Option<ControlKey>,
+    /// The recovery kit that it holds, or the one of before.
+    pub(crate) kit: Option<RecoveryKit>,
     /// The part, checked but for what the agent's roster says to it.
     pub(crate) part: Result<RosterPart, Trouble>,
     /// As it was asked.
@@ -39,6 +41,7 @@ impl RosterPull {
             part: part.unwrap_or_else(|_| Err(Trouble::Later("no answer in time".to_owned()))),
             trusted: self.pull.state.trusted,
             control_key: self.pull.state.contact.control_key,
+            kit: self.pull.state.kit,
             until: self.until,
         }
     }
@@ -54,7 +57,7 @@ impl RosterPull {
         let now = (self.pull.clock)();
         let remote = &self.pull.remote;
         let bytes = remote
-            .control(&state.contact, &state.identity, &ask, now)
+            .control(&state.reach(), &state.identity, &ask, now)
             .await?;
         let part = self.verified(&bytes).await?;
         check_time(part.signed_at, (self.pull.clock)()).map_err(refuse)?;

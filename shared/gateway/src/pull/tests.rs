@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use model::{FrontDoor, GatewayState, Role};
+use model::{FrontDoor, GatewayState, RecoveryKit, Role};
 
 use super::*;
-use crate::fixture::{Do, START, World, bundle, network, state, token};
+use crate::fixture::{Do, START, World, bundle, bundle_with, network, state, token};
 
 fn later(seconds: i64) -> Timestamp {
     START + SignedDuration::from_secs(seconds)
@@ -138,6 +138,47 @@ async fn nothing_new_is_believed_of_one_door_for_half_a_life_and_then_the_next_i
 
         assert_eq!(trusted.timestamp_version(), version, "after {hours} hours");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_finds_the_network_where_the_recovery_kit_says_long_after_its_first_contact() {
+    let world = configured().await;
+    let at = |url: &str| FrontDoor {
+        url: url.to_owned(),
+        fallback: Vec::new(),
+    };
+    let kit = |door: &str, control: &str| RecoveryKit {
+        schema: RecoveryKit::SCHEMA.to_owned(),
+        network: network().id,
+        front_doors: vec![at(door)],
+        control: vec![control.to_owned()],
+        control_key: None,
+    };
+    let served = |version, kit: &RecoveryKit| bundle_with(&network(), version, None, Some(kit));
+    let moved = kit("http://door-2", "https://control-3");
+    let pull = |state: State| Pull {
+        state,
+        remote: Remote::new(Arc::clone(&world.net) as _),
+        clock: world.clock(),
+    };
+    world.net.on("door-1", 1, Do::Serve(served(2, &moved)));
+    let told = pull(world.state()).run().await;
+    let mut state = world.state();
+    (state.trusted, state.kit) = (told.trusted, told.kit);
+
+    // All that the first contact named is gone.
+    world.net.on("door-1", usize::MAX, Do::Down);
+    for endpoint in ["control-1", "control-2"] {
+        world.net.on(endpoint, usize::MAX, Do::Down);
+    }
+    world
+        .net
+        .on("door-2", usize::MAX, Do::Serve(served(3, &moved)));
+    let pulled = pull(state).run().await;
+
+    let trusted = pulled.trusted.expect("it is kept");
+    assert_eq!(trusted.timestamp_version(), 3, "{:?}", pulled.config.err());
+    assert!(pulled.config.is_ok(), "{:?}", pulled.config.err());
 }
 
 #[test]

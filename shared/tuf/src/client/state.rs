@@ -8,6 +8,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use sigstore_tuf::{Metadata, TrustedMetadataSet};
 
 use super::{Cache, VerifyError};
@@ -103,6 +104,27 @@ impl TrustedState {
         self.verified_at
             .checked_add(life / 2)
             .unwrap_or(self.timestamp_expires)
+    }
+
+    /// SHA-256 of all that it holds: it is another as soon as a byte is.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut part = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        };
+        for text in [&self.root, &self.timestamp, &self.snapshot] {
+            part(text);
+        }
+        for named in [&self.roles, &self.files] {
+            part(&named.len().to_string());
+            for (name, text) in named {
+                part(name);
+                part(text);
+            }
+        }
+        part(&self.verified_at.to_string());
+        hash.finalize().into()
     }
 
     /// The verified target file `path`.

@@ -219,6 +219,11 @@ impl Up {
 
     /// Asks it to stop, as Ctrl-C does, and waits until it has.
     pub async fn stop(mut self) {
+        self.end().await;
+    }
+
+    /// The same, for who starts another in its place.
+    pub async fn end(&mut self) {
         signal(&self.child, "INT").await;
         let ended = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await;
         let status = ended

@@ -1,6 +1,7 @@
 //! Ceremonies by the real programs: the keys of every role change while devices and gateways work,
 //! holders sign on machines of their own, and what a thief of online keys did ends with a rotation.
 
+mod control_key;
 mod deployed;
 mod network;
 mod refusals;

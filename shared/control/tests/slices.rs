@@ -300,6 +300,13 @@ async fn before_anything_is_sealed_there_is_no_epoch_and_no_key() {
 
 #[tokio::test]
 async fn the_secret_of_an_epoch_is_forgotten_after_its_grace() {
+    for opened in [false, true] {
+        a_secret_is_forgotten(opened).await;
+    }
+}
+
+/// Also where the policy has opened the catalogs meanwhile.
+async fn a_secret_is_forgotten(opened: bool) {
     let world = World::published(1, &[1, 2]).await;
     let kept = async || {
         let found = world
@@ -316,6 +323,9 @@ async fn the_secret_of_an_epoch_is_forgotten_after_its_grace() {
     };
     let (first, _) = kept().await;
     let secret = String::from(first.present.secret.clone());
+    if opened {
+        disclose(&world, Disclosure::Open {}).await;
+    }
 
     world.publish(after(EPOCH)).await;
     assert!(kept().await.1.contains(&secret));

@@ -370,13 +370,16 @@ impl Publisher<'_> {
         loaded: &Loaded,
         disclosure: Disclosure,
     ) -> Result<Option<Sealing>, Error> {
-        let Disclosure::Sealed { slices, .. } = disclosure else {
-            return Ok(None);
+        let slices = match disclosure {
+            Disclosure::Sealed { slices, .. } => Some(slices),
+            // What was sealed before opens no longer than it would have.
+            Disclosure::Open {} if loaded.epochs().is_some() => None,
+            Disclosure::Open {} => return Ok(None),
         };
         let by = (&Actor::Schedule(ACTOR.to_owned()), event::EPOCH);
         let (epochs, revocations) = (loaded.epochs(), loaded.revocations());
         let epochs = epochs::advanced(context, epochs, revocations, by).await?;
-        Ok(Some(Sealing { slices, epochs }))
+        Ok(slices.map(|slices| Sealing { slices, epochs }))
     }
 
     fn is_due(&self, head: &Head, lists: &Lists<'_>) -> bool {

@@ -16,9 +16,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
-use model::{
-    Catalog, CatalogName, FirstContact, FrontDoor, HeldKey, NetworkId, RecoveryKit, RootPin,
-};
+use model::{CatalogName, FirstContact, FrontDoor, HeldKey, NetworkId, RecoveryKit, RootPin};
 use rules::clock::{Heard, Served as Standing};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 //!
 //! - **Atomic.** It is replaced as a whole ([`api::files`]): after a crash there is the old file or
 //!   the new one. It is written where something in it changed.
-//! - **Whole.** Who has this one file has the device. What it can do without ([`Memory`]) stands beside
+//! - **Whole.** Who has this one file has the device. What it can do without ([`crate::device::Memory`]) stands beside
 //!   it, in `<file>.memory`, which is written with every save and may be lost at any time.
 //! - **Private.** `0600` from the first byte; a new folder is `0700`.
 //! - **Locked.** A command that changes it holds `<file>.lock` from load to save. The lock is the
@@ -21,7 +21,7 @@ pub use api::files::replace;
 use api::files::replace_unsynced;
 use serde::{Deserialize, Serialize};
 
-use crate::device::{Memory, SCHEMA, SCHEMA_FAMILY};
+use crate::device::{SCHEMA, SCHEMA_FAMILY};
 use crate::{Device, Error};
 
 /// For how long a command waits for another one: longer than a front door's timeout.

@@ -19,7 +19,7 @@ use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Actor, AddressPools, AdminId, ControlKey, FirstContact, FrontDoor, GatewayId, IdentityKey,
-    Limits, Network, Role, RootPin, Timing, TrustedKeys, id,
+    Limits, Network, RecoveryKit, Role, RootPin, Timing, TrustedKeys, id,
 };
 use serde_json::json;
 use store::MemoryStore;

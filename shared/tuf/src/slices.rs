@@ -27,7 +27,7 @@ use model::{
     Catalog, CatalogGateway, CatalogName, EpochSecret, GatewayId, HeldKey, NetworkId, SealedSlice,
     Slice, SliceKey, WrappedKey, catalog,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::SignError;

@@ -16,6 +16,8 @@
 //!   it is how a network recovers from a thief who signed enormous versions.
 //! - **Nothing new is expired.** An equal timestamp is not news and not an error, unless it has
 //!   expired.
+//! - **A key counts once.** One that a role lists under two ids is a mistake that would let one
+//!   holder reach a threshold of two: such metadata is refused.
 //! - **Only delegated paths.** A file is looked for in the top-level targets first, then where they
 //!   delegate its path. `limits.json`, `trust.json` and `recovery-kit.json` are never delegated, so
 //!   a stolen online key cannot make them.
@@ -34,7 +36,9 @@ pub use crate::error::VerifyError;
 use crate::slices::{self, Sealed};
 use crate::{limits, repository};
 
+mod bins;
 mod cache;
+mod delegators;
 mod pins;
 mod search;
 mod state;

@@ -4,7 +4,8 @@
 //! Ours is pure Rust, so that it runs natively, in a Worker and in a browser alike: Ed25519 by
 //! `ed25519-compact`, ECDSA on P-256 with SHA-256 by `p256` (the keys that hardware tokens and
 //! cloud KMS hold), SHA-2 by `sha2`. RSA and everything else is refused as unsupported, which makes
-//! its signatures count as absent.
+//! its signatures count as absent. With the feature `p384`, for programs that read repositories of
+//! others, ECDSA on P-384 with SHA-384 is supported, too.
 //!
 //! Ed25519 is checked strictly: a scalar that is not reduced (RFC 8032, section 5.1.7), a point
 //! that is not encoded canonically and a public key or `R` of small order are refused. The last
@@ -25,6 +26,11 @@ use sigstore_types::HashAlgorithm;
 /// The provider that [`install`] installs.
 #[derive(Debug)]
 pub struct Provider;
+
+#[cfg(not(feature = "p384"))]
+const SUPPORTED: &str = "Ed25519 and ECDSA P-256 with SHA-256";
+#[cfg(feature = "p384")]
+const SUPPORTED: &str = "Ed25519, ECDSA P-256 with SHA-256 and ECDSA P-384 with SHA-384";
 
 static PROVIDER: Provider = Provider;
 
@@ -76,6 +82,11 @@ impl CryptoProvider for Provider {
                 let (key, signature) = p256_parts(key, signature)?;
                 key.verify(data, &signature).map_err(refused)
             }
+            #[cfg(feature = "p384")]
+            SigningScheme::EcdsaP384Sha384 => {
+                let (key, signature) = p384_parts(key, signature)?;
+                key.verify(data, &signature).map_err(refused)
+            }
             other => Err(unsupported(other)),
         }
     }
@@ -90,6 +101,11 @@ impl CryptoProvider for Provider {
         match scheme {
             SigningScheme::EcdsaP256Sha256 => {
                 let (key, signature) = p256_parts(key, signature)?;
+                key.verify_prehash(digest, &signature).map_err(refused)
+            }
+            #[cfg(feature = "p384")]
+            SigningScheme::EcdsaP384Sha384 => {
+                let (key, signature) = p384_parts(key, signature)?;
                 key.verify_prehash(digest, &signature).map_err(refused)
             }
             other => Err(unsupported(other)),
@@ -123,15 +139,23 @@ fn p256_parts(
     Ok((key, signature))
 }
 
+#[cfg(feature = "p384")]
+fn p384_parts(
+    key: &[u8],
+    signature: &[u8],
+) -> Result<(p384::ecdsa::VerifyingKey, p384::ecdsa::Signature)> {
+    let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(key)
+        .map_err(|error| Error::InvalidKey(error.to_string()))?;
+    let signature = p384::ecdsa::Signature::from_der(signature).map_err(refused)?;
+    Ok((key, signature))
+}
+
 fn refused(error: impl std::fmt::Display) -> Error {
     Error::Verification(error.to_string())
 }
 
 fn unsupported(scheme: SigningScheme) -> Error {
-    Error::UnsupportedAlgorithm(format!(
-        "{} (only Ed25519 and ECDSA P-256 with SHA-256 are)",
-        scheme.name()
-    ))
+    Error::UnsupportedAlgorithm(format!("{} (only {SUPPORTED} are)", scheme.name()))
 }
 
 struct Hasher<D>(D);

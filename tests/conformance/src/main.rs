@@ -30,8 +30,8 @@ struct Args {
     /// Where the repository's metadata is.
     #[arg(long, global = true)]
     metadata_url: Option<String>,
-    /// A target path to download; may be repeated.
-    #[arg(long, global = true)]
+    /// A target path to download; may be repeated. A path may begin with a dash.
+    #[arg(long, global = true, allow_hyphen_values = true)]
     target_name: Vec<String>,
     /// Where the repository's target files are.
     #[arg(long, global = true)]
@@ -100,7 +100,7 @@ fn init(mut place: Place, root: Vec<u8>) -> anyhow::Result<()> {
     };
     // A root that does not sign itself is no beginning.
     Workflow::new(Start::Cache(&trusted), &[], now())?;
-    place.keep(&trusted)
+    place.keep(&trusted, &[])
 }
 
 /// The client workflow, fed from the repository; each file is kept as soon as it is verified.
@@ -110,7 +110,7 @@ async fn update(mut place: Place, source: &Source, wanted: &[String]) -> anyhow:
     while let Next::Fetch { name, most_bytes } = workflow.next() {
         let bytes = source.get(&name, most_bytes).await?;
         let supplied = workflow.supply(bytes.as_deref());
-        place.keep(workflow.verified())?;
+        place.keep(workflow.verified(), &workflow.fallen())?;
         supplied?;
     }
     Ok(())

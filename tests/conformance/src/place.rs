@@ -2,7 +2,8 @@
 //!
 //! Both names are encoded, so that whatever a role or a target is called, it is one file in its
 //! folder. Each file is replaced as a whole. Roots come first and what they lead to after them: a
-//! program that is stopped between two files has left what a refused step would have left.
+//! program that is stopped between two files has left what a refused step would have left. What a
+//! root has made fall is removed after that root is written, and before anything newer is.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,42 +63,67 @@ impl Place {
         Ok(known)
     }
 
-    /// Writes what is new.
-    pub fn keep(&mut self, verified: &Cache) -> anyhow::Result<()> {
-        let root = (self.kept.root != verified.root).then_some(&verified.root);
-        self.metadata("root", root)?;
-        let timestamp = verified.timestamp.as_ref();
-        self.metadata(
-            "timestamp",
-            timestamp.filter(|_| self.kept.timestamp.as_ref() != timestamp),
-        )?;
-        let snapshot = verified.snapshot.as_ref();
-        self.metadata(
-            "snapshot",
-            snapshot.filter(|_| self.kept.snapshot.as_ref() != snapshot),
-        )?;
+    /// Writes what is new, and removes the metadata of the roles that have `fallen`, in this order.
+    pub fn keep(&mut self, verified: &Cache, fallen: &[&str]) -> anyhow::Result<()> {
+        if self.kept.root != verified.root {
+            self.metadata("root", &verified.root)?;
+            self.kept.root.clone_from(&verified.root);
+        }
+        for role in fallen {
+            self.remove(role)?;
+        }
+        if let Some(bytes) = &verified.timestamp
+            && self.kept.timestamp.as_ref() != Some(bytes)
+        {
+            self.metadata("timestamp", bytes)?;
+            self.kept.timestamp = Some(bytes.clone());
+        }
+        if let Some(bytes) = &verified.snapshot
+            && self.kept.snapshot.as_ref() != Some(bytes)
+        {
+            self.metadata("snapshot", bytes)?;
+            self.kept.snapshot = Some(bytes.clone());
+        }
         for (role, bytes) in &verified.roles {
-            self.metadata(
-                role,
-                (self.kept.roles.get(role) != Some(bytes)).then_some(bytes),
-            )?;
+            if self.kept.roles.get(role) != Some(bytes) {
+                self.metadata(role, bytes)?;
+                self.kept.roles.insert(role.clone(), bytes.clone());
+            }
         }
         for (path, bytes) in &verified.files {
             if self.kept.files.get(path) != Some(bytes)
                 && let Some(file) = self.target(path)
             {
                 replace(&file, bytes)?;
+                self.kept.files.insert(path.clone(), bytes.clone());
             }
         }
-        self.kept.clone_from(verified);
         Ok(())
     }
 
-    fn metadata(&self, role: &str, bytes: Option<&Vec<u8>>) -> anyhow::Result<()> {
-        let Some(bytes) = bytes else {
-            return Ok(());
-        };
-        replace(&self.metadata.join(format!("{}.json", encode(role))), bytes)
+    fn metadata(&self, role: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        replace(&self.file(role), bytes)
+    }
+
+    /// Removes the metadata of a role, if there is any.
+    fn remove(&mut self, role: &str) -> anyhow::Result<()> {
+        match role {
+            "timestamp" => self.kept.timestamp = None,
+            "snapshot" => self.kept.snapshot = None,
+            _ => {}
+        }
+        let file = self.file(role);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| file.display().to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The file of a role's metadata.
+    fn file(&self, role: &str) -> PathBuf {
+        self.metadata.join(format!("{}.json", encode(role)))
     }
 
     /// The file of a download. A name of dots alone would be a folder.

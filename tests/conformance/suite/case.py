@@ -89,6 +89,12 @@ class Case(unittest.TestCase):
         files = (path for path in self.targets.rglob("*") if path.is_file())
         return sorted(path.read_bytes() for path in files)
 
+    def downloaded_in_order(self):
+        """The same, by when they were written last."""
+        files = (path for path in self.targets.rglob("*") if path.is_file())
+        files = sorted(files, key=lambda path: path.stat().st_mtime_ns)
+        return [path.read_bytes() for path in files]
+
     # Assertions.
 
     def succeeds(self, code):

@@ -6,6 +6,7 @@ add anything in it, and sees which paths were asked for.
 
 import datetime
 import http.server
+import json
 import threading
 import urllib.parse
 
@@ -17,6 +18,7 @@ from tuf.api.metadata import (
     MetaFile,
     Root,
     Snapshot,
+    SuccinctRoles,
     TargetFile,
     Targets,
     Timestamp,
@@ -87,6 +89,19 @@ class Repository:
         signers = self.signers.get(name)
         self.add_key(name, signers[0] if signers else None, delegator, sign=not signers)
 
+    def delegate_bins(self, delegator, bits, prefix="bin"):
+        """To 2^bits roles by the hash of a path, all with one key, and their names."""
+        parent = self.roles[delegator]
+        bins = SuccinctRoles([], 1, bits, prefix)
+        parent.delegations = Delegations({}, None, bins)
+        signer = CryptoSigner.generate_ecdsa()
+        parent.add_key(signer.public_key)
+        names = list(bins.get_roles())
+        for name in names:
+            self.roles[name] = Targets(expires=days(30))
+            self.signers[name] = [signer]
+        return names
+
     def add_file(self, path, content, role="targets", algorithms=("sha256",), listed=True):
         target = TargetFile.from_data(path, content, list(algorithms))
         if listed:
@@ -128,6 +143,12 @@ class Repository:
         for signer in self.signers[role]:
             metadata.sign(signer, append=True)
         return metadata.to_bytes(JSONSerializer(compact=True))
+
+    def change_signatures(self, path, change):
+        """Makes the list of a file's signatures another one, which python-tuf might not write."""
+        content = json.loads(self.files[f"metadata/{path}"])
+        change(content["signatures"])
+        self.files[f"metadata/{path}"] = json.dumps(content).encode()
 
     def metadata_path(self, role):
         version = self.roles[role].version

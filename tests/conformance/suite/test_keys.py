@@ -1,9 +1,18 @@
 """Who may sign: thresholds, rotations, kinds of keys."""
 
+import itertools
 import json
 
 from case import Case
+from cryptography.hazmat.primitives.asymmetric import ec
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner, SSlibKey
+
+
+def p384():
+    return CryptoSigner(ec.generate_private_key(ec.SECP384R1()))
+
+
 
 # For a role before and after: the numbers of its keys, its threshold, the numbers of who signed.
 ROOTS = {
@@ -68,6 +77,8 @@ OTHERS = {
     "not by three of the keys": ([0, 1, 3, 4, 5], 3, [0, 2, 4], False),
     "not by enough": ([0, 1, 3, 4, 5], 3, [0, 4], False),
     "three of five": ([0, 1, 2, 3, 4], 3, [0, 2, 4], True),
+    "another three": ([0, 1, 2, 3, 4], 3, [0, 4, 1], True),
+    "the first two and a third": ([0, 1, 2, 3, 4], 3, [0, 1, 3], True),
     "three others": ([0, 1, 2, 3, 4], 3, [1, 2, 3], True),
     "the last three": ([0, 1, 2, 3, 4], 3, [2, 3, 4], True),
 }
@@ -101,21 +112,24 @@ class Rotations(Case):
                 self.assertEqual(kept, contents[-1 if right else -2])
 
     def test_every_other_role_needs_its_threshold_of_the_newest_root(self):
-        for name, (keys, threshold, signers, right) in OTHERS.items():
-            for role in ("timestamp", "snapshot", "targets"):
-                with self.subTest(name, role=role):
-                    repo = self.start()
-                    self.succeeds(self.refresh())
-                    self.give(role, keys, threshold, signers)
+        # All anew, or the role alone under the same version, as after a theft.
+        cases = itertools.product(OTHERS.items(), ("timestamp", "snapshot", "targets"), (True, False))
+        for (name, (keys, threshold, signers, right)), role, anew in cases:
+            with self.subTest(name, role=role, anew=anew):
+                repo = self.start()
+                self.succeeds(self.refresh())
+                self.give(role, keys, threshold, signers)
+                if anew:
+                    repo.publish("root", "targets", "snapshot", "timestamp")
+                else:
                     repo.publish("root")
-                    # Signed anew under the same version, as after a theft.
                     repo.publish(role, bump=False)
-                    if right:
-                        self.succeeds(self.refresh())
-                        self.assert_keeps_bytes(role)
-                    else:
-                        self.fails(self.refresh())
-                        self.assertEqual(self.trusted()["root"], 2)
+                if right:
+                    self.succeeds(self.refresh())
+                    self.assert_keeps_bytes(role)
+                else:
+                    self.fails(self.refresh())
+                    self.assertEqual(self.trusted()["root"], 2)
 
     def test_a_client_that_slept_through_many_roots_follows_each(self):
         repo = self.start()
@@ -150,7 +164,8 @@ class Thresholds(Case):
         repo.root.roles["snapshot"].threshold = 6
         repo.publish("root", "snapshot", "timestamp")
         self.fails(self.refresh())
-        self.assertEqual(self.trusted()["snapshot"], 1)
+        # The old snapshot is no longer signed as the root wants it, either.
+        self.assert_trusts(2, 2, targets=1)
         repo.add_key("snapshot", sign=False)
         repo.publish("root", "snapshot", "timestamp")
         self.fails(self.refresh())
@@ -159,42 +174,66 @@ class Thresholds(Case):
         self.succeeds(self.refresh())
         self.assertEqual(self.trusted()["snapshot"], 4)
 
-    def test_a_key_that_signs_twice_counts_once(self):
-        repo = self.start()
-        repo.add_key("snapshot", sign=False)
-        repo.root.roles["snapshot"].threshold = 2
-        repo.publish("root")
-        content = json.loads(repo.files["metadata/1.snapshot.json"])
-        content["signatures"] *= 2
-        repo.files["metadata/1.snapshot.json"] = json.dumps(content).encode()
-        self.fails(self.refresh())
-        self.assert_trusts(2, 1)
+    def test_a_key_that_signs_twice_is_refused_also_where_once_is_enough(self):
+        for threshold in (2, 1):
+            repo = self.start()
+            repo.add_key("snapshot", sign=False)
+            repo.root.roles["snapshot"].threshold = threshold
+            repo.publish("root")
+            repo.change_signatures("1.snapshot.json", lambda all: all.extend(list(all)))
+            self.fails(self.refresh())
+            self.assert_trusts(2, 1)
 
-    def test_a_key_that_is_named_twice_counts_once(self):
-        repo = self.start()
-        content = json.loads(repo.files["metadata/1.root.json"])["signed"]
-        role = content["roles"]["snapshot"]
-        role["keyids"] *= 2
-        role["threshold"] = 2
-        content["version"] = 2
-        repo.files["metadata/2.root.json"] = self.signed_by("root", content)
-        self.fails(self.refresh())
-        self.assertNotIn("snapshot", self.trusted())
+    def test_a_key_that_is_named_many_times_counts_once(self):
+        for signs in (1, 9):
+            repo = self.start()
+            content = json.loads(repo.files["metadata/1.root.json"])["signed"]
+            role = content["roles"]["snapshot"]
+            role["keyids"] *= 9
+            role["threshold"] = 6
+            content["version"] = 2
+            repo.files["metadata/2.root.json"] = self.signed_by("root", content)
+            repo.change_signatures(
+                "1.snapshot.json", lambda all, signs=signs: all.extend((signs - 1) * list(all))
+            )
+            self.fails(self.refresh())
+            self.assertNotIn("snapshot", self.trusted())
 
     def test_one_key_under_many_ids_reaches_no_threshold(self):
+        for signs in (1, 9):
+            repo = self.start()
+            self.succeeds(self.refresh())
+            signer = CryptoSigner.generate_ecdsa()
+            public = signer.public_key
+            repo.signers["snapshot"] = [signer]
+            repo.root.add_key(public, "snapshot")
+            for number in range(8):
+                copy = SSlibKey(f"{number:064}", public.keytype, public.scheme, public.keyval)
+                repo.root.add_key(copy, "snapshot")
+            repo.root.roles["snapshot"].threshold = 6
+            repo.publish("root", "snapshot", "timestamp")
+            ids = [f"{number:064}" for number in range(signs - 1)]
+            repo.change_signatures(
+                "2.snapshot.json",
+                lambda all, ids=ids: all.extend({**all[0], "keyid": id} for id in ids),
+            )
+            self.fails(self.refresh())
+            self.assertEqual(self.trusted()["snapshot"], 1)
+
+    def test_one_key_under_two_ids_reaches_no_threshold_of_a_delegation(self):
         repo = self.start()
-        self.succeeds(self.refresh())
-        signer = CryptoSigner.generate_ecdsa()
-        public = signer.public_key
-        repo.signers["snapshot"].append(signer)
-        repo.root.add_key(public, "snapshot")
-        for number in range(8):
-            copy = SSlibKey(f"{number:064}", public.keytype, public.scheme, public.keyval)
-            repo.root.add_key(copy, "snapshot")
-        repo.root.roles["snapshot"].threshold = 6
-        repo.publish("root", "snapshot", "timestamp")
-        self.fails(self.refresh())
-        self.assertEqual(self.trusted()["snapshot"], 1)
+        repo.delegate("targets", "A")
+        repo.add_file("file", b"content", "A")
+        public = repo.signers["A"][0].public_key
+        copy = SSlibKey("0" * 64, public.keytype, public.scheme, public.keyval)
+        repo.targets.add_key(copy, "A")
+        repo.targets.delegations.roles["A"].threshold = 2
+        repo.publish("A", "targets", "snapshot", "timestamp")
+        repo.change_signatures(
+            "1.A.json", lambda all: all.append({**all[0], "keyid": "0" * 64})
+        )
+        self.fails(self.download("file"))
+        self.assertEqual(self.downloaded(), [])
 
     def test_a_threshold_of_nobody_is_refused(self):
         repo = self.start()
@@ -207,8 +246,6 @@ class Thresholds(Case):
 
     def signed_by(self, role, content):
         """What python-tuf would not write."""
-        from securesystemslib.formats import encode_canonical
-
         signatures = [
             signer.sign(encode_canonical(content).encode()).to_dict()
             for signer in self.repo.signers[role]
@@ -227,9 +264,31 @@ class Kinds(Case):
         repo.publish("root", "targets", "snapshot", "timestamp")
         return self.refresh()
 
-    def test_ed25519_and_ecdsa_p256_sign_every_role(self):
-        self.succeeds(self.with_key(CryptoSigner.generate_ed25519()))
-        self.succeeds(self.with_key(CryptoSigner.generate_ecdsa()))
+    def test_ed25519_and_ecdsa_p256_and_p384_sign_every_role(self):
+        for signer in (CryptoSigner.generate_ed25519(), CryptoSigner.generate_ecdsa(), p384()):
+            self.succeeds(self.with_key(signer))
+
+    def test_of_each_kind_a_signature_that_looks_right_and_is_wrong_does_not_count(self):
+        for generate in (CryptoSigner.generate_ed25519, CryptoSigner.generate_ecdsa, p384):
+            repo = self.start()
+            signer = repo.add_key("root", generate())
+            repo.root.roles["root"].threshold = 2
+            repo.publish("root")
+            self.succeeds(self.refresh())
+            self.assertEqual(self.trusted()["root"], 2)
+            repo.publish("root")
+            # Made by another key over the same bytes.
+            other = generate()
+            repo.signers["root"][-1] = other
+            wrong = json.loads(repo.sign("root"))["signatures"][-1]["sig"]
+            repo.signers["root"][-1] = signer
+
+            def replace(all, wrong=wrong):
+                all[-1]["sig"] = wrong
+
+            repo.change_signatures("3.root.json", replace)
+            self.fails(self.refresh())
+            self.assertEqual(self.trusted()["root"], 2)
 
     def test_rsa_signs_nothing(self):
         self.fails(self.with_key(CryptoSigner.generate_rsa()))
@@ -250,11 +309,16 @@ class Kinds(Case):
         repo.publish("root", "snapshot", "timestamp")
         self.succeeds(self.refresh())
 
-    def test_an_empty_signature_is_none(self):
+    def test_beside_enough_signatures_one_that_is_wrong_or_empty_or_none_at_all_does_no_harm(self):
         repo = self.start()
-        other = repo.add_key("timestamp", sign=False)
-        repo.publish("root", "timestamp")
-        content = json.loads(repo.files["metadata/timestamp.json"])
-        content["signatures"].append({"keyid": other.public_key.keyid, "sig": ""})
-        repo.files["metadata/timestamp.json"] = json.dumps(content).encode()
-        self.succeeds(self.refresh())
+        other = repo.add_key("timestamp", sign=False).public_key.keyid
+        repo.publish("root")
+        wrong = json.loads(repo.files["metadata/1.snapshot.json"])["signatures"][0]["sig"]
+        for version, sig in enumerate(("", wrong, "00", "no hexadecimal digits"), 2):
+            repo.publish("timestamp")
+            repo.change_signatures(
+                "timestamp.json",
+                lambda all, sig=sig: all.insert(0, {"keyid": other, "sig": sig}),
+            )
+            self.succeeds(self.refresh())
+            self.assert_trusts(2, version, 1, 1)

@@ -3,12 +3,18 @@
 import hashlib
 
 from case import Case
-from tuf.api.metadata import Delegations, MetaFile, SuccinctRoles
+from repository import days
+from securesystemslib.signer import CryptoSigner, SSlibKey
+from tuf.api.metadata import MetaFile
 
 # Delegations as (delegator, role, options), and the roles that are read for a file that nobody has.
 GRAPHS = {
     "one": ([("targets", "A", {})], "A"),
     "two": ([("targets", "A", {}), ("targets", "B", {})], "AB"),
+    "two levels": (
+        [("targets", "A", {}), ("targets", "B", {}), ("B", "C", {})],
+        "ABC",
+    ),
     "depth before breadth": (
         [("targets", "A", {}), ("targets", "B", {}), ("A", "C", {}), ("A", "D", {})],
         "ACDB",
@@ -38,6 +44,15 @@ GRAPHS = {
     "paths that do not match": (
         [("targets", "A", {"paths": ["*.py"]}), ("targets", "B", {}), ("A", "C", {})],
         "B",
+    ),
+    "paths that do not match, two levels down": (
+        [
+            ("targets", "A", {}),
+            ("targets", "B", {}),
+            ("A", "C", {"paths": ["*.py"]}),
+            ("C", "D", {}),
+        ],
+        "AB",
     ),
     "a terminating one that does not match ends nothing": (
         [("targets", "A", {"paths": ["*.py"], "terminating": True}), ("targets", "B", {})],
@@ -120,12 +135,16 @@ class Delegated(Case):
         self.succeeds(self.download("file"))
         self.assertEqual(self.read_roles(), ["B"])
 
-    def test_a_role_in_bins_that_it_does_not_know_lists_nothing(self):
+    def test_one_delegation_and_no_two_have_a_name(self):
         repo = self.start()
-        repo.targets.delegations = Delegations({}, None, SuccinctRoles([], 1, 2, "bin"))
-        repo.publish_all()
-        self.fails(self.download("file"))
-        self.assert_trusts(1, 2, 2, 2)
+        repo.delegate("targets", "A", paths=["a/*"])
+        repo.delegate("targets", "B", paths=["b/*"])
+        repo.add_file("b/file", b"content", "A")
+        # python-tuf would not make one: who may sign the first would sign for the second.
+        repo.targets.delegations.roles["B"].name = "A"
+        repo.publish("A", "targets", "snapshot", "timestamp")
+        self.fails(self.download("b/file"))
+        self.assertEqual(self.downloaded(), [])
 
     def test_a_delegated_role_needs_its_delegators_keys(self):
         repo = self.start()
@@ -215,6 +234,130 @@ class Delegated(Case):
         self.assert_keeps_bytes("root", "timestamp", "snapshot")
 
 
+# The number of bits that choose a bin, a path, and its bin.
+BINS = (
+    (1, "boo", "bin-0"),
+    (1, "too", "bin-1"),
+    (2, "foo", "bin-0"),
+    (2, "doo", "bin-1"),
+    (2, "too", "bin-2"),
+    (2, "bar", "bin-3"),
+    (5, "bar", "bin-1f"),
+    (8, "bar", "bin-fc"),
+)
+
+
+class Bins(Case):
+    """Roles by the hash of a path, all with the same keys (TAP 15)."""
+
+    def start_in_bins(self, bits, **options):
+        repo = self.start(**options)
+        self.names = repo.delegate_bins("targets", bits)
+        return repo
+
+    def publish(self):
+        self.repo.publish(*self.names, "targets", "snapshot", "timestamp")
+
+    def test_a_path_is_looked_for_in_its_bin_and_no_other(self):
+        for bits, path, name in BINS:
+            for there in (True, False):
+                with self.subTest(path, bits=bits, there=there):
+                    repo = self.start_in_bins(bits)
+                    if there:
+                        repo.add_file(path, b"content", name)
+                    self.publish()
+                    self.succeeds(self.refresh())
+                    code = self.download(path)
+                    (self.succeeds if there else self.fails)(code)
+                    self.assertEqual(repo.asked_roles()[2:3], [f"1.{name}"])
+                    self.assertEqual(self.downloaded(), [b"content"] if there else [])
+                    self.assert_trusts(1, 2, 2, 2, **{name: 1})
+                    self.assert_keeps_bytes(name)
+
+    def test_a_known_bin_is_not_asked_for_again(self):
+        for hashes in (False, True):
+            repo = self.start_in_bins(2, hashes=hashes)
+            repo.add_file("bar", b"content", "bin-3")
+            self.publish()
+            self.succeeds(self.download("bar", "bar"))
+            self.succeeds(self.download("bar"))
+            self.assertEqual(repo.asked, ["metadata/2.root.json", "metadata/timestamp.json"])
+
+    def test_a_bin_does_not_list_for_another(self):
+        repo = self.start_in_bins(2)
+        repo.add_file("bar", b"content", "bin-0")
+        self.publish()
+        self.fails(self.download("bar"))
+        self.assertEqual(self.downloaded(), [])
+
+    def test_a_bin_needs_its_delegators_keys_and_threshold(self):
+        for wrong in ("keys", "threshold", "one key under two ids"):
+            with self.subTest(wrong):
+                repo = self.start_in_bins(2)
+                repo.add_file("bar", b"content", "bin-3")
+                signer = repo.signers["bin-3"][0]
+                bins = repo.targets.delegations.succinct_roles
+                if wrong == "keys":
+                    repo.signers["bin-3"] = [CryptoSigner.generate_ecdsa()]
+                else:
+                    bins.threshold = 2
+                self.publish()
+                if wrong == "one key under two ids":
+                    public = signer.public_key
+                    copy = SSlibKey("0" * 64, public.keytype, public.scheme, public.keyval)
+                    repo.targets.add_key(copy)
+                    repo.publish_all()
+                    repo.change_signatures(
+                        "1.bin-3.json", lambda all: all.append({**all[0], "keyid": "0" * 64})
+                    )
+                self.fails(self.download("bar"))
+                self.assertEqual(self.downloaded(), [])
+                self.assertNotIn("bin-3", self.trusted())
+
+    def test_a_bin_that_is_expired_or_not_the_pinned_one_is_refused(self):
+        for wrong in ("expired", "version", "hash", "not pinned"):
+            with self.subTest(wrong):
+                repo = self.start_in_bins(2, hashes=wrong == "hash")
+                repo.add_file("bar", b"content", "bin-3")
+                if wrong == "expired":
+                    repo.roles["bin-3"].expires = days(-1)
+                self.publish()
+                if wrong == "version":
+                    repo.roles["bin-3"].version = 2
+                    repo.files["metadata/1.bin-3.json"] = repo.sign("bin-3")
+                elif wrong == "hash":
+                    repo.files["metadata/1.bin-3.json"] += b" "
+                elif wrong == "not pinned":
+                    del repo.snapshot.meta["bin-3.json"]
+                    repo.publish("snapshot", "timestamp")
+                self.fails(self.download("bar"))
+                self.assertEqual(self.downloaded(), [])
+                self.assertNotIn("bin-3", self.trusted())
+
+    def test_a_bin_never_gets_older(self):
+        repo = self.start_in_bins(1)
+        self.publish()
+        self.publish()
+        self.fails(self.download("too"))
+        self.assertEqual(self.trusted()["bin-1"], 2)
+        repo.roles["bin-1"].version = 0
+        repo.publish("bin-1", "snapshot", "timestamp")
+        self.fails(self.download("too"))
+        self.assertEqual(self.trusted()["bin-1"], 2)
+
+    def test_bins_of_a_role_below_the_top_are_followed_where_it_may_list(self):
+        repo = self.start()
+        repo.delegate("targets", "A", paths=["a/*"])
+        names = repo.delegate_bins("A", 1)
+        for name in names:
+            repo.add_file("a/file", b"content", name)
+            repo.add_file("b/file", b"content", name)
+        repo.publish(*names, "A", "targets", "snapshot", "timestamp")
+        self.succeeds(self.download("a/file"))
+        self.fails(self.download("b/file"))
+        self.assertEqual(self.downloaded(), [b"content"])
+
+
 class Downloads(Case):
     def test_a_file_is_fetched_by_its_hash_and_not_again(self):
         repo = self.start()
@@ -231,23 +374,37 @@ class Downloads(Case):
 
     def test_a_changed_file_takes_the_place_of_the_old_one(self):
         repo = self.start()
-        for number in range(12):
+        others = []
+        for number in range(11):
             content = b"content %d" % number
-            repo.add_file("file", content)
+            file = repo.add_file("file", content)
+            other = b"another %d" % number
+            repo.add_file(f"another {number}", other)
             repo.publish_all()
-            if number % 5 == 0:
-                self.succeeds(self.download("file"))
-                self.assertEqual(self.downloaded(), [content])
+            if number % 5:
+                continue
+            self.succeeds(self.download("file"))
+            self.assertEqual(self.downloaded_in_order(), [*others, content])
+            self.succeeds(self.download(f"another {number}"))
+            self.assertEqual(self.downloaded_in_order(), [*others, content, other])
+            # What is served instead is not taken, and what is there is not written again.
+            repo.files[repo.target_path("file", file.hashes["sha256"])] = b"malicious"
+            repo.publish_all()
+            self.succeeds(self.download("file"))
+            self.assertEqual(self.downloaded_in_order(), [*others, content, other])
+            others.append(other)
 
     def test_other_bytes_than_the_signed_ones_are_not_kept(self):
         repo = self.start()
-        repo.add_file("known", b"content")
+        known = repo.add_file("known", b"content")
         other = repo.add_file("other", b"other")
         repo.publish_all()
         self.succeeds(self.download("known"))
         place = repo.target_path("other", other.hashes["sha256"])
         for wrong in (b"OTHER", b"othe", b"other2", b""):
             repo.files[place] = wrong
+            repo.files[repo.target_path("known", known.hashes["sha256"])] = wrong
+            self.succeeds(self.download("known"))
             self.fails(self.download("other"))
             self.assertEqual(self.downloaded(), [b"content"])
 
@@ -271,6 +428,7 @@ class Downloads(Case):
 
     def test_any_target_path_is_one_file_in_the_folder(self):
         paths = ("a b", "ü", "a?b#c", "a%20b", "a+b", "~a", "a:b", "dir/..x", "a\\b", "...", "..a")
+        paths += ("-x", "--target-dir", "download", "'", '"', "$HOME", "a\nb", "a;b", "*")
         for path in paths:
             with self.subTest(path):
                 repo = self.start()
@@ -319,6 +477,16 @@ class Downloads(Case):
             repo.add_file("file", b"content", algorithms=algorithms)
             repo.publish_all()
             self.succeeds(self.download("file"))
+            self.assertEqual(self.downloaded(), [b"content"])
+            self.assertEqual(sum(path.startswith("targets/") for path in repo.asked), 1)
+        for hashes in ({"sha512": "00" * 64}, {"unknown": "11" * 64}):
+            repo = self.start()
+            repo.add_file("file", b"content").hashes = hashes
+            for value in hashes.values():
+                repo.files[repo.target_path("file", value)] = b"content"
+            repo.publish_all()
+            self.fails(self.download("file"))
+            self.assertEqual(self.downloaded(), [])
         repo = self.start()
         file = repo.add_file("file", b"content", algorithms=("sha256", "sha512"))
         file.hashes["sha512"] = "00" * 64

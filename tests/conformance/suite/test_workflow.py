@@ -1,9 +1,12 @@
 """Beginning, going on, and what is kept when a step is refused."""
 
+import hashlib
 import json
 
 from case import Case
 from repository import days
+from securesystemslib.formats import encode_canonical
+from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import MetaFile
 
 
@@ -30,6 +33,7 @@ class Beginning(Case):
         self.fails(self.download("no such file"))
         self.assertEqual(repo.asked_roles(), ["2.root", "timestamp", "1.snapshot", "1.targets"])
         self.assert_trusts(1, 1, 1, 1)
+        self.assert_keeps_bytes("root", "timestamp", "snapshot", "targets")
 
     def test_a_first_root_that_is_damaged_or_signed_by_nobody_is_no_beginning(self):
         repo = self.start(init=False)
@@ -60,6 +64,30 @@ class Beginning(Case):
         self.succeeds(self.refresh())
         self.assert_trusts(2, 2, 1, 1)
         self.assert_keeps_bytes("root", "timestamp")
+
+    def test_a_key_with_unknown_fields_which_its_id_covers_signs(self):
+        for field in ({"x": {"a": 1, "b": [2]}}, {"keyid_hash_algorithms": "md5"}):
+            repo = self.start()
+            self.succeeds(self.refresh())
+            for role in ("root", "snapshot"):
+                signer = CryptoSigner.generate_ecdsa()
+                key = signer.public_key
+                key.unrecognized_fields = dict(field)
+                key.keyid = hashlib.sha256(encode_canonical(key.to_dict()).encode()).hexdigest()
+                repo.add_key(role, signer)
+                repo.root.roles[role].threshold = 2
+            repo.publish("root", "snapshot", "timestamp")
+            self.succeeds(self.refresh())
+            self.assert_trusts(2, 2, 2, 1)
+
+    def test_a_new_snapshot_that_pins_the_known_targets_asks_for_no_targets(self):
+        repo = self.start()
+        self.succeeds(self.refresh())
+        repo.targets.expires = days(-5)
+        repo.publish("snapshot", "timestamp")
+        self.succeeds(self.refresh())
+        self.assertEqual(repo.asked_roles()[-1], "2.snapshot")
+        self.assert_trusts(1, 2, 2, 1)
 
     def test_the_bytes_that_came_are_kept(self):
         repo = self.start()
@@ -95,6 +123,29 @@ class Partial(Case):
             repo.files[f"metadata/{missing}"] = content
             self.succeeds(self.refresh())
             self.assert_trusts(2, 2, 2, 2)
+
+    def test_each_step_that_is_missing_leaves_what_was_known_of_it_and_after_it(self):
+        for missing, asked, left in (
+            ("timestamp", "timestamp", (2, 1, 1, 1)),
+            ("snapshot", "2.snapshot", (2, 2, 1, 1)),
+            ("targets", "2.targets", (2, 2, 2, 1)),
+        ):
+            repo = self.start()
+            self.succeeds(self.refresh())
+            repo.publish("root", "targets", "snapshot", "timestamp")
+            repo.files.pop(f"metadata/{asked}.json")
+            self.fails(self.refresh())
+            self.assertEqual(repo.asked_roles()[-1], asked, missing)
+            self.assert_trusts(*left)
+
+    def test_a_pin_of_a_version_that_is_nowhere_leaves_what_was_known(self):
+        repo = self.start()
+        self.succeeds(self.refresh())
+        repo.timestamp.snapshot_meta.version += 1
+        repo.publish("timestamp")
+        self.fails(self.refresh())
+        self.assertEqual(repo.asked_roles()[-1], "2.snapshot")
+        self.assert_trusts(1, 2, 1, 1)
 
     def test_a_server_error_is_no_end_of_the_roots(self):
         self.start()
@@ -181,7 +232,20 @@ class Pins(Case):
         repo.timestamp.snapshot_meta = MetaFile(100)
         repo.publish("timestamp", bump=False)
         self.succeeds(self.refresh())
+        self.assertEqual(repo.asked_roles()[-1], "timestamp")
         self.assertEqual((self.metadata / "timestamp.json").read_bytes(), before)
+
+    def test_targets_that_do_not_have_their_pinned_hash_or_length_are_refused(self):
+        for change in ({"hashes": {"sha256": "46" * 32}}, {"length": 10}):
+            repo = self.start(hashes=True)
+            repo.publish_all()
+            self.succeeds(self.refresh())
+            repo.publish("targets")
+            for field, value in change.items():
+                setattr(repo.snapshot.meta["targets.json"], field, value)
+            repo.publish("snapshot", "timestamp")
+            self.fails(self.refresh())
+            self.assert_trusts(1, 3, 3, 2)
 
     def test_metadata_that_does_not_have_its_pinned_hash_length_or_version_is_refused(self):
         repo = self.start(hashes=True)
@@ -246,6 +310,16 @@ class Pins(Case):
         self.assertEqual(repo.asked_roles()[-1], "1.targets")
 
 
+# A role whose versions somebody has made enormous, and whose keys are replaced for it.
+RECOVERIES = (
+    ("timestamp", ["timestamp"]),
+    ("snapshot", ["snapshot", "timestamp"]),
+    ("targets", ["snapshot", "timestamp"]),
+    ("targets", ["snapshot"]),
+    ("targets", ["timestamp"]),
+)
+
+
 class Rollback(Case):
     def test_no_role_gets_older(self):
         for hashes in (False, True):
@@ -258,6 +332,7 @@ class Rollback(Case):
                 repo.timestamp.version = 1
                 repo.publish("timestamp")
                 self.fails(self.refresh())
+                self.assertEqual(repo.asked_roles()[-1], "timestamp")
                 self.assert_trusts(1, 3, 3, 3)
             repo.files.update(old)
             with self.subTest("snapshot"):
@@ -294,23 +369,83 @@ class Rollback(Case):
         self.assertEqual(repo.asked_roles()[-1], "timestamp")
 
     def test_new_keys_recover_from_enormous_versions(self):
-        for role, rotated in (
-            ("timestamp", ["timestamp"]),
-            ("snapshot", ["snapshot", "timestamp"]),
-            ("targets", ["snapshot", "timestamp"]),
-            ("targets", ["snapshot"]),
-        ):
+        for role, rotated in RECOVERIES:
+            with self.subTest(role, rotated=rotated):
+                repo = self.start()
+                self.forge(role)
+                self.recover(role, rotated)
+                self.succeeds(self.refresh())
+                self.assertEqual(self.trusted()[role], 1)
+                self.assert_keeps_bytes("root", "timestamp", "snapshot", "targets")
+
+    def test_a_recovery_that_is_interrupted_at_any_step_is_gone_on_with(self):
+        for role, rotated in RECOVERIES:
+            for missing in ("timestamp", "snapshot", "targets"):
+                with self.subTest(role, rotated=rotated, missing=missing):
+                    repo = self.start()
+                    self.forge(role)
+                    self.recover(role, rotated)
+                    path = repo.metadata_path(missing)
+                    content = repo.files.pop(path)
+                    self.fails(self.refresh())
+                    self.assertEqual(self.trusted()["root"], 2)
+                    # What the root has made fall is no longer there.
+                    for name in ("timestamp", "snapshot"):
+                        self.assertLess(self.trusted().get(name, 0), 99)
+                    repo.files[path] = content
+                    self.succeeds(self.refresh())
+                    self.assertEqual(self.trusted()[role], 1)
+
+    def test_after_a_stop_between_a_root_and_the_removal_the_floors_have_fallen(self):
+        for left in (("timestamp", "snapshot"), ("timestamp",)):
             repo = self.start()
-            repo.roles[role].version = 99_999
-            repo.publish_all()
+            self.forge("targets")
+            kept = {name: (self.metadata / f"{name}.json").read_bytes() for name in left}
+            self.recover("targets", ["timestamp"])
+            repo.files.pop("metadata/timestamp.json")
+            self.fails(self.refresh())
+            self.assert_trusts(2, targets=100_000)
+            for name, content in kept.items():
+                (self.metadata / f"{name}.json").write_bytes(content)
+            repo.files["metadata/timestamp.json"] = repo.before["timestamp"]
             self.succeeds(self.refresh())
-            self.assertEqual(self.trusted()[role], 100_000)
-            for name in rotated:
-                repo.replace_keys(name)
-            repo.roles[role].version = 1
-            repo.publish("root", "targets", "snapshot", "timestamp")
-            self.succeeds(self.refresh())
-            self.assertLess(self.trusted()[role], 4)
+            self.assertEqual(self.trusted()["targets"], 1)
+
+    def test_another_key_for_a_role_whose_old_one_still_counts_lifts_no_floor(self):
+        repo = self.start()
+        repo.publish_all()
+        self.succeeds(self.refresh())
+        for role in ("timestamp", "snapshot"):
+            repo.add_key(role)
+        repo.targets.version = 0
+        repo.publish("root", "targets", "snapshot", "timestamp")
+        self.fails(self.refresh())
+        self.assert_trusts(2, 3, 2, 2)
+
+    def test_with_new_keys_a_snapshot_may_forget_a_role(self):
+        repo = self.start()
+        repo.delegate("targets", "a")
+        repo.publish("a", "targets", "snapshot", "timestamp")
+        self.fails(self.download("nowhere"))
+        repo.replace_keys("snapshot")
+        repo.targets.delegations = None
+        del repo.snapshot.meta["a.json"]
+        repo.publish("root", "targets", "snapshot", "timestamp")
+        self.succeeds(self.refresh())
+        self.assert_keeps_bytes("root", "timestamp", "snapshot", "targets")
+
+    def forge(self, role):
+        """Somebody has signed an enormous version, and the client has taken it."""
+        self.repo.roles[role].version = 99_999
+        self.repo.publish_all()
+        self.succeeds(self.refresh())
+        self.assertEqual(self.trusted()[role], 100_000)
+
+    def recover(self, role, rotated):
+        for name in rotated:
+            self.repo.replace_keys(name)
+        self.repo.roles[role].version = 0
+        self.repo.publish("root", "targets", "snapshot", "timestamp")
 
 
 class Expiry(Case):
@@ -337,11 +472,21 @@ class Expiry(Case):
         self.succeeds(self.refresh())
         self.assert_trusts(3, 1, 1, 1)
 
+    def test_a_known_root_that_has_expired_is_followed_by_a_valid_one(self):
+        repo = self.start()
+        repo.root.expires = days(7)
+        repo.publish("root")
+        self.succeeds(self.refresh())
+        repo.root.expires = days(21)
+        repo.publish("root")
+        self.succeeds(self.refresh(day=18))
+        self.assert_trusts(3, 1, 1, 1)
+
     def test_what_is_known_is_not_used_beyond_its_expiry(self):
-        for role in ("timestamp", "snapshot", "targets"):
+        for role in ("root", "timestamp", "snapshot", "targets"):
             repo = self.start()
             repo.roles[role].expires = days(7)
-            repo.publish_all()
+            repo.publish("root", "targets", "snapshot", "timestamp")
             self.succeeds(self.refresh())
             self.succeeds(self.refresh(day=6))
             self.fails(self.refresh(day=8))
@@ -387,4 +532,5 @@ class Expiry(Case):
         repo.publish("a", "targets", "snapshot", "timestamp")
         self.succeeds(self.refresh())
         self.fails(self.download("one"))
+        self.assertEqual(self.downloaded(), [])
         self.assert_trusts(1, 2, 2, 2)

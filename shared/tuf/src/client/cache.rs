@@ -31,6 +31,8 @@ pub struct Cache {
 /// What older metadata forbids.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Floor {
+    /// The roles whose known metadata forbids nothing any more, in the order in which their files go.
+    pub(super) fallen: &'static [&'static str],
     /// The lowest version of each targets metadata file, where the set itself could not be told.
     targets: BTreeMap<String, u64>,
 }
@@ -54,8 +56,10 @@ impl Cache {
 
     /// Makes the timestamp and the snapshot the floor of `set`: each for itself, because a client
     /// that was stopped between the two has a snapshot that its timestamp does not pin. If a newer
-    /// root has rotated the keys of one, both fall (specification, section 5.3.11).
-    pub(super) fn floor(&self, set: &mut TrustedMetadataSet) -> Floor {
+    /// root has rotated the keys of one, both fall (specification, section 5.3.11). `by_files`: what
+    /// is known was kept file by file, and the root with it may be that newer root: whoever kept it
+    /// was stopped before the two were removed.
+    pub(super) fn floor(&self, set: &mut TrustedMetadataSet, by_files: bool) -> Floor {
         let timestamp = self.timestamp.as_deref().and_then(parse);
         let snapshot = self.snapshot.as_deref().and_then(parse);
         let root = set.root();
@@ -63,8 +67,16 @@ impl Cache {
             signs(root, "timestamp", timestamp.as_ref()),
             signs(root, "snapshot", snapshot.as_ref()),
         );
-        if set.root_bytes() != self.root && signed != (true, true) {
-            return Floor::default();
+        if (by_files || set.root_bytes() != self.root) && signed != (true, true) {
+            return Floor {
+                // What the root would still believe goes first: as long as the other is there, a
+                // client that is stopped in between knows that both have fallen.
+                fallen: match signed {
+                    (true, _) => &["timestamp", "snapshot"],
+                    _ => &["snapshot", "timestamp"],
+                },
+                ..Floor::default()
+            };
         }
         let snapshot = snapshot.filter(|_| signed.1);
         let at = valid_at(timestamp.as_ref(), snapshot.as_ref());
@@ -76,6 +88,7 @@ impl Cache {
         let taken = bytes.is_some_and(|bytes| set.update_snapshot(bytes, at).is_ok());
         let untold = snapshot.filter(|_| !taken);
         Floor {
+            fallen: &[],
             targets: untold
                 .map(|snapshot| versions(&snapshot))
                 .unwrap_or_default(),

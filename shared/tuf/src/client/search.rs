@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sigstore_tuf::{TargetFile, TrustedMetadataSet};
+use sigstore_tuf::{TargetFile, Targets};
 
+use super::bins::Bins;
 use super::workflow::{Step, TARGETS};
 use super::{VerifyError, Workflow};
 
@@ -41,8 +42,7 @@ impl Workflow {
             if search.visited.len() >= MOST_DELEGATIONS {
                 break;
             }
-            let set = self.set()?;
-            if set.targets_role(&role).is_none() {
+            let Some(targets) = self.targets_role(&role)? else {
                 if self.pin_of_role(&role)?.is_some() {
                     // Read it, then visit it again.
                     search.stack.push((role.clone(), delegator.clone()));
@@ -54,13 +54,11 @@ impl Workflow {
                 return Err(VerifyError::Malformed(format!(
                     "{delegator} delegates to {role}, and the snapshot pins no {role}.json"
                 )));
-            }
-            if role != TARGETS {
-                // It may have been read on the word of another delegator.
-                set.verify_delegated_targets(&role, &delegator, self.now)?;
-            }
+            };
+            // It may have been read on the word of another delegator.
+            self.check_delegation(&role, &delegator)?;
             search.visited.insert(role.clone());
-            if let Some(file) = visit(set, &role, &mut search)? {
+            if let Some(file) = visit(targets, &role, &mut search)? {
                 let path = search.path;
                 self.step = Step::File { path, file };
                 return Ok(None);
@@ -72,6 +70,22 @@ impl Workflow {
             return Err(VerifyError::Missing(why));
         }
         Ok(None)
+    }
+
+    /// Whether `delegator` lets the trusted `role` be signed as it is.
+    fn check_delegation(&self, role: &str, delegator: &str) -> Result<(), VerifyError> {
+        if role == TARGETS {
+            return Ok(());
+        }
+        if self.bins_of(delegator)?.is_none() {
+            let set = self.set()?;
+            set.verify_delegated_targets(role, delegator, self.now)?;
+            return Ok(());
+        }
+        let bytes = self.verified().roles.get(role);
+        let bytes = bytes.map(Vec::as_slice).unwrap_or_default();
+        self.verify_bin(bytes, role, delegator)?;
+        Ok(())
     }
 
     /// Nothing more is wanted, unless it is the whole repository: then the roles, and then the files.
@@ -95,6 +109,11 @@ impl Workflow {
             let Some(targets) = set.targets_role(delegator) else {
                 continue;
             };
+            if Bins::of(targets)?.is_some() {
+                return Err(VerifyError::Malformed(format!(
+                    "{delegator} delegates to bins, and a repository in bins is not read as a whole"
+                )));
+            }
             let children = targets.delegations.iter().flat_map(|all| &all.roles);
             for child in children {
                 let name = child.name.as_str();
@@ -123,15 +142,18 @@ impl Workflow {
 
 /// The file that `role` lists, or else the roles that it delegates the path to, onto the stack.
 fn visit(
-    set: &TrustedMetadataSet,
+    targets: &Targets,
     role: &str,
     search: &mut Search,
 ) -> Result<Option<TargetFile>, VerifyError> {
-    let Some(targets) = set.targets_role(role) else {
-        return Ok(None);
-    };
     if let Some(file) = targets.target(&search.path) {
         return Ok(Some(file.clone()));
+    }
+    if let Some(bins) = Bins::of(targets)? {
+        search
+            .stack
+            .push((bins.name(&search.path), role.to_owned()));
+        return Ok(None);
     }
     let delegated = targets.delegations.iter().flat_map(|all| &all.roles);
     let mut children = Vec::new();

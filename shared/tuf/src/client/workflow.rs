@@ -1,6 +1,7 @@
 //! The TUF client workflow (specification, sections 5.3 to 5.7) without I/O.
 //!
-//! Every verification is [`TrustedMetadataSet`]'s. This module decides which file comes next, what
+//! Verifications are [`TrustedMetadataSet`]'s, but for what it does not know: `bins`, and what
+//! `delegators` asks of whoever names keys. This module decides which file comes next, what
 //! of what is known can stand in for a fetch, and where delegations lead. A known file stands in
 //! only if it is the pinned one (by length and hash, or by version where no hash is pinned), and
 //! it is verified again like a fetched one; after [`Start::Floor`], none does.
@@ -8,16 +9,16 @@
 //! What was verified is kept as it goes ([`Workflow::verified`]): a client that shows its trusted
 //! metadata file by file has a new root even if the timestamp after it was refused.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use model::RootPin;
-use sigstore_tuf::{Error, MetaFile, TargetFile, TrustedMetadataSet};
+use sigstore_tuf::{Error, MetaFile, Metadata, TargetFile, Targets, TrustedMetadataSet};
 
 use super::cache::Floor;
 use super::pins::{encode, fits_pin, fits_target, within};
 use super::search::Search;
-use super::{Cache, Start, TrustedState, VerifyError};
+use super::{Cache, Start, TrustedState, VerifyError, delegators};
 use crate::bundle::MOST_BUNDLE_BYTES;
 use crate::crypto;
 use crate::repository::{TIMESTAMP_PATH, root_path, target_paths};
@@ -66,6 +67,7 @@ pub struct Workflow {
     verified_at: Timestamp,
     pub(super) wanted: VecDeque<String>,
     pub(super) search: Option<Search>,
+    pub(super) bins: BTreeMap<String, Metadata<Targets>>,
 }
 
 /// What is known, and what may be made of it.
@@ -150,6 +152,7 @@ impl Workflow {
 
     fn from_root(cache: Cache, known_is: Known, now: Timestamp) -> Result<Self, VerifyError> {
         let set = TrustedMetadataSet::from_root(&cache.root)?;
+        delegators::check_root(set.root())?;
         let mut workflow = Self::at(Step::NextRoot, now);
         workflow.verified.root.clone_from(&cache.root);
         workflow.known = Some(cache);
@@ -175,6 +178,7 @@ impl Workflow {
             verified_at: now,
             wanted: VecDeque::new(),
             search: None,
+            bins: BTreeMap::new(),
         }
     }
 
@@ -212,6 +216,20 @@ impl Workflow {
     /// is still the newest, it is that one.
     pub fn verified(&self) -> &Cache {
         &self.verified
+    }
+
+    /// The roles whose metadata from before is to be removed by a client that keeps files, in this
+    /// order, before it keeps what is verified next: a root has rotated their keys (specification,
+    /// section 5.3.11), and nothing newer is verified yet.
+    pub fn fallen(&self) -> Vec<&'static str> {
+        let fallen = self.floor.fallen.iter().copied();
+        let verified = &self.verified;
+        fallen
+            .filter(|role| match *role {
+                "timestamp" => verified.timestamp.is_none(),
+                _ => verified.snapshot.is_none(),
+            })
+            .collect()
     }
 
     /// Verifies the file that was asked for.
@@ -279,6 +297,7 @@ impl Workflow {
         if set.root().version != pin.version {
             return Err(wrong());
         }
+        delegators::check_root(set.root())?;
         self.set = Some(set);
         self.verified.root = bytes.to_vec();
         self.step = Step::NextRoot;
@@ -293,7 +312,9 @@ impl Workflow {
                 most: MOST_ROOT_BYTES,
             });
         }
-        self.set_mut()?.update_root(bytes)?;
+        let set = self.set_mut()?;
+        set.update_root(bytes)?;
+        delegators::check_root(set.root())?;
         self.verified.root = bytes.to_vec();
         Ok(())
     }
@@ -312,7 +333,7 @@ impl Workflow {
             return Ok(());
         };
         let same_root = set.root_bytes() == known.root;
-        self.floor = known.floor(set);
+        self.floor = known.floor(set, self.known_is == Known::Cache);
         let whole = set.timestamp().is_some() && set.snapshot().is_some();
         if self.known_is == Known::State && same_root && !whole {
             return Err(VerifyError::Malformed(
@@ -404,12 +425,15 @@ impl Workflow {
         bytes: &[u8],
     ) -> Result<(), VerifyError> {
         let now = self.now;
-        let set = self.set_mut()?;
-        if role == TARGETS {
-            set.update_targets(bytes, now)?;
+        let targets = if role == TARGETS {
+            self.set_mut()?.update_targets(bytes, now)?
+        } else if self.bins_of(delegator)?.is_some() {
+            self.update_bin(bytes, role, delegator)?
         } else {
-            set.update_delegated_targets(bytes, role, delegator, now)?;
-        }
+            let set = self.set_mut()?;
+            set.update_delegated_targets(bytes, role, delegator, now)?
+        };
+        delegators::check_targets(role, targets)?;
         self.verified.roles.insert(role.to_owned(), bytes.to_vec());
         self.step = Step::Search;
         Ok(())

@@ -124,12 +124,40 @@ fn a_p256_signature_verifies_raw_and_prehashed_and_only_in_der() {
     assert!(verify(scheme, public, b"message", &trailing).is_err());
 }
 
+#[cfg(feature = "p384")]
+#[test]
+fn a_p384_signature_verifies_raw_and_prehashed_and_only_in_der() {
+    use p384::ecdsa::signature::Signer as _;
+
+    let secret = p384::ecdsa::SigningKey::from_slice(&[3; 48]).unwrap();
+    let public = secret.verifying_key().to_sec1_point(false);
+    let public = public.as_bytes();
+    let fixed: p384::ecdsa::Signature = secret.sign(b"message");
+    let signature = fixed.to_der().as_bytes().to_vec();
+    let scheme = SigningScheme::EcdsaP384Sha384;
+
+    assert!(verify(scheme, public, b"message", &signature).is_ok());
+    let digest = Sha384::digest(b"message");
+    assert!(
+        PROVIDER
+            .verify_prehashed(scheme, public, &digest, &signature)
+            .is_ok()
+    );
+    assert!(verify(scheme, public, b"another", &signature).is_err());
+    assert!(verify(scheme, public, b"message", &fixed.to_bytes()).is_err());
+    assert!(verify(scheme, &public[..49], b"message", &signature).is_err());
+    let short = SigningScheme::EcdsaP256Sha256;
+    assert!(verify(short, public, b"message", &signature).is_err());
+}
+
 #[test]
 fn all_other_algorithms_are_refused_as_unsupported() {
     for scheme in [
         SigningScheme::RsaPssSha256,
         SigningScheme::RsaPkcs1Sha256,
+        #[cfg(not(feature = "p384"))]
         SigningScheme::EcdsaP384Sha384,
+        SigningScheme::EcdsaP384Sha256,
         SigningScheme::EcdsaP256Sha384,
         SigningScheme::MlDsa65,
     ] {

@@ -54,6 +54,20 @@ fn a_path_that_was_not_delegated_is_not_found() {
 }
 
 #[test]
+fn two_delegations_to_one_name_are_refused() {
+    // Whoever may sign the first would sign for the paths of the second.
+    let files = repository(&BTreeMap::from([
+        (
+            "targets",
+            role(&[("a", &["x/*"], false), ("a", &["y/*"], false)], &["top"]),
+        ),
+        ("a", role(&[], &["y/file"])),
+    ]));
+    let error = run(&files, &["y/file"]).unwrap_err();
+    assert_eq!(error.kind(), "malformed");
+}
+
+#[test]
 fn a_terminating_delegation_ends_the_search() {
     let delegations = |terminating| {
         repository(&BTreeMap::from([

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use model::{Catalog, FrontDoor};
 use rules::clock::{Evidence, Verdict};
-use rules::ranking::{Candidate, rank};
+use rules::ranking::{Candidate, Rank, rank};
 use serde::Serialize;
 use tuf::TrustedState;
 use tuf::slices::Sealed;
@@ -86,34 +86,12 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         .map(|door| lane(device, &ask, door, now))
         .collect();
 
-    let (mut answer, mut outcomes) = doors::fetch(
-        context.web,
-        context.clock,
-        context.options,
-        ask.clone(),
-        &lanes,
-    )
-    .await;
-    let mut asked = ask.clone();
-    if let Some(raced) = &answer
-        && let Some(lane) = witness::due(device, &ranks, &lanes, raced.lane, now)
-    {
-        let memory = device.doors.entry(lanes[lane].door.url.clone());
-        memory.or_default().witness_at = Some(now);
-        if let Some(better) = witness::ask(context, &ask, raced, &lanes, lane).await {
-            answer = Some(better.answer);
-            outcomes.extend(better.outcomes);
-            asked = better.ask;
-        }
-    }
-
-    let winner = answer
-        .as_ref()
-        .map(|answer| lanes[answer.lane].door.url.clone());
+    let (won, outcomes) = race(device, context, &ask, &ranks, &lanes).await;
+    let winner = won.as_ref().map(|won| won.door.clone());
     remember(device, context.clock.now(), &outcomes);
     let judged = Judged::by(Evidence {
         now: context.clock.now(),
-        signed: changed_at(answer.as_ref(), known.as_ref()),
+        signed: changed_at(won.as_ref().map(|won| &won.answer), known.as_ref()),
         remembered: ask.trusted.as_ref().map(TrustedState::verified_at),
         doors: outcomes
             .iter()
@@ -122,7 +100,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
     });
     let clock = judged.verdict;
     let about = About::Sync {
-        winner: winner.clone(),
+        winner,
         outcomes: outcomes.clone(),
         clock: Some(judged),
     };
@@ -130,7 +108,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
     device.decisions.push(decision);
 
     let now = context.clock.now();
-    let (Some(answer), Some(door)) = (answer, winner) else {
+    let Some(won) = won else {
         device.judged_clock(clock, now);
         let there = gist_if_sound(device, now)?;
         let standing = known.and(there).map(|known| known.standing(device, now));
@@ -140,7 +118,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
             clock,
         });
     };
-    let kept = keep(device, &asked, &door, answer, now);
+    let kept = keep(device, &won.ask, &won.door, won.answer, now);
     device.judged_clock(clock, now);
     let state = device.trusted.as_ref().ok_or(Error::NoCatalog)?;
     let mut report = Report {
@@ -149,7 +127,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         gateways: 0,
         sealed: kept.sealed,
         changed: kept.changed,
-        door,
+        door: won.door,
         outcomes,
         skipped: kept.skipped,
         expires: state.timestamp_expires(),
@@ -165,6 +143,43 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
         _ => look_again(device, &mut report, now)?,
     }
     Ok(report)
+}
+
+/// The answer that counts.
+struct Won {
+    answer: Answer,
+    /// The door that gave it.
+    door: String,
+    /// What it was held against.
+    ask: Arc<Ask>,
+}
+
+/// Races the doors, and asks a witness where it is time. What came of each door that was asked.
+async fn race(
+    device: &mut Device,
+    context: &Context<'_>,
+    ask: &Arc<Ask>,
+    ranks: &[Rank],
+    lanes: &[Lane],
+) -> (Option<Won>, Vec<DoorOutcome>) {
+    let now = context.clock.now();
+    let (web, clock, options) = (context.web, context.clock, context.options);
+    let (answer, mut outcomes) = doors::fetch(web, clock, options, ask.clone(), lanes).await;
+    let Some(mut answer) = answer else {
+        return (None, outcomes);
+    };
+    let mut ask = ask.clone();
+    if let Some(lane) = witness::due(device, ranks, lanes, answer.lane, now) {
+        let memory = device.doors.entry(lanes[lane].door.url.clone());
+        memory.or_default().witness_at = Some(now);
+        if let Some(better) = witness::ask(context, &ask, &answer, lanes, lane).await {
+            answer = better.answer;
+            outcomes.extend(better.outcomes);
+            ask = better.ask;
+        }
+    }
+    let door = lanes[answer.lane].door.url.clone();
+    (Some(Won { answer, door, ask }), outcomes)
 }
 
 /// Tells of the catalog again, after the device got other keys.

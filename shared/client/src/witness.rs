@@ -69,7 +69,7 @@ pub(crate) async fn ask(
     let served = answer.served.as_ref().map(|served| &served.verified.state);
     let known = served.or(ask.trusted.as_ref())?.clone();
     let door = &lanes[lane].door;
-    let next = root_path(u64::from(known.root_version() + 1));
+    let next = root_path(known.root_version() + 1);
     let url = format!("{}/{next}", door.url);
     let get = context.web.get(&url, &door.fallback, None, MOST_ROOT);
     let told = tokio::time::timeout(PATIENCE, get).await.ok()?;

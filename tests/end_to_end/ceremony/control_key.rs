@@ -16,11 +16,8 @@ async fn the_control_key_changes_by_a_ceremony_and_who_slept_through_it_finds_ba
     let before = key_of(&device).expect("it seals");
 
     let made = posternctl(&network.data, &["control-keys", "new"]).await;
-    let made = made["control_keys"].as_array().unwrap().iter();
-    let made = made
-        .filter(|key| key["named"] == false)
-        .next_back()
-        .unwrap();
+    let mut made = made["control_keys"].as_array().unwrap().iter();
+    let made = made.rfind(|key| key["named"] == false).unwrap();
     let new = made["key"].as_str().unwrap().to_owned();
     restart(&mut network).await;
     let named = format!("--control-key={new}");

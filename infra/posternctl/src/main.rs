@@ -70,12 +70,12 @@ enum Command {
     /// Make a database ready for deployed functions, which make nothing there themselves: the table of
     /// DynamoDB, or the tables of PostgreSQL in this release's form.
     Prepare {
-        /// Which: postgres://USER:PASSWORD@HOST/DATABASE or dynamodb:TABLE.
         #[arg(
             long,
             value_name = "URL",
             env = "POSTERN_STORE",
-            hide_env_values = true
+            hide_env_values = true,
+            help = format!("Which: {}", stores::NAMES)
         )]
         store: stores::StoreUrl,
     },

@@ -13,7 +13,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -26,6 +26,9 @@ use store::{Archive, DynamoDbStore, MemoryStore, PostgresStore, Randomness, Retr
 
 use crate::data::Folder;
 
+/// How the option names a store, for its help.
+pub const NAMES: &str =
+    "sqlite:PATH, memory:, postgres://USER:PASSWORD@HOST/DATABASE or dynamodb:TABLE";
 /// The file of the data folder that says which store a network was made with.
 const KEPT: &str = "store";
 /// The SQLite file of who names none.
@@ -83,10 +86,7 @@ impl FromStr for StoreUrl {
                 Ok(table) => Kind::DynamoDb(table),
                 Err(why) => bail!("dynamodb: must be followed by a table's name: {why}"),
             },
-            _ => bail!(
-                "a store is named as sqlite:PATH, memory:, postgres://USER:PASSWORD@HOST/DATABASE \
-                 or dynamodb:TABLE"
-            ),
+            _ => bail!("a store is named as {NAMES}"),
         };
         Ok(Self(kind))
     }

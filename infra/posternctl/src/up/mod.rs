@@ -31,7 +31,7 @@ use crate::data::{Folder, Settings};
 use crate::init::Listeners;
 use crate::remote::Remote;
 use crate::root::{self, passphrase};
-use crate::stores::StoreUrl;
+use crate::stores::{NAMES, StoreUrl};
 use crate::{init, now, show};
 
 /// How many gateways a new network runs on this machine.
@@ -58,13 +58,12 @@ pub struct Options {
     /// gateways and no invite of its own.
     #[arg(long)]
     no_setup: bool,
-    /// Where the state is: sqlite:PATH, memory:, postgres://USER:PASSWORD@HOST/DATABASE or dynamodb:TABLE
-    /// [default: a SQLite file in the data folder].
     #[arg(
         long,
         value_name = "URL",
         env = "POSTERN_STORE",
-        hide_env_values = true
+        hide_env_values = true,
+        help = format!("Where the state is: {NAMES} [default: a SQLite file in the data folder]")
     )]
     store: Option<StoreUrl>,
 }

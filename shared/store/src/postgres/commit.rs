@@ -225,7 +225,10 @@ async fn find(
          SET LOCAL idle_in_transaction_session_timeout = {most};"
     );
     let (ids, shared) = locks(asked);
-    let locks = [(&ids as _, Type::INT8_ARRAY), (&shared as _, Type::BOOL_ARRAY)];
+    let locks = [
+        (&ids as _, Type::INT8_ARRAY),
+        (&shared as _, Type::BOOL_ARRAY),
+    ];
     let (pks, sks) = parts(&asked.keys);
     let keys = [
         (&pks as _, Type::BYTEA_ARRAY),
@@ -235,13 +238,13 @@ async fn find(
     let found = database
         .within(async {
             // Sent together, for each is begun before the first is waited for.
-            let (began, locked, found) = tokio::join!(
+            let (ready, locked, found) = tokio::join!(
                 biased;
                 client.batch_execute(&begin),
                 client.query_typed(LOCK, &locks),
                 client.query_typed(FIND, &keys),
             );
-            began?;
+            ready?;
             locked?;
             found
         })
@@ -286,8 +289,8 @@ fn lock(key: &Key) -> i64 {
     hash.update(&key.pk);
     hash.update(&key.sk);
     let hash: [u8; 32] = hash.finalize().into();
-    let [a, b, c, d, e, f, g, h, ..] = hash;
-    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+    let (first, _) = hash.split_first_chunk().expect("32 bytes begin with 8");
+    i64::from_be_bytes(*first)
 }
 
 /// The second round trip: changes what is planned, and commits. Once it is sent, an answer that does not
@@ -301,7 +304,8 @@ async fn apply(
     if planned.puts.is_empty() && planned.deletes.is_empty() {
         return database.within(client.batch_execute("COMMIT")).await;
     }
-    let is_turn = database.commits.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == 0;
+    let nth = database.commits.fetch_add(1, Ordering::Relaxed);
+    let is_turn = nth.is_multiple_of(SWEEP_EVERY);
     let changed = database
         .in_time(async {
             let (put, deleted, swept, committed) = tokio::join!(

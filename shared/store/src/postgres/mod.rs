@@ -8,7 +8,7 @@
 //! - `retry` bounds the attempts, `failure` says what an error means.
 //!
 //! Between two calls nothing is left at the server, no prepared statement, no setting and no lock: a
-//! pooler may give each transaction another server connection (PgBouncer's `pool_mode = transaction`).
+//! pooler may give each transaction another server connection (`PgBouncer` with `pool_mode = transaction`).
 //!
 //! The invariant: what a commit has looked at does not change before it is done, and it is answered once
 //! it is on the server's disk. A connection that is cut behind `COMMIT` leaves it open whether it was

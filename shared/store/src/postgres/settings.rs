@@ -29,7 +29,7 @@ const PORT: u16 = 5432;
 /// How long a connection may take to be made: three handshakes, half around the world, and a fork.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// After how long in silence the system asks whether the other end is there: before routers forget.
-const KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVES_IDLE: Duration = Duration::from_mins(1);
 
 /// Which database, who calls, and how. It has no `Debug`, so that no password is printed.
 #[derive(Clone)]

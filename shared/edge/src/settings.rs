@@ -192,19 +192,17 @@ impl Display for Faults {
     }
 }
 
-/// What every function needs.
-pub struct Base {
-    /// The network's settings.
-    pub network: Network,
-    /// Where its state is.
-    pub database: Database,
+/// A DynamoDB table, and the right to it.
+pub struct Table {
+    /// The table's name.
+    pub name: String,
+    /// Where it is, and who calls.
+    pub access: Access,
 }
 
-/// A DynamoDB table, and the right to it.
-pub struct Database {
-    /// The table's name.
-    pub table: String,
-    /// Its region.
+/// A region's DynamoDB, and the right to call it.
+pub struct Access {
+    /// The region.
     pub region: String,
     /// The id of the access key.
     pub access_key: String,
@@ -216,26 +214,37 @@ pub struct Database {
     pub endpoint: Option<String>,
 }
 
-impl Base {
-    /// Reads them; without a value the reader holds what is wrong.
+/// The network's settings; without a value the reader holds what is wrong.
+pub fn network(reader: &mut Reader<'_>) -> Option<Network> {
+    reader.required(NETWORK, parse_network)
+}
+
+impl Table {
+    /// Reads it, its name from `setting`; without a value the reader holds what is wrong.
+    pub fn read(reader: &mut Reader<'_>, setting: Setting) -> Option<Self> {
+        let name = reader.required(setting, table);
+        let access = Access::read(reader);
+        Some(Self {
+            name: name?,
+            access: access?,
+        })
+    }
+}
+
+impl Access {
+    /// Reads it; without a value the reader holds what is wrong.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let network = reader.required(NETWORK, network);
-        let table = reader.required(TABLE, table);
         let region = reader.required(REGION, region);
         let access_key = reader.required(ACCESS_KEY, one_word);
         let secret_key = reader.required(SECRET_KEY, one_word);
         let session_token = reader.optional(SESSION_TOKEN, one_word);
         let endpoint = reader.optional(ENDPOINT, endpoint);
         Some(Self {
-            network: network?,
-            database: Database {
-                table: table?,
-                region: region?,
-                access_key: access_key?,
-                secret_key: secret_key?,
-                session_token: session_token?,
-                endpoint: endpoint?,
-            },
+            region: region?,
+            access_key: access_key?,
+            secret_key: secret_key?,
+            session_token: session_token?,
+            endpoint: endpoint?,
         })
     }
 }
@@ -263,14 +272,15 @@ pub fn control_keys(reader: &mut Reader<'_>) -> Option<ControlSecrets> {
         .map(Option::unwrap_or_default)
 }
 
-fn network(text: &str) -> Result<Network, String> {
+fn parse_network(text: &str) -> Result<Network, String> {
     let network: Network = json(text)?;
     // A text of ranges, without the values.
     network.timing.check().map_err(|error| error.to_string())?;
     Ok(network)
 }
 
-fn table(text: &str) -> Result<String, String> {
+/// The name of a table. The reason never repeats it.
+pub fn table(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if (3..=255).contains(&text.len()) && text.chars().all(plain) {
         return Ok(text.to_owned());

@@ -11,7 +11,7 @@ use model::{
 };
 use store::Key;
 
-use super::super::ledger::{DeviceTale, KeySet, Ledger};
+use crate::ledger::{DeviceTale, KeySet, Ledger};
 use super::{Audit, changes, held, wants};
 
 /// Where each device's use of its invite is.

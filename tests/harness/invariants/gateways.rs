@@ -4,7 +4,7 @@ use control::items::{self, Heartbeat};
 use model::gateway::PreviousGatewayKeys;
 use model::{Actor, Gateway, GatewayState, id};
 
-use super::super::ledger::{GatewayTale, Ledger};
+use crate::ledger::{GatewayTale, Ledger};
 use super::{Audit, changes, held, wants};
 
 /// Checks all gateways.

@@ -1,0 +1,348 @@
+//! Every database that a control plane can stand on, as tests have them: a line each in
+//! [`Backend::start`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use edge::{Clock as _, SystemClock};
+use emulator::{Emulator, Faults, Proxy};
+use model::Network;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::dynamodb::Retries;
+use store::{Archive as _, Key, MOST_WRITES, MemoryStore, SqliteStore, Store};
+
+use crate::invariants::Books;
+use crate::programs::free_ports;
+use crate::serverless::Table;
+use crate::{Tap, Up};
+
+/// How long the emulator may take for a page.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a store on DynamoDB tries where its connections are going to be cut: callers are to be told,
+/// and by default a store tries for 10 s.
+const IMPATIENT: Retries = Retries {
+    most_attempts: 25,
+    most_time: Duration::from_millis(500),
+    most_attempt_time: Duration::from_secs(3),
+    first_window: Duration::from_millis(25),
+    largest_window: Duration::from_millis(100),
+};
+/// What the way to DynamoDB does to a store besides: it throttles, refuses what overlaps, and loses
+/// answers.
+const FAULTS: Faults = Faults {
+    conflicts: true,
+    throttled: 0.01,
+    lost: 0.01,
+};
+
+/// The kinds of databases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// In this process.
+    Memory,
+    /// A file.
+    Sqlite,
+    /// A table of the emulator's.
+    DynamoDb,
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Sqlite, Self::DynamoDb];
+
+    /// A new, empty one; `None`, which is said, where this machine lacks what `test` needs for it.
+    pub async fn start(self, test: &str) -> Option<Box<dyn Database>> {
+        Some(match self {
+            Self::Memory => Box::new(Memory::default()),
+            Self::Sqlite => Box::new(Sqlite::new()),
+            Self::DynamoDb => Box::new(DynamoDb::start(test).await?),
+        })
+    }
+
+    /// The same, which can be killed.
+    ///
+    /// # Panics
+    ///
+    /// For memory, of which nothing would be left.
+    pub async fn start_mortal(self, test: &str) -> Option<Box<dyn Mortal>> {
+        Some(match self {
+            Self::Memory => panic!("nothing outlives the process"),
+            Self::Sqlite => Box::new(SqliteUp::start().await),
+            Self::DynamoDb => Box::new(DynamoDb::start_behind(test, FAULTS, IMPATIENT).await?),
+        })
+    }
+}
+
+/// An empty database, until it is dropped.
+#[async_trait]
+pub trait Database: Send {
+    /// The store in it, as a control plane in this process opens it.
+    fn store(&self) -> Arc<dyn Store>;
+
+    /// The keys of all items.
+    async fn census(&self) -> Vec<Key>;
+
+    /// Everything in it, read through its store.
+    async fn books(&self) -> Books {
+        let census = self.census().await;
+        let now = SystemClock.moment().now;
+        let books = Books::read(&*self.store(), now, &census).await;
+        books.expect("the store is read")
+    }
+}
+
+/// A database that can be killed.
+#[async_trait]
+pub trait Mortal: Database {
+    /// The base URL of the control plane that dies with it, and the network's settings; none where it
+    /// is a server, which control planes outlive.
+    fn control_plane(&self) -> Option<(String, Network)> {
+        None
+    }
+
+    /// Ends it without a word.
+    async fn kill(&mut self);
+
+    /// Starts it again where it was, and waits until it answers.
+    async fn restart(&mut self);
+
+    /// Waits until nothing is under way in it.
+    async fn rest(&mut self) {}
+}
+
+/// In this process: nothing outlives it.
+#[derive(Default)]
+struct Memory {
+    store: Arc<MemoryStore>,
+}
+
+#[async_trait]
+impl Database for Memory {
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    async fn census(&self) -> Vec<Key> {
+        let now = SystemClock.moment().now;
+        let snapshot = self.store.snapshot(now, |_| true).await;
+        let mut snapshot = snapshot.expect("it is in memory");
+        let mut keys = Vec::new();
+        loop {
+            let items = snapshot.next(MOST_WRITES).await.expect("it is in memory");
+            if items.is_empty() {
+                return keys;
+            }
+            keys.extend(items.into_iter().map(|item| item.key));
+        }
+    }
+}
+
+/// A file in a folder of its own.
+struct Sqlite {
+    store: Arc<SqliteStore>,
+    folder: tempfile::TempDir,
+}
+
+const FILE: &str = "state.sqlite";
+
+impl Sqlite {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join(FILE)).expect("a store");
+        Self {
+            store: Arc::new(store),
+            folder,
+        }
+    }
+}
+
+#[async_trait]
+impl Database for Sqlite {
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    async fn census(&self) -> Vec<Key> {
+        keys_of_file(&self.folder.path().join(FILE))
+    }
+}
+
+/// A file that a process of `posternctl up` holds.
+struct SqliteUp {
+    up: Option<Up>,
+    control: String,
+    data: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl SqliteUp {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = free_ports(&mut fastrand::Rng::new()).to_string();
+        let options = ["--gateways=0", "--port", &port];
+        let up = Up::start(&folder.path().join("network"), &options).await;
+        Self {
+            control: up.control.clone(),
+            data: up.data.clone(),
+            up: Some(up),
+            _folder: folder,
+        }
+    }
+}
+
+#[async_trait]
+impl Database for SqliteUp {
+    /// A second process may have the file open.
+    fn store(&self) -> Arc<dyn Store> {
+        let store = SqliteStore::open(&self.data.join(FILE));
+        Arc::new(store.expect("the store opens"))
+    }
+
+    async fn census(&self) -> Vec<Key> {
+        keys_of_file(&self.data.join(FILE))
+    }
+}
+
+/// The process is killed, as it is: `SIGKILL`.
+#[async_trait]
+impl Mortal for SqliteUp {
+    fn control_plane(&self) -> Option<(String, Network)> {
+        #[derive(Deserialize)]
+        struct Settings {
+            network: Network,
+        }
+        let settings = std::fs::read(self.data.join("network.json")).expect("'up' has made it");
+        let settings: Settings = serde_json::from_slice(&settings).expect("settings");
+        Some((self.control.clone(), settings.network))
+    }
+
+    async fn kill(&mut self) {
+        self.up.take().expect("it runs").kill().await;
+    }
+
+    async fn restart(&mut self) {
+        self.up = Some(Up::start(&self.data, &[]).await);
+    }
+
+    /// Only what does not run publishes nothing.
+    async fn rest(&mut self) {
+        self.kill().await;
+    }
+}
+
+/// The keys of all items in a file.
+pub fn keys_of_file(path: &Path) -> Vec<Key> {
+    let read = || {
+        let connection = rusqlite::Connection::open(path)?;
+        let mut all = connection.prepare("SELECT pk, sk FROM items")?;
+        let key = |row: &rusqlite::Row<'_>| {
+            let (pk, sk): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(Key::new(pk, sk))
+        };
+        let keys: rusqlite::Result<Vec<_>> = all.query_map((), key)?.collect();
+        keys
+    };
+    read().expect("the file is read")
+}
+
+/// A table of the emulator's.
+pub struct DynamoDb {
+    table: Table,
+    store: Arc<dyn Store>,
+    /// What stands between the store and the table, if anything does.
+    way: Option<(Tap, Proxy)>,
+}
+
+impl DynamoDb {
+    /// A new table, and nothing between it and the store. `None`, which is said, where the emulator is
+    /// not installed: then `test` does not run.
+    pub async fn start(test: &str) -> Option<Self> {
+        let table = Self::table(test).await?;
+        let store = Arc::new(table.open(Retries::default()));
+        Some(Self {
+            table,
+            store,
+            way: None,
+        })
+    }
+
+    /// A new table behind `faults` and a way that can be cut. Its store tries as `retries` says.
+    pub async fn start_behind(test: &str, faults: Faults, retries: Retries) -> Option<Self> {
+        let table = Self::table(test).await?;
+        let proxy = Proxy::start(&table.endpoint, faults).await;
+        let tap = Tap::to(proxy.url());
+        let through = Table {
+            endpoint: tap.url(),
+            ..table.clone()
+        };
+        Some(Self {
+            table,
+            store: Arc::new(through.open(retries)),
+            way: Some((tap, proxy)),
+        })
+    }
+
+    async fn table(test: &str) -> Option<Table> {
+        let emulator = Emulator::shared(test)?;
+        let name = format!("crowd-{}-{:016x}", std::process::id(), fastrand::u64(..));
+        Some(Table::make(emulator.url(), &name).await)
+    }
+
+    fn tap(&mut self) -> &mut Tap {
+        let (tap, _) = self.way.as_mut().expect("there is a way to cut");
+        tap
+    }
+}
+
+#[async_trait]
+impl Database for DynamoDb {
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// The operation `Scan`, which no part of the store has a use for.
+    async fn census(&self) -> Vec<Key> {
+        let http = api::http_client("crowd", PATIENCE).expect("there is an HTTP client");
+        let mut keys = Vec::new();
+        let mut after = Value::Null;
+        loop {
+            let mut scan = json!({ "TableName": self.table.name, "ProjectionExpression": "pk, sk" });
+            if !after.is_null() {
+                scan["ExclusiveStartKey"] = after;
+            }
+            let request = http.post(&self.table.endpoint).body(scan.to_string());
+            let request = request
+                .header("content-type", "application/x-amz-json-1.0")
+                .header("x-amz-target", "DynamoDB_20120810.Scan");
+            let answer = request.send().await.expect("the emulator answers");
+            let page = answer.bytes().await.expect("a whole answer");
+            let page: Value = serde_json::from_slice(&page).expect("it is JSON");
+            let items = page["Items"].as_array();
+            let items = items.unwrap_or_else(|| panic!("no page: {page}"));
+            let text = |item: &Value, name: &str| {
+                let text = item[name]["S"].as_str();
+                text.expect("keys are strings").to_owned()
+            };
+            keys.extend(items.iter().map(|item| Key::new(text(item, "pk"), text(item, "sk"))));
+            after = page["LastEvaluatedKey"].clone();
+            if after.is_null() {
+                return keys;
+            }
+        }
+    }
+}
+
+/// Its connections are cut, and no new one is taken. What the database has begun goes on.
+#[async_trait]
+impl Mortal for DynamoDb {
+    async fn kill(&mut self) {
+        self.tap().shut().await;
+    }
+
+    async fn restart(&mut self) {
+        self.tap().open();
+    }
+}

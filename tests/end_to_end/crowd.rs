@@ -166,7 +166,6 @@ fn hold(plane: &Plane, mut told: Told, books: &Books) {
         plane.unavailable()
     );
     assert!(unheard > 0, "no answer of an enrollment was lost");
-    assert!(there < given_up, "nobody gave up before it was let in");
 }
 
 /// How many devices want in, and the inclinations of their callers.

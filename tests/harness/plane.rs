@@ -339,7 +339,8 @@ impl Plane {
         if is_alive(&now) {
             return now;
         }
-        let count = |waiting: &mut BTreeMap<u32, usize>| *waiting.entry(now.number).or_default() += 1;
+        let count =
+            |waiting: &mut BTreeMap<u32, usize>| *waiting.entry(now.number).or_default() += 1;
         self.waiting.send_modify(count);
         let alive = tokio::time::timeout(PATIENCE, life.wait_for(is_alive)).await;
         let alive =

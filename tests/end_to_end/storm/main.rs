@@ -27,7 +27,6 @@ use api::InviteText;
 use api::admin::{GATEWAYS, GatewayView, INVITES, InviteView};
 use fastrand::Rng;
 use harness::Up;
-use harness::crowd::databases::keys_of_file;
 use model::{GatewayState, Network};
 use serde::Deserialize;
 use store::SqliteStore;
@@ -237,9 +236,8 @@ fn tell(books: &Books, ledger: &Ledger, plane: &Plane) {
 
 /// Everything in the file of a program that does not run.
 async fn open(file: &Path) -> Books {
-    let census = keys_of_file(file);
     let store = SqliteStore::open(file).expect("the store opens");
-    let books = Books::read(&store, Plane::now(), &census).await;
+    let books = Books::read(&store, Plane::now()).await;
     books.expect("the store is read")
 }
 

@@ -1,7 +1,7 @@
 //! Every database that a control plane can stand on, as tests have them: a line each in
 //! [`Backend::start`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +10,14 @@ use edge::{Clock as _, SystemClock};
 use emulator::{Emulator, Faults, Proxy};
 use model::Network;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use store::dynamodb::Retries;
-use store::{Archive as _, Key, MOST_WRITES, MemoryStore, SqliteStore, Store};
+use store::{Archive, DynamoDbStore, MemoryStore, SqliteStore};
 
 use crate::invariants::Books;
 use crate::programs::free_ports;
 use crate::serverless::Table;
 use crate::{Tap, Up};
 
-/// How long the emulator may take for a page.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a store on DynamoDB tries where its connections are going to be cut: callers are to be told,
 /// and by default a store tries for 10 s.
 const IMPATIENT: Retries = Retries {
@@ -53,6 +50,15 @@ impl Backend {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Memory, Self::Sqlite, Self::DynamoDb];
 
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite => "SQLite",
+            Self::DynamoDb => "DynamoDB's emulator",
+        }
+    }
+
     /// A new, empty one; `None`, which is said, where this machine lacks what `test` needs for it.
     pub async fn start(self, test: &str) -> Option<Box<dyn Database>> {
         Some(match self {
@@ -78,18 +84,14 @@ impl Backend {
 
 /// An empty database, until it is dropped.
 #[async_trait]
-pub trait Database: Send {
+pub trait Database: Send + Sync {
     /// The store in it, as a control plane in this process opens it.
-    fn store(&self) -> Arc<dyn Store>;
+    fn store(&self) -> Arc<dyn Archive>;
 
-    /// The keys of all items.
-    async fn census(&self) -> Vec<Key>;
-
-    /// Everything in it, read through its store.
+    /// Everything in it.
     async fn books(&self) -> Books {
-        let census = self.census().await;
         let now = SystemClock.moment().now;
-        let books = Books::read(&*self.store(), now, &census).await;
+        let books = Books::read(&*self.store(), now).await;
         books.expect("the store is read")
     }
 }
@@ -119,31 +121,16 @@ struct Memory {
     store: Arc<MemoryStore>,
 }
 
-#[async_trait]
 impl Database for Memory {
-    fn store(&self) -> Arc<dyn Store> {
+    fn store(&self) -> Arc<dyn Archive> {
         self.store.clone()
-    }
-
-    async fn census(&self) -> Vec<Key> {
-        let now = SystemClock.moment().now;
-        let snapshot = self.store.snapshot(now, |_| true).await;
-        let mut snapshot = snapshot.expect("it is in memory");
-        let mut keys = Vec::new();
-        loop {
-            let items = snapshot.next(MOST_WRITES).await.expect("it is in memory");
-            if items.is_empty() {
-                return keys;
-            }
-            keys.extend(items.into_iter().map(|item| item.key));
-        }
     }
 }
 
 /// A file in a folder of its own.
 struct Sqlite {
     store: Arc<SqliteStore>,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 const FILE: &str = "state.sqlite";
@@ -154,19 +141,14 @@ impl Sqlite {
         let store = SqliteStore::open(&folder.path().join(FILE)).expect("a store");
         Self {
             store: Arc::new(store),
-            folder,
+            _folder: folder,
         }
     }
 }
 
-#[async_trait]
 impl Database for Sqlite {
-    fn store(&self) -> Arc<dyn Store> {
+    fn store(&self) -> Arc<dyn Archive> {
         self.store.clone()
-    }
-
-    async fn census(&self) -> Vec<Key> {
-        keys_of_file(&self.folder.path().join(FILE))
     }
 }
 
@@ -193,16 +175,11 @@ impl SqliteUp {
     }
 }
 
-#[async_trait]
 impl Database for SqliteUp {
     /// A second process may have the file open.
-    fn store(&self) -> Arc<dyn Store> {
+    fn store(&self) -> Arc<dyn Archive> {
         let store = SqliteStore::open(&self.data.join(FILE));
         Arc::new(store.expect("the store opens"))
-    }
-
-    async fn census(&self) -> Vec<Key> {
-        keys_of_file(&self.data.join(FILE))
     }
 }
 
@@ -233,25 +210,9 @@ impl Mortal for SqliteUp {
     }
 }
 
-/// The keys of all items in a file.
-pub fn keys_of_file(path: &Path) -> Vec<Key> {
-    let read = || {
-        let connection = rusqlite::Connection::open(path)?;
-        let mut all = connection.prepare("SELECT pk, sk FROM items")?;
-        let key = |row: &rusqlite::Row<'_>| {
-            let (pk, sk): (String, String) = (row.get(0)?, row.get(1)?);
-            Ok(Key::new(pk, sk))
-        };
-        let keys: rusqlite::Result<Vec<_>> = all.query_map((), key)?.collect();
-        keys
-    };
-    read().expect("the file is read")
-}
-
 /// A table of the emulator's.
 pub struct DynamoDb {
-    table: Table,
-    store: Arc<dyn Store>,
+    store: Arc<DynamoDbStore>,
     /// What stands between the store and the table, if anything does.
     way: Option<(Tap, Proxy)>,
 }
@@ -262,11 +223,7 @@ impl DynamoDb {
     pub async fn start(test: &str) -> Option<Self> {
         let table = Self::table(test).await?;
         let store = Arc::new(table.open(Retries::default()));
-        Some(Self {
-            table,
-            store,
-            way: None,
-        })
+        Some(Self { store, way: None })
     }
 
     /// A new table behind `faults` and a way that can be cut. Its store tries as `retries` says.
@@ -276,10 +233,9 @@ impl DynamoDb {
         let tap = Tap::to(proxy.url());
         let through = Table {
             endpoint: tap.url(),
-            ..table.clone()
+            ..table
         };
         Some(Self {
-            table,
             store: Arc::new(through.open(retries)),
             way: Some((tap, proxy)),
         })
@@ -297,41 +253,9 @@ impl DynamoDb {
     }
 }
 
-#[async_trait]
 impl Database for DynamoDb {
-    fn store(&self) -> Arc<dyn Store> {
+    fn store(&self) -> Arc<dyn Archive> {
         self.store.clone()
-    }
-
-    /// The operation `Scan`, which no part of the store has a use for.
-    async fn census(&self) -> Vec<Key> {
-        let http = api::http_client("crowd", PATIENCE).expect("there is an HTTP client");
-        let mut keys = Vec::new();
-        let mut after = Value::Null;
-        loop {
-            let mut scan = json!({ "TableName": self.table.name, "ProjectionExpression": "pk, sk" });
-            if !after.is_null() {
-                scan["ExclusiveStartKey"] = after;
-            }
-            let request = http.post(&self.table.endpoint).body(scan.to_string());
-            let request = request
-                .header("content-type", "application/x-amz-json-1.0")
-                .header("x-amz-target", "DynamoDB_20120810.Scan");
-            let answer = request.send().await.expect("the emulator answers");
-            let page = answer.bytes().await.expect("a whole answer");
-            let page: Value = serde_json::from_slice(&page).expect("it is JSON");
-            let items = page["Items"].as_array();
-            let items = items.unwrap_or_else(|| panic!("no page: {page}"));
-            let text = |item: &Value, name: &str| {
-                let text = item[name]["S"].as_str();
-                text.expect("keys are strings").to_owned()
-            };
-            keys.extend(items.iter().map(|item| Key::new(text(item, "pk"), text(item, "sk"))));
-            after = page["LastEvaluatedKey"].clone();
-            if after.is_null() {
-                return keys;
-            }
-        }
     }
 }
 

@@ -35,9 +35,10 @@ use crate::plane::{Ask, By, Plane};
 pub const CLIENTS: usize = 64;
 /// Among how many invites the devices are divided, so that many want the uses of the same one.
 const INVITES: u32 = 16;
-/// After how many microseconds they hang up that do: an enrollment takes from one to some ten
-/// milliseconds, so that it is met anywhere.
-const PATIENCE: std::ops::Range<u64> = 0..10_000;
+/// They hang up that do after 0.25 to 256 ms, and each doubling is as likely: an enrollment takes from one
+/// to some hundred milliseconds, as the database and the machine have it, and is to be met anywhere.
+const DOUBLINGS: f64 = 10.0;
+const LEAST_PATIENCE: Duration = Duration::from_micros(250);
 
 /// How callers behave: shares of the requests, 0 to 1.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,7 @@ pub struct Manners {
     pub hangs_up: f64,
     /// They are sent twice at once.
     pub twice: f64,
-    /// Their caller asks once and never again, whatever it hears. Only of the first half of the devices:
+    /// Their caller asks once and never again, whatever it hears; half of these hang up. Only of the first half of the devices:
     /// nothing of theirs is under way at the end.
     pub gives_up: f64,
 }
@@ -121,7 +122,8 @@ impl Crowd {
                 note: String::new(),
             };
             let actor = Actor::Schedule("crowd".to_owned());
-            let made = control::invites::create(&context, &limits(network), &actor, new);
+            let limits = limits(network);
+            let made = control::invites::create(&context, &limits, &actor, new);
             made.await.expect("the invite is made");
         }
         let all = Range::all(items::INVITES);
@@ -202,13 +204,12 @@ impl Crowd {
             told: None,
             was_unheard: false,
         };
-        let patience = (rng.f64() < self.manners.hangs_up)
-            .then(|| Duration::from_micros(rng.u64(PATIENCE)));
+        let gives_up = rng.f64() < self.manners.gives_up && number < self.devices / 2;
+        let hangs_up = rng.f64() < if gives_up { 0.5 } else { self.manners.hangs_up };
+        let patience = LEAST_PATIENCE.mul_f64((rng.f64() * DOUBLINGS).exp2());
         let ask = Ask::post(ENROLL, &request)
             .twice(rng.f64() < self.manners.twice)
-            .impatient(patience);
-
-        let gives_up = rng.f64() < self.manners.gives_up && number < self.devices / 2;
+            .impatient(Some(patience).filter(|_| hangs_up));
         if gives_up {
             // What it hears is of no use to it: it may be there or not.
             let _heard = plane.ask_once(By::Key(&identity), &ask).await;
@@ -226,7 +227,7 @@ impl Crowd {
 
     fn secret(&self, invite: u32) -> [u8; 16] {
         let mut secret = [0; 16];
-        secret.copy_from_slice(&self.bytes(3, invite)[..16]);
+        secret.copy_from_slice(&self.bytes(3, invite)[16..]);
         secret
     }
 

@@ -141,6 +141,40 @@ async fn a_lambda_that_lacks_settings_ends_and_lists_them_all() {
 }
 
 #[tokio::test]
+async fn a_function_whose_database_cannot_be_meant_says_why_without_its_password() {
+    let runtime = Runtime::Lambda;
+    if let Some(missing) = serverless::missing_tools(runtime) {
+        harness::skipped("database-lambda", missing);
+        return;
+    }
+    let url = "postgres://u:hidden@db.example/p";
+    for (url, table, expected) in [
+        (
+            format!("{url}?sslmode=prefer"),
+            "",
+            "may not be allow or prefer",
+        ),
+        (
+            url.to_owned(),
+            "postern-test",
+            "POSTERN_TABLE is there, too",
+        ),
+    ] {
+        let told = [
+            ("POSTERN_DATABASE", url),
+            ("POSTERN_TABLE", table.to_owned()),
+        ];
+        let told = told.map(|(name, text)| (name.to_owned(), text)).into();
+
+        let said = serverless::start_alone(runtime, "cleanup", told).await;
+
+        assert!(said.contains("POSTERN_DATABASE cannot be used"), "{said}");
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("hidden"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_lacks_settings_refuses_and_lists_them_all() {
     a_function_that_lacks_settings_lists_them_all(Runtime::Workers, "settings-workers").await;
 }

@@ -1,15 +1,20 @@
 //! The tracer bullet: the real programs over real sockets, from an invite to failover. One definition,
-//! run three times: with the control plane in one process over SQLite and a folder; as Lambda's
-//! programs; and as Workers in `workerd`, these two over DynamoDB and a bucket.
+//! run six times: with the control plane in one process and a folder, over memory, SQLite and PostgreSQL;
+//! as Lambda's programs over DynamoDB and over PostgreSQL, and as Workers in `workerd` over DynamoDB,
+//! these three with a bucket.
 //!
-//! Simulated are the front doors, which are the test's own so that they can fail, and in the second and
-//! the third run the clouds: emulators of the databases, the bucket and Lambda's Runtime API.
+//! Simulated are the front doors, which are the test's own so that they can fail, and in the runs of
+//! functions the clouds: emulators of DynamoDB, the bucket and Lambda's Runtime API. PostgreSQL is a
+//! server of Debian's.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use harness::programs::{postern_command, run, without_network};
-use harness::serverless::{self, Bucket, Clouds, ControlPlane, Runtime, Schedule, Table};
+use emulator::Postgres;
+use harness::programs::{postern_command, posternctl_command, run, without_network};
+use harness::serverless::{
+    self, Bucket, Clouds, ControlPlane, Database, Runtime, Schedule, State, Table,
+};
 use harness::{
     Answered, Door, Fault, Gateway, Site, Up, postern, postern_refused, posternctl, until,
 };
@@ -29,11 +34,12 @@ enum Plane {
 
 /// Where the control plane is and what it stands on.
 enum Place {
-    OneProcess,
+    /// One process, with its state in the store of this URL, or where it is if nothing is said.
+    OneProcess { store: Option<String> },
     Deployed {
         runtime: Runtime,
         address: SocketAddr,
-        table: Table,
+        state: Box<dyn State>,
         bucket: Bucket,
     },
 }
@@ -49,14 +55,35 @@ impl Place {
         Some(Self::Deployed {
             runtime,
             address: listener.local_addr().unwrap(),
-            table: Table::make(clouds.database.url(), test).await,
+            state: Box::new(Table::make(clouds.database.url(), test).await),
             bucket: Bucket::make(clouds.aws.url(), test).await,
         })
     }
 
+    /// The same with its state in PostgreSQL.
+    async fn deployed_on_postgres(
+        runtime: Runtime,
+        listener: &TcpListener,
+        test: &'static str,
+    ) -> Option<Self> {
+        let clouds = Clouds::shared(runtime, test)?;
+        let server = Postgres::shared(test)?;
+        Some(Self::Deployed {
+            runtime,
+            address: listener.local_addr().unwrap(),
+            state: Box::new(Database::prepare(server.fresh_database()).await),
+            bucket: Bucket::make(clouds.aws.url(), test).await,
+        })
+    }
+
+    /// Whether what it holds outlives it.
+    fn is_durable(&self) -> bool {
+        !matches!(self, Self::OneProcess { store: Some(store) } if store == "memory:")
+    }
+
     fn site(&self, data: &Path) -> Site {
         match self {
-            Self::OneProcess => Site::Folder(data.join("site")),
+            Self::OneProcess { .. } => Site::Folder(data.join("site")),
             Self::Deployed { bucket, .. } => bucket.site(),
         }
     }
@@ -64,15 +91,25 @@ impl Place {
     /// Runs the control plane of the network in `data`, which is made already.
     async fn start(&self, data: &Path, listener: TcpListener) -> Plane {
         match self {
-            Self::OneProcess => Plane::Up(Box::new(Up::start(data, &[]).await)),
+            Self::OneProcess { store } => {
+                // A restart is told nothing: the network knows where its state is.
+                let first = !data.join("operator.json").exists();
+                let store = store.as_ref().filter(|_| first);
+                let options: Vec<&str> = match store {
+                    Some(url) => vec!["--store", url],
+                    None => Vec::new(),
+                };
+                Plane::Up(Box::new(Up::start(data, &options).await))
+            }
             Self::Deployed {
                 runtime,
-                table,
+                state,
                 bucket,
                 ..
             } => {
                 let buckets = std::slice::from_ref(bucket);
-                let control = ControlPlane::start(*runtime, data, listener, table, buckets).await;
+                let control =
+                    ControlPlane::start(*runtime, data, listener, &**state, buckets).await;
                 let schedule = control.on_schedule();
                 Plane::Deployed { control, schedule }
             }
@@ -83,7 +120,7 @@ impl Place {
     async fn restart(&self, data: &Path) -> Plane {
         let listener = match self {
             // It finds its own.
-            Self::OneProcess => serverless::listener().0,
+            Self::OneProcess { .. } => serverless::listener().0,
             Self::Deployed { address, .. } => serverless::listener_at(*address).await,
         };
         self.start(data, listener).await
@@ -363,7 +400,33 @@ fn device_file(device: &Path) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_an_invite_to_failover_in_one_process() {
     let (unused, _) = serverless::listener();
-    from_an_invite_to_failover(Place::OneProcess, unused).await;
+    from_an_invite_to_failover(Place::OneProcess { store: None }, unused).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_an_invite_to_failover_in_memory() {
+    let (unused, _) = serverless::listener();
+    let store = Some("memory:".to_owned());
+    from_an_invite_to_failover(Place::OneProcess { store }, unused).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_an_invite_to_failover_on_postgres() {
+    let Some(server) = Postgres::shared("the tracer bullet on PostgreSQL") else {
+        return;
+    };
+    let (unused, _) = serverless::listener();
+    let store = Some(server.fresh_database());
+    from_an_invite_to_failover(Place::OneProcess { store }, unused).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_an_invite_to_failover_on_lambda_and_postgres() {
+    let (listener, _) = serverless::listener();
+    let place = Place::deployed_on_postgres(Runtime::Lambda, &listener, "tracer-postgres").await;
+    if let Some(place) = place {
+        from_an_invite_to_failover(place, listener).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -518,6 +581,16 @@ async fn a_restart_forgets_nothing(mut network: Network, device: &Path, id: &str
         ..
     } = network;
     running.stop().await;
+    if !place.is_durable() {
+        let profile = data.join("operator.json");
+        let again = posternctl_command(&profile, &["--data", data.to_str().unwrap(), "up"]);
+        let (ok, refused) = run(again).await;
+        assert!(
+            !ok && refused.to_string().contains("in memory"),
+            "{refused}"
+        );
+        return;
+    }
 
     // Nothing of the network runs now, and where the system allows it there is no network at all.
     let whole = folder.path().join("whole");

@@ -67,6 +67,18 @@ enum Command {
     },
     /// Run the whole network on this machine, making it first if it is not there.
     Up(up::Options),
+    /// Make a database ready for deployed functions, which make nothing there themselves: the table of
+    /// DynamoDB, or the tables of PostgreSQL in this release's form.
+    Prepare {
+        /// Which: postgres://USER:PASSWORD@HOST/DATABASE or dynamodb:TABLE.
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "POSTERN_STORE",
+            hide_env_values = true
+        )]
+        store: stores::StoreUrl,
+    },
     /// Become the first owner with the code that 'init' printed.
     Setup(admins::SetupOptions),
     /// Log in with the profile's key. Other commands do so by themselves.
@@ -176,6 +188,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Settings { function, runtime } => settings::run(&folder, function, runtime, json),
         Command::ControlKeys { action } => control_keys::run(&folder, action.as_ref(), json),
         Command::Up(options) => up::run(&folder, &options, json).await,
+        Command::Prepare { store } => stores::prepare(&folder, &store, json).await,
         Command::Setup(options) => admins::setup(&place()?, &options, json).await,
         Command::Login => admins::login(&place()?, json).await,
         Command::Logout => admins::logout(&place()?, json).await,

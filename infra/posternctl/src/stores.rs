@@ -20,8 +20,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::builder::{TypedValueParser, ValueParserFactory};
 use edge::settings::{Access, Reader};
-use store::dynamodb::{Randomness, Retries, Settings};
-use store::{Archive, DynamoDbStore, MemoryStore, SqliteStore, Store};
+use store::dynamodb::Settings as TableSettings;
+use store::postgres::Settings;
+use store::{Archive, DynamoDbStore, MemoryStore, PostgresStore, Randomness, Retries, SqliteStore};
 
 use crate::data::Folder;
 
@@ -39,9 +40,20 @@ enum Kind {
     /// A file; the data folder's own without a path.
     Sqlite(Option<PathBuf>),
     Memory,
-    Postgres(String),
+    Postgres(Database),
     /// The table of this name.
     DynamoDb(String),
+}
+
+/// A PostgreSQL database.
+#[derive(Clone, PartialEq, Eq)]
+struct Database {
+    /// The whole URL, with its password.
+    url: String,
+    /// The same without.
+    shown: String,
+    /// Which database it is, whoever calls.
+    place: String,
 }
 
 impl Default for Kind {
@@ -59,7 +71,14 @@ impl FromStr for StoreUrl {
             "sqlite" if rest.is_empty() => Kind::Sqlite(None),
             "sqlite" => Kind::Sqlite(Some(std::path::absolute(rest)?)),
             "memory" if rest.is_empty() => Kind::Memory,
-            "postgres" | "postgresql" => Kind::Postgres(text.to_owned()),
+            "postgres" | "postgresql" => {
+                let settings: Settings = text.parse().map_err(anyhow::Error::msg)?;
+                Kind::Postgres(Database {
+                    url: text.to_owned(),
+                    shown: settings.to_string(),
+                    place: settings.database(),
+                })
+            }
             "dynamodb" => match edge::settings::table(rest) {
                 Ok(table) => Kind::DynamoDb(table),
                 Err(why) => bail!("dynamodb: must be followed by a table's name: {why}"),
@@ -80,7 +99,7 @@ impl fmt::Display for StoreUrl {
             Kind::Sqlite(None) => f.write_str("sqlite:"),
             Kind::Sqlite(Some(path)) => write!(f, "sqlite:{}", path.display()),
             Kind::Memory => f.write_str("memory:"),
-            Kind::Postgres(_) => f.write_str("postgres://…"),
+            Kind::Postgres(database) => f.write_str(&database.shown),
             Kind::DynamoDb(table) => write!(f, "dynamodb:{table}"),
         }
     }
@@ -153,40 +172,60 @@ impl StoreUrl {
                 Ok(path) => format!("sqlite:{}", path.display()),
                 Err(_) => self.to_string(),
             },
+            Kind::Postgres(database) => database.place.clone(),
             _ => self.to_string(),
         }
     }
 
     fn with_secrets(&self) -> String {
         match &self.0 {
-            Kind::Postgres(url) => url.clone(),
+            Kind::Postgres(database) => database.url.clone(),
             _ => self.to_string(),
         }
     }
 
-    /// Opens it, to be read as a whole or filled. It must be there, but for a SQLite file and for the tables
-    /// of a PostgreSQL database, which are made.
-    pub async fn open(&self, _data: &Folder) -> anyhow::Result<Arc<dyn Archive>> {
+    /// Opens it. It must be there, but for a SQLite file and for the tables of a PostgreSQL database, which
+    /// are made.
+    pub async fn open(&self, data: &Folder) -> anyhow::Result<Arc<dyn Archive>> {
         match &self.0 {
             Kind::Memory => Ok(Arc::new(MemoryStore::new())),
-            Kind::Sqlite(_) | Kind::Postgres(_) | Kind::DynamoDb(_) => {
-                bail!("{self} cannot be read or filled as a whole")
-            }
-        }
-    }
-
-    /// Opens it, for use cases.
-    pub async fn open_store(&self, data: &Folder) -> anyhow::Result<Arc<dyn Store>> {
-        match &self.0 {
-            Kind::Memory => Ok(self.open(data).await?),
             Kind::Sqlite(path) => {
                 let file = path.clone().unwrap_or_else(|| data.path(STATE));
                 Ok(Arc::new(SqliteStore::open(&file)?))
             }
             Kind::DynamoDb(table) => Ok(Arc::new(dynamodb(table)?)),
-            Kind::Postgres(_) => bail!("this program cannot use PostgreSQL"),
+            Kind::Postgres(database) => {
+                let store = postgres(database)?;
+                store.prepare().await?;
+                Ok(Arc::new(store))
+            }
         }
     }
+}
+
+/// Makes what `url` names ready for functions, which may make nothing: the table of DynamoDB, the tables of
+/// PostgreSQL in this release's form.
+pub async fn prepare(data: &Folder, url: &StoreUrl, json: bool) -> anyhow::Result<()> {
+    match &url.0 {
+        Kind::DynamoDb(table) => dynamodb(table)?.create_table().await?,
+        Kind::Memory => bail!("there is nothing to prepare in memory"),
+        Kind::Sqlite(_) | Kind::Postgres(_) => drop(url.open(data).await?),
+    }
+    if json {
+        say!("{}", serde_json::json!({"prepared": url.to_string()}));
+    } else {
+        say!("{url} is ready.");
+    }
+    Ok(())
+}
+
+fn postgres(database: &Database) -> anyhow::Result<PostgresStore> {
+    let settings = database.url.parse().map_err(anyhow::Error::msg)?;
+    Ok(PostgresStore::new(
+        settings,
+        Retries::default(),
+        randomness(),
+    )?)
 }
 
 fn dynamodb(table: &str) -> anyhow::Result<DynamoDbStore> {
@@ -199,21 +238,19 @@ fn dynamodb(table: &str) -> anyhow::Result<DynamoDbStore> {
     let access = Access::read(&mut reader);
     reader.finish()?;
     let access = access.expect("what is not there has a fault");
-    let settings = Settings {
+    let settings = TableSettings {
         region: access.region,
         endpoint: access.endpoint,
         access_key_id: access.access_key,
         secret_access_key: access.secret_key,
         session_token: access.session_token,
     };
-    let randomness: Randomness =
-        Arc::new(|| crate::random().expect("the system's random source works"));
-    Ok(DynamoDbStore::connect(
-        settings,
-        table,
-        Retries::default(),
-        randomness,
-    )?)
+    let store = DynamoDbStore::connect(settings, table, Retries::default(), randomness())?;
+    Ok(store)
+}
+
+fn randomness() -> Randomness {
+    Arc::new(|| crate::random().expect("the system's random source works"))
 }
 
 /// How `--store` reads it: what it refuses is not repeated, as clap would.
@@ -243,5 +280,123 @@ impl TypedValueParser for Parser {
             let kind = clap::error::ErrorKind::ValueValidation;
             clap::Error::raw(kind, format!("{name} cannot be used: {error:#}\n")).with_cmd(command)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Folder::new(folder.path().to_owned());
+        (folder, data)
+    }
+
+    fn url(text: &str) -> StoreUrl {
+        text.parse().unwrap()
+    }
+
+    fn refusal<T>(of: anyhow::Result<T>) -> String {
+        format!("{:#}", of.err().expect("it is to be refused"))
+    }
+
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        for (text, shown) in [
+            ("sqlite:", "sqlite:"),
+            ("sqlite:/a b/c.sqlite", "sqlite:/a b/c.sqlite"),
+            ("memory:", "memory:"),
+            ("dynamodb:postern-test", "dynamodb:postern-test"),
+            (
+                "postgres://u:hidden@db.example:5433/p?sslmode=require",
+                "postgres://u@db.example:5433/p",
+            ),
+        ] {
+            assert_eq!(url(text).to_string(), shown);
+            assert_eq!(format!("{:?}", url(text)), shown);
+        }
+    }
+
+    #[test]
+    fn what_names_no_store_is_refused_without_being_repeated() {
+        for text in [
+            "",
+            "hidden",
+            "memory:hidden",
+            "dynamodb:",
+            "dynamodb:hidden table",
+            "mysql://hidden",
+            "postgres:hidden",
+            "postgres://u:hidden@db.example",
+            "postgres://u:hidden@db.example/p?sslmode=prefer",
+        ] {
+            let said = refusal(text.parse::<StoreUrl>());
+            assert!(
+                !said.is_empty() && !said.contains("hidden"),
+                "{text}: {said}"
+            );
+            let parser = clap::Command::new("posternctl")
+                .arg(clap::Arg::new("store").value_parser(clap::value_parser!(StoreUrl)));
+            let said = parser.try_get_matches_from(["posternctl", text]);
+            let said = said.unwrap_err().to_string();
+            assert!(!said.contains("hidden"), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_network_goes_on_with_the_store_that_it_began_with() {
+        let (_folder, data) = folder();
+        let first = url("postgres://u:old@db.example/p");
+        assert!(StoreUrl::for_up(&data, None).unwrap() == StoreUrl::default());
+        assert!(StoreUrl::for_up(&data, Some(&first)).unwrap() == first);
+        first.keep(&data).unwrap();
+
+        assert!(StoreUrl::for_up(&data, None).unwrap() == first);
+        let other = url("postgres://u:old@db.example/other");
+        let said = refusal(StoreUrl::for_up(&data, Some(&other)));
+
+        assert!(said.contains("postgres://u@db.example:5432/p"), "{said}");
+        let newer = url("postgres://someone:new@db.example/p?sslmode=require");
+        assert!(StoreUrl::for_up(&data, Some(&newer)).unwrap() == newer);
+        newer.keep(&data).unwrap();
+        assert!(StoreUrl::of(&data).unwrap() == newer);
+    }
+
+    #[test]
+    fn a_network_that_was_made_without_the_option_is_in_its_own_file() {
+        let (_folder, data) = folder();
+        data.write(STATE, b"").unwrap();
+
+        assert!(StoreUrl::for_up(&data, None).unwrap() == StoreUrl::default());
+        let same = format!("sqlite:{}", data.path(STATE).display());
+        assert!(StoreUrl::for_up(&data, Some(&url(&same))).is_ok());
+        for other in ["memory:", "sqlite:/elsewhere", "dynamodb:table"] {
+            let said = refusal(StoreUrl::for_up(&data, Some(&url(other))));
+            assert!(said.contains("is in sqlite:"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_was_in_memory_is_not_gone_on_with() {
+        let (_folder, data) = folder();
+        url("memory:").keep(&data).unwrap();
+
+        for asked in [None, Some(url("memory:"))] {
+            let said = refusal(StoreUrl::for_up(&data, asked.as_ref()));
+            assert!(said.contains("ended with its process"), "{said}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_holds_the_password_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_folder, data) = folder();
+
+        url("postgres://u:hidden@db.example/p").keep(&data).unwrap();
+
+        let mode = std::fs::metadata(data.path(KEPT)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
     }
 }

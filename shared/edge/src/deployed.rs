@@ -12,22 +12,23 @@ pub type MakeRoutes = Box<dyn FnOnce(Edge) -> Router>;
 pub type FromSettings = fn(&mut Reader<'_>) -> Option<MakeRoutes>;
 
 #[cfg(feature = "deployed")]
-pub(crate) use over_dynamodb::*;
+pub(crate) use function::*;
 
 #[cfg(feature = "deployed")]
-mod over_dynamodb {
+mod function {
     use std::sync::Arc;
 
     use axum::Router;
-    use store::dynamodb::Randomness;
-    use store::{DynamoDbStore, StoreError};
+    use store::{Randomness, Store, StoreError};
 
     use super::FromSettings;
-    use crate::settings::{Base, Database, Faults, Reader, Source};
+    use crate::settings::{self, Faults, Reader, Source};
     use crate::{Edge, SystemClock};
 
-    /// Makes the store of a deployment's table.
-    pub(crate) type Open = fn(Database) -> Result<DynamoDbStore, StoreError>;
+    /// Reads where a deployment's state is. Without a value the reader holds what is wrong.
+    pub(crate) type FindStore = fn(&mut Reader<'_>) -> Option<OpenStore>;
+    /// Makes the store there, without a call to it.
+    pub(crate) type OpenStore = Box<dyn FnOnce() -> Result<Arc<dyn Store>, StoreError>>;
 
     /// Why a deployed function cannot work.
     #[derive(Debug, thiserror::Error)]
@@ -44,9 +45,9 @@ mod over_dynamodb {
     pub(crate) fn function(
         source: Source<'_>,
         from_settings: FromSettings,
-        open: Open,
+        find_store: FindStore,
     ) -> Result<Router, NotSetUp> {
-        let (edge, routes) = edge(source, from_settings, open)?;
+        let (edge, routes) = edge(source, from_settings, find_store)?;
         Ok(crate::finish(routes(edge.clone()), edge))
     }
 
@@ -54,16 +55,18 @@ mod over_dynamodb {
     pub(crate) fn edge<T>(
         source: Source<'_>,
         from_settings: fn(&mut Reader<'_>) -> Option<T>,
-        open: Open,
+        find_store: FindStore,
     ) -> Result<(Edge, T), NotSetUp> {
         let mut reader = Reader::new(source);
-        let base = Base::read(&mut reader);
+        let network = settings::network(&mut reader);
+        let open_store = find_store(&mut reader);
         let own = from_settings(&mut reader);
         reader.finish()?;
-        let (base, own) = base.zip(own).expect("what is not there has a fault");
+        let read = network.zip(open_store).zip(own);
+        let ((network, open_store), own) = read.expect("what is not there has a fault");
         let edge = Edge {
-            store: Arc::new(open(base.database)?),
-            network: Arc::new(base.network),
+            store: open_store()?,
+            network: Arc::new(network),
             clock: Arc::new(SystemClock),
         };
         Ok((edge, own))

@@ -8,6 +8,7 @@
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use axum::Router;
 use control::Error;
@@ -17,18 +18,18 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use store::dynamodb::{Retries, Settings};
-use store::{DynamoDbStore, StoreError};
+use store::dynamodb::Settings;
+use store::{DynamoDbStore, PostgresStore, Retries};
 use tower::Service;
 
 use crate::Edge;
-use crate::deployed::{self, FromSettings};
-use crate::settings::{Database, Reader};
+use crate::deployed::{self, FromSettings, OpenStore};
+use crate::settings::{Reader, Setting, TABLE, Table};
 
 /// Answers requests, from a function URL or an HTTP API, as long as Lambda sends some.
 pub fn serve(from_settings: FromSettings) -> ExitCode {
     program(async {
-        let router = deployed::function(&source, from_settings, open)?;
+        let router = deployed::function(&source, from_settings, find_store)?;
         lambda_http::run(router).await
     })
 }
@@ -44,7 +45,7 @@ pub fn on_schedule<T, R: Serialize>(
     run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,
 ) -> ExitCode {
     program(async {
-        let (edge, own) = deployed::edge(&source, from_settings, open)?;
+        let (edge, own) = deployed::edge(&source, from_settings, find_store)?;
         let (edge, own, run) = (&edge, &own, &run);
         let at_event = async |_: LambdaEvent<IgnoredAny>| {
             run(edge, own).await.map_err(lambda_runtime::Error::from)
@@ -65,7 +66,7 @@ pub fn serve_on_schedule<T, R: Serialize>(
     run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,
 ) -> ExitCode {
     program(async {
-        let (edge, own) = deployed::edge(&source, from_settings, open)?;
+        let (edge, own) = deployed::edge(&source, from_settings, find_store)?;
         let answers = crate::finish(routes(edge.clone(), &own), edge.clone());
         let (edge, own, run, answers) = (&edge, &own, &run, &answers);
         let at_event = async |event: LambdaEvent<Value>| {
@@ -116,8 +117,37 @@ fn source(name: &str) -> Result<Option<String>, String> {
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn open(database: Database) -> Result<DynamoDbStore, StoreError> {
-    let Database { table, access } = database;
+/// The DynamoDB table, where no other database is named.
+const TABLE_ALONE: Setting = Setting {
+    name: TABLE.name,
+    holds: "the name of the DynamoDB table, 3 to 255 of A-Z a-z 0-9 _ . -, or nothing where \
+            POSTERN_DATABASE names a PostgreSQL database",
+};
+/// A PostgreSQL database instead of a DynamoDB table. Only Lambda's functions read it: a Worker has no
+/// sockets of the kind that its client needs.
+const DATABASE: Setting = Setting {
+    name: "POSTERN_DATABASE",
+    holds: "the URL of a PostgreSQL database, postgres://USER:PASSWORD@HOST/DATABASE, without POSTERN_TABLE \
+            beside it; or nothing",
+};
+
+/// Which database, and how to open it. Nothing is made there: 'posternctl prepare' does that before.
+fn find_store(reader: &mut Reader<'_>) -> Option<OpenStore> {
+    let beside = |name: &str| source(name).is_ok_and(|text| text.is_some_and(|t| !t.is_empty()));
+    let parse = |url: &str| {
+        if beside(TABLE.name) {
+            return Err(format!("{} is there, too", TABLE.name));
+        }
+        url.parse::<store::postgres::Settings>()
+    };
+    if let Some(settings) = reader.optional(DATABASE, parse)? {
+        return Some(Box::new(move || {
+            let randomness = deployed::randomness();
+            let store = PostgresStore::new(settings, Retries::default(), randomness)?;
+            Ok(Arc::new(store))
+        }));
+    }
+    let Table { name, access } = Table::read(reader, TABLE_ALONE)?;
     let settings = Settings {
         region: access.region,
         endpoint: access.endpoint,
@@ -125,6 +155,9 @@ fn open(database: Database) -> Result<DynamoDbStore, StoreError> {
         secret_access_key: access.secret_key,
         session_token: access.session_token,
     };
-    let randomness = deployed::randomness();
-    DynamoDbStore::connect(settings, table, Retries::default(), randomness)
+    Some(Box::new(move || {
+        let randomness = deployed::randomness();
+        let store = DynamoDbStore::connect(settings, name, Retries::default(), randomness)?;
+        Ok(Arc::new(store))
+    }))
 }

@@ -192,18 +192,10 @@ impl Display for Faults {
     }
 }
 
-/// What every function needs.
-pub struct Base {
-    /// The network's settings.
-    pub network: Network,
-    /// Where its state is.
-    pub database: Database,
-}
-
 /// A DynamoDB table, and the right to it.
-pub struct Database {
+pub struct Table {
     /// The table's name.
-    pub table: String,
+    pub name: String,
     /// Where it is, and who calls.
     pub access: Access,
 }
@@ -222,18 +214,19 @@ pub struct Access {
     pub endpoint: Option<String>,
 }
 
-impl Base {
-    /// Reads them; without a value the reader holds what is wrong.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let network = reader.required(NETWORK, network);
-        let table = reader.required(TABLE, table);
+/// The network's settings; without a value the reader holds what is wrong.
+pub fn network(reader: &mut Reader<'_>) -> Option<Network> {
+    reader.required(NETWORK, parse_network)
+}
+
+impl Table {
+    /// Reads it, its name from `setting`; without a value the reader holds what is wrong.
+    pub fn read(reader: &mut Reader<'_>, setting: Setting) -> Option<Self> {
+        let name = reader.required(setting, table);
         let access = Access::read(reader);
         Some(Self {
-            network: network?,
-            database: Database {
-                table: table?,
-                access: access?,
-            },
+            name: name?,
+            access: access?,
         })
     }
 }
@@ -279,7 +272,7 @@ pub fn control_keys(reader: &mut Reader<'_>) -> Option<ControlSecrets> {
         .map(Option::unwrap_or_default)
 }
 
-fn network(text: &str) -> Result<Network, String> {
+fn parse_network(text: &str) -> Result<Network, String> {
     let network: Network = json(text)?;
     // A text of ranges, without the values.
     network.timing.check().map_err(|error| error.to_string())?;

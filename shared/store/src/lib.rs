@@ -17,24 +17,36 @@
 //!
 //! - [`MemoryStore`] is for tests and for trying things out; it is always there.
 //! - `SqliteStore`, behind the feature `sqlite`, keeps one file, for a control plane on one machine.
+//! - `PostgresStore`, behind the feature `postgres`, keeps two tables of a PostgreSQL database, for several
+//!   control planes over one state and for functions behind a pooler.
 //! - `DynamoDbStore`, behind the feature `dynamodb`, keeps one table, for a control plane of functions.
 
 mod archive;
+#[cfg(any(feature = "dynamodb", feature = "postgres"))]
+mod causes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 mod limits;
 mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "dynamodb", feature = "postgres"))]
+mod retries;
 mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-pub use archive::{Archive, Snapshot};
+pub use archive::{Archive, Settled, Snapshot};
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::DynamoDbStore;
 pub use limits::validate;
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+#[cfg(any(feature = "dynamodb", feature = "postgres"))]
+pub use retries::{Randomness, Retries};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

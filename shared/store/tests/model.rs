@@ -1,5 +1,6 @@
 //! Random commits and queries: the store in memory does what a naive model of the trait's docs does,
-//! and the ones in a SQLite file and in a DynamoDB table what the one in memory does.
+//! and the ones in a SQLite file, in a PostgreSQL database and in a DynamoDB table what the one in memory
+//! does.
 
 mod common;
 
@@ -95,7 +96,23 @@ proptest! {
     }
 }
 
-#[cfg(any(feature = "sqlite", feature = "dynamodb"))]
+#[cfg(feature = "postgres")]
+proptest! {
+    // Each case makes a database and syncs every commit.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn postgres_does_what_memory_does(steps in steps()) {
+        block_on(async {
+            match common::postgres::fresh("the model of PostgreSQL").await {
+                Some(store) => does_what_memory_does(&store, steps).await,
+                None => Ok(()),
+            }
+        })?;
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "dynamodb", feature = "postgres"))]
 async fn does_what_memory_does(store: &dyn Store, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let memory = MemoryStore::new();
     let mut now = START;
@@ -122,7 +139,7 @@ async fn does_what_memory_does(store: &dyn Store, steps: Vec<Step>) -> Result<()
 }
 
 /// All items of the pages from behind `after` on, however they are spread.
-#[cfg(any(feature = "sqlite", feature = "dynamodb"))]
+#[cfg(any(feature = "sqlite", feature = "dynamodb", feature = "postgres"))]
 async fn pages(
     store: &dyn Store,
     now: Timestamp,

@@ -1,11 +1,13 @@
 //! Clouds for tests: a DynamoDB, the emulator `dynoxide` as a process, with a proxy before it that does
 //! what the emulator never does, throttle, refuse what overlaps, and lose answers; and the rest of AWS,
-//! of which S3 is used, `MiniStack`. And a program that is stopped at any of its calls ([`stops`]).
+//! of which S3 is used, `MiniStack`. A [`Postgres`], of Debian's package. And a program that is stopped at
+//! any of its calls ([`stops`]).
 //!
 //! It knows nothing of the house, so that the tests of every crate can stand on it.
 //! `infra/scripts/emulator` installs the emulators into `.tools/`.
 
 mod faults;
+mod postgres;
 mod process;
 mod proxy;
 pub mod stops;
@@ -13,6 +15,7 @@ pub mod stops;
 use std::path::{Path, PathBuf};
 
 pub use faults::Faults;
+pub use postgres::Postgres;
 pub use process::{Aws, Emulator};
 pub use proxy::Proxy;
 

@@ -13,7 +13,7 @@ use crate::skipped;
 /// however that comes about.
 const WHILE_WE_LIVE: &str = r#""$@" & cat >/dev/null; kill "$!""#;
 /// A port that was free may be taken before the emulator binds it.
-const MOST_STARTS: u32 = 5;
+pub(crate) const MOST_STARTS: u32 = 5;
 
 /// Names another DynamoDB on loopback, to be used instead of the emulator: for a second opinion.
 const OTHER: &str = "POSTERN_DYNAMODB";
@@ -103,7 +103,11 @@ fn tool(path: &str) -> PathBuf {
 }
 
 /// Starts an emulator at a free port, as `at` tells it, and waits until it says that it is `ready`.
-fn start(program: &Path, ready: &str, at: impl Fn(&mut Command, &str)) -> (String, Child) {
+pub(crate) fn start(
+    program: &Path,
+    ready: &str,
+    at: impl Fn(&mut Command, &str),
+) -> (String, Child) {
     let mut said = String::new();
     for _ in 0..MOST_STARTS {
         let port = free_port().to_string();
@@ -135,7 +139,7 @@ fn start(program: &Path, ready: &str, at: impl Fn(&mut Command, &str)) -> (Strin
     panic!("the emulator does not start: {said}");
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     listener.local_addr().expect("it is bound").port()
 }

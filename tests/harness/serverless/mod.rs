@@ -1,5 +1,5 @@
 //! The control plane as it is deployed: every function a program of its own, the state in DynamoDB's
-//! emulator. What a test does with it does not know the runtime, which is a parameter.
+//! emulator or in PostgreSQL. What a test does with it does not know the runtime, which is a parameter.
 
 pub mod lambda;
 mod process;
@@ -104,12 +104,60 @@ impl Table {
 /// What a function is told: texts by the settings' names.
 pub type Environment = BTreeMap<String, String>;
 
-/// What `function` of the network in `data` is told on `runtime`, with its state in `table`.
+/// Where the state of functions is.
+pub trait State: Sync {
+    /// What they are told of it.
+    fn told(&self) -> Environment;
+}
+
+impl State for Table {
+    fn told(&self) -> Environment {
+        let told = [
+            ("POSTERN_TABLE", self.name.as_str()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &self.endpoint),
+            ("AWS_REGION", self.region),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ];
+        let told = told.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        told.into_iter().collect()
+    }
+}
+
+/// A PostgreSQL database, made ready for functions.
+pub struct Database {
+    url: String,
+}
+
+impl Database {
+    /// Makes the database at `url` ready, as who deploys does.
+    pub async fn prepare(url: String) -> Self {
+        // It reads nothing of a data folder.
+        posternctl(Path::new("nowhere"), &["prepare", "--store", &url]).await;
+        Self { url }
+    }
+}
+
+impl State for Database {
+    fn told(&self) -> Environment {
+        let told = [
+            ("POSTERN_DATABASE", self.url.as_str()),
+            // Lambda sets them, for the mirrors.
+            ("AWS_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ];
+        let told = told.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        told.into_iter().collect()
+    }
+}
+
+/// What `function` of the network in `data` is told on `runtime`, with its state in `state`.
 pub async fn environment(
     runtime: Runtime,
     data: &Path,
     function: &str,
-    table: &Table,
+    state: &dyn State,
 ) -> Environment {
     let runtime = match runtime {
         Runtime::Lambda => "--runtime=lambda",
@@ -118,15 +166,7 @@ pub async fn environment(
     let of_network = posternctl(data, &["settings", function, runtime]).await;
     let of_network: Environment =
         serde_json::from_value(of_network).expect("texts by the settings' names");
-    let of_place = [
-        ("POSTERN_TABLE", table.name.as_str()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", &table.endpoint),
-        ("AWS_REGION", table.region),
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
-        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
-    ];
-    let of_place = of_place.map(|(name, text)| (name.to_owned(), text.to_owned()));
-    of_network.into_iter().chain(of_place).collect()
+    of_network.into_iter().chain(state.told()).collect()
 }
 
 /// A bucket that is served as it is: a mirror of a network.
@@ -250,16 +290,16 @@ enum Served {
 }
 
 impl ControlPlane {
-    /// Runs the functions of the network in `data` behind `listener`, with their state in `table` and
+    /// Runs the functions of the network in `data` behind `listener`, with their state in `state` and
     /// `buckets` as the mirrors.
     pub async fn start(
         runtime: Runtime,
         data: &Path,
         listener: TcpListener,
-        table: &Table,
+        state: &dyn State,
         buckets: &[Bucket],
     ) -> Self {
-        Self::start_renting(runtime, data, listener, table, buckets, None).await
+        Self::start_renting(runtime, data, listener, state, buckets, None).await
     }
 
     /// The same with the functions that rent nodes, where there is an account.
@@ -267,22 +307,22 @@ impl ControlPlane {
         runtime: Runtime,
         data: &Path,
         listener: TcpListener,
-        table: &Table,
+        state: &dyn State,
         buckets: &[Bucket],
         account: Option<&Account>,
     ) -> Self {
         let mut told = BTreeMap::new();
         for function in SERVED {
-            told.insert(function, environment(runtime, data, function, table).await);
+            told.insert(function, environment(runtime, data, function, state).await);
         }
         if let Some(account) = account {
             for function in RENTING {
-                let mut environment = environment(runtime, data, function, table).await;
+                let mut environment = environment(runtime, data, function, state).await;
                 environment.extend(account.settings());
                 told.insert(function, environment);
             }
         }
-        let mut for_publish = environment(runtime, data, "publish", table).await;
+        let mut for_publish = environment(runtime, data, "publish", state).await;
         let mirrors: Value = buckets.iter().map(Bucket::setting).collect();
         for_publish.insert("POSTERN_MIRRORS".to_owned(), mirrors.to_string());
         Self(Arc::new(match runtime {

@@ -19,6 +19,23 @@ fn good() -> BTreeMap<&'static str, &'static str> {
     ])
 }
 
+/// What every function reads.
+struct Base {
+    network: Network,
+    table: Table,
+}
+
+impl Base {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let network = network(reader);
+        let table = Table::read(reader, TABLE);
+        Some(Self {
+            network: network?,
+            table: table?,
+        })
+    }
+}
+
 fn read(of: &BTreeMap<&'static str, &'static str>) -> Result<Base, String> {
     let source = |name: &str| Ok(of.get(name).map(|text| (*text).to_owned()));
     let mut reader = Reader::new(&source);
@@ -40,9 +57,9 @@ fn complete_settings_are_read() {
     let base = read(&of).unwrap();
 
     assert_eq!(base.network.id.as_str(), "n-abcdefgh");
-    assert_eq!(base.database.table, "postern-test");
-    assert_eq!(base.database.access.session_token, None);
-    let endpoint = base.database.access.endpoint.unwrap();
+    assert_eq!(base.table.name, "postern-test");
+    assert_eq!(base.table.access.session_token, None);
+    let endpoint = base.table.access.endpoint.unwrap();
     assert_eq!(endpoint, "http://127.0.0.1:8000");
 }
 

@@ -12,7 +12,7 @@ mod fetch;
 mod log;
 mod platform;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use fetch::{Fetch, fetch};
 
@@ -21,15 +21,14 @@ use axum::Router;
 use axum::body::Body;
 use http::Response;
 use serde::Serialize;
-use store::dynamodb::Retries;
-use store::{DynamoDbStore, StoreError};
+use store::{DynamoDbStore, Retries};
 use tower::ServiceExt;
 use worker::{Env, HttpRequest};
 
 use crate::Edge;
-use crate::deployed::{self, FromSettings};
+use crate::deployed::{self, FromSettings, OpenStore};
 use crate::finish::write;
-use crate::settings::{self, Database, Reader};
+use crate::settings::{self, Reader, TABLE, Table};
 
 /// A function that answers requests. Keep it in a `static`: an isolate makes its router once.
 pub struct Function {
@@ -58,7 +57,7 @@ impl Function {
 
     fn router(&self, env: &Env) -> Option<&Router> {
         if self.router.get().is_none() {
-            match deployed::function(&source(env), self.from_settings, open) {
+            match deployed::function(&source(env), self.from_settings, find_store) {
                 Ok(router) => self.router.get_or_init(|| router),
                 Err(error) => {
                     tracing::error!("{error}");
@@ -106,7 +105,7 @@ impl<T: Sync> Scheduled<T> {
 
     fn kept(&self, env: &Env) -> Option<&(Edge, T)> {
         if self.kept.get().is_none() {
-            match deployed::edge(&source(env), self.from_settings, open) {
+            match deployed::edge(&source(env), self.from_settings, find_store) {
                 Ok(made) => self.kept.get_or_init(|| made),
                 Err(error) => {
                     tracing::error!("{error}");
@@ -171,12 +170,12 @@ fn source(env: &Env) -> impl Fn(&str) -> Result<Option<String>, String> {
     move |name| Ok(settings::joined(name, binding))
 }
 
-fn open(database: Database) -> Result<DynamoDbStore, StoreError> {
-    let client = platform::client(database.access);
-    DynamoDbStore::new(
-        &client,
-        database.table,
-        Retries::default(),
-        deployed::randomness(),
-    )
+fn find_store(reader: &mut Reader<'_>) -> Option<OpenStore> {
+    let table = Table::read(reader, TABLE)?;
+    Some(Box::new(move || {
+        let client = platform::client(table.access);
+        let randomness = deployed::randomness();
+        let store = DynamoDbStore::new(&client, table.name, Retries::default(), randomness)?;
+        Ok(Arc::new(store))
+    }))
 }

@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use super::Place;
 use super::item::Attributes;
 use crate::StoreError;
+use crate::causes::chain;
 
 /// Why an attempt did not do what it was to do.
 #[derive(Debug)]
@@ -136,16 +137,4 @@ pub(super) fn reason(
 
 fn lasting(place: &Place, why: &str) -> Trouble {
     Trouble::Lasting(StoreError::Misconfigured(format!("{place}: {why}")))
-}
-
-/// `error` and what lies behind it.
-fn chain(error: &dyn Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(error) = source {
-        texts.push(error.to_string());
-        source = error.source();
-    }
-    texts.dedup();
-    texts.join(": ")
 }

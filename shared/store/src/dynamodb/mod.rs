@@ -42,15 +42,13 @@ use aws_sdk_dynamodb::config::{SharedAsyncSleep, StalledStreamProtectionConfig};
 use jiff::Timestamp;
 
 use crate::limits::{validate_get, validate_load, validate_query};
+pub use crate::retries::{Randomness, Retries};
 use crate::{
-    Archive, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write, validate,
+    Archive, CommitError, Item, Key, Page, Range, Settled, Snapshot, Store, StoreError, Write,
+    validate,
 };
 #[cfg(not(target_family = "wasm"))]
 pub use native::Settings;
-pub use retry::Retries;
-
-/// Where randomness comes from: 16 fresh bytes a call, from the system's source.
-pub type Randomness = Arc<dyn Fn() -> [u8; 16] + Send + Sync>;
 
 /// A [`Store`] on one DynamoDB table.
 #[derive(Debug)]
@@ -165,7 +163,7 @@ impl Archive for DynamoDbStore {
     async fn snapshot(
         &self,
         now: Timestamp,
-        settled: fn(&Key) -> bool,
+        settled: Settled,
     ) -> Result<Box<dyn Snapshot>, StoreError> {
         let snapshot = scan::Scanned::begin(Arc::clone(&self.connection), now, settled);
         Ok(Box::new(snapshot))

@@ -9,6 +9,7 @@
 //! | database | how it is killed |
 //! |---|---|
 //! | SQLite | `SIGKILL` of the process that holds the file, `posternctl up` |
+//! | PostgreSQL | `SIGKILL` of all processes of the server |
 //! | DynamoDB | its connections are cut and new ones refused; the emulator goes on with what it has begun |
 //!
 //! `POSTERN_CROWD=10000` makes it so many devices, `POSTERN_CROWD_SEED=<number>` uses the same keys and
@@ -49,6 +50,16 @@ async fn a_crowd_is_enrolled_whole_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_is_enrolled_whole_on_dynamodb() {
     at_once(Backend::DynamoDb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_is_enrolled_whole_on_postgres() {
+    at_once(Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crowd_was_answered_survives_kills_of_postgres() {
+    amid_kills(Backend::Postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

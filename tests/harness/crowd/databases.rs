@@ -10,16 +10,15 @@ use edge::{Clock as _, SystemClock};
 use emulator::{Emulator, Faults, Proxy};
 use model::Network;
 use serde::Deserialize;
-use store::dynamodb::Retries;
-use store::{Archive, DynamoDbStore, MemoryStore, SqliteStore};
+use store::{Archive, DynamoDbStore, MemoryStore, PostgresStore, Retries, SqliteStore};
 
 use crate::invariants::Books;
 use crate::programs::free_ports;
 use crate::serverless::Table;
 use crate::{Tap, Up};
 
-/// How long a store on DynamoDB tries where its connections are going to be cut: callers are to be told,
-/// and by default a store tries for 10 s.
+/// How long a store tries whose database is going to be killed: callers are to be told, and by default it
+/// tries for 10 s.
 const IMPATIENT: Retries = Retries {
     most_attempts: 25,
     most_time: Duration::from_millis(500),
@@ -44,11 +43,13 @@ pub enum Backend {
     Sqlite,
     /// A table of the emulator's.
     DynamoDb,
+    /// A database of a server.
+    Postgres,
 }
 
 impl Backend {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Sqlite, Self::DynamoDb];
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Sqlite, Self::Postgres, Self::DynamoDb];
 
     /// Its name, for people.
     pub fn name(self) -> &'static str {
@@ -56,6 +57,7 @@ impl Backend {
             Self::Memory => "memory",
             Self::Sqlite => "SQLite",
             Self::DynamoDb => "DynamoDB's emulator",
+            Self::Postgres => "PostgreSQL",
         }
     }
 
@@ -65,6 +67,7 @@ impl Backend {
             Self::Memory => Box::new(Memory::default()),
             Self::Sqlite => Box::new(Sqlite::new()),
             Self::DynamoDb => Box::new(DynamoDb::start(test).await?),
+            Self::Postgres => Box::new(Postgres::start(test, Retries::default()).await?),
         })
     }
 
@@ -78,6 +81,7 @@ impl Backend {
             Self::Memory => panic!("nothing outlives the process"),
             Self::Sqlite => Box::new(SqliteUp::start().await),
             Self::DynamoDb => Box::new(DynamoDb::start_behind(test, FAULTS, IMPATIENT).await?),
+            Self::Postgres => Box::new(Postgres::start(test, IMPATIENT).await?),
         })
     }
 }
@@ -268,5 +272,47 @@ impl Mortal for DynamoDb {
 
     async fn restart(&mut self) {
         self.tap().open();
+    }
+}
+
+/// A database of a server of its own.
+pub struct Postgres {
+    store: Arc<PostgresStore>,
+    server: emulator::Postgres,
+}
+
+impl Postgres {
+    /// A new server, whose store tries as `retries` says. `None`, which is said, where `PostgreSQL` is not
+    /// installed: then `test` does not run.
+    pub async fn start(test: &str, retries: Retries) -> Option<Self> {
+        let server = emulator::Postgres::start(test)?;
+        let settings = server.fresh_database().parse();
+        let randomness = Arc::new(|| fastrand::u128(..).to_be_bytes());
+        let settings = settings.expect("it is a URL");
+        let store = PostgresStore::new(settings, retries, randomness);
+        let store = store.expect("the settings are complete");
+        store.prepare().await.expect("the tables are made");
+        Some(Self {
+            store: Arc::new(store),
+            server,
+        })
+    }
+}
+
+impl Database for Postgres {
+    fn store(&self) -> Arc<dyn Archive> {
+        self.store.clone()
+    }
+}
+
+/// All its processes are killed, as they are: `SIGKILL`.
+#[async_trait]
+impl Mortal for Postgres {
+    async fn kill(&mut self) {
+        tokio::task::block_in_place(|| self.server.kill());
+    }
+
+    async fn restart(&mut self) {
+        tokio::task::block_in_place(|| self.server.start_again());
     }
 }

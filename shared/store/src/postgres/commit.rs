@@ -225,7 +225,10 @@ async fn find(
          SET LOCAL idle_in_transaction_session_timeout = {most};"
     );
     let (ids, shared) = locks(asked);
-    let locks = [(&ids as _, Type::INT8_ARRAY), (&shared as _, Type::BOOL_ARRAY)];
+    let locks = [
+        (&ids as _, Type::INT8_ARRAY),
+        (&shared as _, Type::BOOL_ARRAY),
+    ];
     let (pks, sks) = parts(&asked.keys);
     let keys = [
         (&pks as _, Type::BYTEA_ARRAY),

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, Type};
 
 use super::Database;
 use super::failure::{Trouble, trouble};

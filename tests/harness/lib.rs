@@ -1,11 +1,16 @@
 //! What the end-to-end tests stand on: the real programs as processes, the functions as they are
-//! deployed, and front doors that can be made to fail.
+//! deployed, and front doors that can be made to fail; callers that lose no request, and what must hold
+//! of a store after them.
 //!
 //! Helpers panic with what was seen: they are assertions of the tests.
 
 pub mod agent;
 pub mod cloud;
+pub mod crowd;
 pub mod door;
+pub mod invariants;
+pub mod ledger;
+pub mod plane;
 pub mod programs;
 pub mod recorder;
 pub mod serverless;

@@ -37,6 +37,15 @@ fn build() -> PathBuf {
     folder.to_owned()
 }
 
+/// The first of four free ports in a row that no outgoing connection is given while a program is
+/// down: below 32768, where Linux begins to take those from.
+pub fn free_ports(rng: &mut fastrand::Rng) -> u16 {
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut tries = std::iter::repeat_with(|| rng.u16(20_000..32_000)).take(1000);
+    let free = tries.find(|first| (*first..*first + 4).all(is_free));
+    free.expect("four ports in a row are free")
+}
+
 /// Takes from a command that builds what `cargo test` tells of the test's own package. Build scripts
 /// that look at it (ring's) would run anew each time that it comes or goes, and all that stands on
 /// them would be compiled again.

@@ -22,14 +22,14 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 /// The oldest release that Postern knows.
 const OLDEST: u32 = 15;
 
-/// Runs the server, its arguments, whenever its input says `start`, kills it with `-9` at `kill`, and
-/// when the input ends, as it does when the test's process does, stops it and removes its folder.
+/// Runs the server, its arguments, whenever its input says `start`, kills it and its children with `-9`
+/// at `kill`, and when the input ends, as it does when the test's process does, stops it and removes its folder.
 const KEEPER: &str = r#"
 folder=$1; shift
 while read -r word; do
     case $word in
         start) echo "$folder starts" >&2; "$@" & server=$!;;
-        kill) kill -9 "$server"; wait "$server";;
+        kill) kill -9 "$server" $(cat "/proc/$server/task/$server/children"); wait "$server";;
     esac
 done
 kill -QUIT "$server"; wait "$server"; rm -rf "$folder"
@@ -238,7 +238,7 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Kills the server with `kill -9`: as a machine that fails, but for what only its disk's cache held.
+    /// Kills the server and its children with `kill -9`: as a machine that fails, but for what only its disk's cache held.
     pub fn kill(&self) {
         self.order("kill");
     }

@@ -13,8 +13,8 @@ use jiff::SignedDuration;
 use model::{Device, DeviceId, Gateway, GatewayId, Invite, InviteId};
 use serde::de::DeserializeOwned;
 
-use super::ledger::{AdminTale, Want};
-use super::plane::{Ask, By, Plane, Told};
+use harness::ledger::{AdminTale, Want};
+use harness::plane::{Ask, By, Plane, Told};
 
 /// Why a lock is never poisoned.
 const HELD: &str = "nobody panics while holding it";

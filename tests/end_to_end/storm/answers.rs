@@ -8,8 +8,8 @@ use model::{AuditEvent, Device, DeviceState, Gateway, Invite, Role};
 
 use super::admins::Admin;
 use super::gateways::Node;
-use super::invariants::Books;
-use super::plane::Plane;
+use harness::invariants::Books;
+use harness::plane::Plane;
 
 /// Compares the admin's lists with the books, which were read before.
 pub async fn check_lists(admin: &mut Admin, books: &Books) {

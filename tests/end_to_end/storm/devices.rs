@@ -10,8 +10,8 @@ use fastrand::Rng;
 use model::{DeviceId, DeviceState, InviteId};
 
 use super::admins::Shared;
-use super::ledger::{DeviceTale, KeySet};
-use super::plane::{Ask, By, Plane};
+use harness::ledger::{DeviceTale, KeySet};
+use harness::plane::{Ask, By, Plane};
 
 /// The most devices of one worker; more only where all of these were shut out.
 const MOST: usize = 25;

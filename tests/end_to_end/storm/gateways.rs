@@ -20,8 +20,8 @@ use model::{Gateway, GatewayId, Role, id};
 use serde::Deserialize;
 
 use super::admins::{Admin, Shared};
-use super::ledger::GatewayTale;
-use super::plane::{Ask, By, Plane};
+use harness::ledger::GatewayTale;
+use harness::plane::{Ask, By, Plane};
 
 /// The most gateways of one worker.
 const MOST: usize = 4;

@@ -5,7 +5,7 @@
 //! as a correct client does: a request whose answer was lost is sent again, with the same bytes,
 //! until it is answered. The program is killed without a word (`SIGKILL`) after a random number of
 //! answers, twenty times, and started again; then once more, and the file is read while nothing
-//! runs: [`invariants`] says what must hold. To show that they can fail, good books are damaged in
+//! runs: [`harness::invariants`] says what must hold. To show that they can fail, good books are damaged in
 //! every way that must be seen. Then the program must tell what its file holds.
 //!
 //! The seed is printed, and is in the message of a failure. `POSTERN_STORM_SEED=<number>` runs the
@@ -17,9 +17,6 @@ mod admins;
 mod answers;
 mod devices;
 mod gateways;
-mod invariants;
-mod ledger;
-mod plane;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,14 +29,14 @@ use fastrand::Rng;
 use harness::Up;
 use model::{GatewayState, Network};
 use serde::Deserialize;
-use store::{Key, SqliteStore};
+use store::SqliteStore;
 use tokio::task::{JoinSet, LocalSet};
 
 use admins::{Admin, Shared};
 use gateways::Node;
-use invariants::{Books, breaches, sabotages};
-use ledger::{AdminTale, DeviceTale, Ledger};
-use plane::Plane;
+use harness::invariants::{Books, breaches, sabotages};
+use harness::ledger::{AdminTale, DeviceTale, Ledger};
+use harness::plane::Plane;
 
 /// How often the program is killed in the storm.
 const KILLS: u32 = 20;
@@ -89,7 +86,7 @@ async fn what_was_answered_survives_kills_in_a_storm() {
 async fn storm(mut rng: Rng) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("network");
-    let port = free_ports(&mut rng).to_string();
+    let port = harness::programs::free_ports(&mut rng).to_string();
     let options = ["--gateways=0", "--heartbeat=60", "--port", &port];
     let up = Up::start(&data, &options).await;
     let made = Made::read(&data);
@@ -233,26 +230,15 @@ fn tell(books: &Books, ledger: &Ledger, plane: &Plane) {
         ledger.gateways.len(),
         books.items.len()
     );
+    assert_eq!(plane.unavailable(), 0, "nobody else held the file");
     assert!(lost > 0, "no kill met a request: this was no storm");
 }
 
 /// Everything in the file of a program that does not run.
 async fn open(file: &Path) -> Books {
-    let census = census(file).expect("the file is read");
     let store = SqliteStore::open(file).expect("the store opens");
-    let books = Books::read(&store, Plane::now(), &census).await;
+    let books = Books::read(&store, Plane::now()).await;
     books.expect("the store is read")
-}
-
-/// The keys of all items in the file.
-fn census(file: &Path) -> rusqlite::Result<Vec<Key>> {
-    let connection = rusqlite::Connection::open(file)?;
-    let mut all = connection.prepare("SELECT pk, sk FROM items")?;
-    let key = |row: &rusqlite::Row<'_>| {
-        let (pk, sk): (String, String) = (row.get(0)?, row.get(1)?);
-        Ok(Key::new(pk, sk))
-    };
-    all.query_map((), key)?.collect()
 }
 
 /// What `up` made in its data folder.
@@ -283,15 +269,6 @@ impl Made {
     fn admin(&self, plane: &Arc<Plane>) -> Admin {
         Admin::new(plane.clone(), self.admin.clone())
     }
-}
-
-/// The first of four free ports in a row that no outgoing connection is given while the program is
-/// down: below 32768, where Linux begins to take those from.
-fn free_ports(rng: &mut Rng) -> u16 {
-    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let mut tries = std::iter::repeat_with(|| rng.u16(20_000..32_000)).take(1000);
-    let free = tries.find(|first| (*first..*first + 4).all(is_free));
-    free.expect("four ports in a row are free")
 }
 
 /// What a task that failed said.

@@ -69,9 +69,24 @@ pub struct Table {
 impl Table {
     /// Makes the table `name` at the emulator's `endpoint`.
     pub async fn make(endpoint: &str, name: &str) -> Self {
+        let table = Self {
+            endpoint: endpoint.to_owned(),
+            name: name.to_owned(),
+            region: REGION,
+        };
+        let store = table.open(Retries::default());
+        store
+            .create_table()
+            .await
+            .expect("the emulator makes tables");
+        table
+    }
+
+    /// The store in it, which tries as often as `retries` says.
+    pub fn open(&self, retries: Retries) -> DynamoDbStore {
         let settings = Settings {
-            region: REGION.to_owned(),
-            endpoint: Some(endpoint.to_owned()),
+            region: self.region.to_owned(),
+            endpoint: Some(self.endpoint.clone()),
             access_key_id: ACCESS_KEY.to_owned(),
             secret_access_key: SECRET_KEY.to_owned(),
             session_token: None,
@@ -81,17 +96,8 @@ impl Table {
             getrandom::fill(&mut bytes).expect("the system's random source works");
             bytes
         });
-        let store = DynamoDbStore::connect(settings, name, Retries::default(), randomness)
-            .expect("the settings are complete");
-        store
-            .create_table()
-            .await
-            .expect("the emulator makes tables");
-        Self {
-            endpoint: endpoint.to_owned(),
-            name: name.to_owned(),
-            region: REGION,
-        }
+        DynamoDbStore::connect(settings, &self.name, retries, randomness)
+            .expect("the settings are complete")
     }
 }
 

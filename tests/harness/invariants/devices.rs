@@ -11,8 +11,8 @@ use model::{
 };
 use store::Key;
 
-use super::super::ledger::{DeviceTale, KeySet, Ledger};
 use super::{Audit, changes, held, wants};
+use crate::ledger::{DeviceTale, KeySet, Ledger};
 
 /// Where each device's use of its invite is.
 type Slots = BTreeMap<(InviteId, String), Vec<Key>>;

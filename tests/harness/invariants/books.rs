@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use model::AuditEvent;
 use serde::de::DeserializeOwned;
-use store::{Item, Key, MOST_KEYS, Store, StoreError};
+use store::{Archive, Item, Key, MOST_KEYS, StoreError};
 
 /// Everything that a store holds.
 #[derive(Clone)]
@@ -15,19 +15,29 @@ pub struct Books {
 }
 
 impl Books {
-    /// Reads all items of `store` at `now`. `census` has the keys of all items, which every kind of
-    /// database tells in a way of its own: the interface of the control plane has no use for it.
-    pub async fn read(
-        store: &dyn Store,
-        now: Timestamp,
-        census: &[Key],
-    ) -> Result<Self, StoreError> {
+    /// Reads all items of `store` at `now`, while nobody writes: which there are from a snapshot, and each
+    /// as a use case would read it.
+    ///
+    /// # Panics
+    ///
+    /// If the snapshot has another item than a use case reads.
+    pub async fn read(store: &dyn Archive, now: Timestamp) -> Result<Self, StoreError> {
         let mut items = BTreeMap::new();
-        for keys in census.chunks(MOST_KEYS) {
-            let found = store.get_many(now, keys).await?;
-            let found = found.into_iter().flatten();
-            items.extend(found.map(|item| (item.key.clone(), item)));
+        let mut snapshot = store.snapshot(now, |_| true).await?;
+        loop {
+            let some = snapshot.next(MOST_KEYS).await?;
+            if some.is_empty() {
+                break;
+            }
+            let keys: Vec<Key> = some.iter().map(|item| item.key.clone()).collect();
+            let found = store.get_many(now, &keys).await?;
+            for (item, found) in some.into_iter().zip(found) {
+                assert_eq!(found.as_ref(), Some(&item), "the snapshot differs");
+                let before = items.insert(item.key.clone(), item);
+                assert_eq!(before, None, "the snapshot has it twice");
+            }
         }
+        snapshot.confirm().await?;
         Ok(Self { items })
     }
 

@@ -4,8 +4,8 @@ use control::items::{self, Heartbeat};
 use model::gateway::PreviousGatewayKeys;
 use model::{Actor, Gateway, GatewayState, id};
 
-use super::super::ledger::{GatewayTale, Ledger};
 use super::{Audit, changes, held, wants};
+use crate::ledger::{GatewayTale, Ledger};
 
 /// Checks all gateways.
 pub fn check(audit: &mut Audit<'_>, ledger: &Ledger) {

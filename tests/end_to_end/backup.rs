@@ -232,15 +232,15 @@ async fn a_backup_taken_in_a_storm_brings_the_network_back() {
     up.kill().await;
     lose_state(&data);
     let elsewhere = format!("sqlite:{}", folder.path().join("elsewhere").display());
-    let begun = tokio::time::Instant::now();
+    let since = tokio::time::Instant::now();
     let command = about_backup(&data, &passphrase, &["restore", out, "--store", &elsewhere]);
     done(command).await;
-    let takes = begun.elapsed();
+    let duration = since.elapsed();
     for kill in 1..=KILLS {
         // Later and later: in the second half, when it writes.
         kill_after(
             about_backup(&data, &passphrase, &["restore", out]),
-            takes.mul_f64(0.5 + 0.5 * f64::from(kill) / f64::from(KILLS + 1)),
+            duration.mul_f64(0.5 + 0.5 * f64::from(kill) / f64::from(KILLS + 1)),
         )
         .await;
     }

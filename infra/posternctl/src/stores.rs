@@ -166,6 +166,7 @@ impl StoreUrl {
 
     /// Opens it, to be read as a whole or filled. It must be there, but for a SQLite file and for the tables
     /// of a PostgreSQL database, which are made.
+    #[allow(clippy::unused_async, reason = "some databases are waited for")]
     pub async fn open(&self, data: &Folder) -> anyhow::Result<Arc<dyn Archive>> {
         match &self.0 {
             Kind::Memory => Ok(Arc::new(MemoryStore::new())),

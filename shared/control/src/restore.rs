@@ -185,11 +185,11 @@ impl Revival {
             ("device", _) => self.device(item),
             ("gateway", _) => self.gateway(item),
             ("admin", _) => self.admin(item),
-            // Made anew for each gateway: a recorded heartbeat must find another version.
-            ("heartbeat", _) => Ok(Vec::new()),
-            ("challenge" | "session", _) => Ok(Vec::new()),
-            // Of work that was under way, or of who listened.
-            ("catalog", "draft" | "judged") | ("fleet", "run") => Ok(Vec::new()),
+            // Heartbeats are made anew for each gateway, for a recorded one must find another version. The rest
+            // is of logins, of work that was under way, and of who listened.
+            ("heartbeat" | "challenge" | "session", _)
+            | ("catalog", "draft" | "judged")
+            | ("fleet", "run") => Ok(Vec::new()),
             ("catalog", "reserved") => self.reserved(Some(item)),
             ("policy", "current") => self.policy(Some(item)),
             ("epoch", "current") => self.epochs(item),

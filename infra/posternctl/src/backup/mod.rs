@@ -50,13 +50,14 @@ enum BackupAction {
 /// Which store, and the passphrase of the backup.
 #[derive(Args)]
 struct Place {
-    /// The store: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or dynamodb:TABLE [default: that of
-    /// the data folder].
+    /// Which store.
     #[arg(
         long,
         value_name = "URL",
         env = "POSTERN_STORE",
-        hide_env_values = true
+        hide_env_values = true,
+        help = "The store: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or dynamodb:TABLE [default: that \
+                of the data folder]"
     )]
     store: Option<StoreUrl>,
     #[command(flatten)]
@@ -154,7 +155,7 @@ pub async fn restore(data: &Folder, options: &RestoreOptions, json: bool) -> any
     if json {
         let line = serde_json::json!({
             "file": file, "store": store.to_string(), "restored": done.marker,
-            "items": done.items, "was_done": done.was_done, "changed": done.told,
+            "items": done.items, "was_done": done.already, "changed": done.told,
         });
         say!("{line}");
         return Ok(());
@@ -193,7 +194,7 @@ fn say_checked(file: &Path, checked: &Checked, json: bool) {
 
 fn say_done(file: &Path, store: &StoreUrl, done: &Done) {
     let taken_at = done.marker.taken_at;
-    if let (true, Some(at)) = (done.was_done, done.marker.done_at) {
+    if let (true, Some(at)) = (done.already, done.marker.done_at) {
         say!(
             "{} was restored into {store} at {at:.0}: nothing was done.",
             file.display()
@@ -205,7 +206,7 @@ fn say_done(file: &Path, store: &StoreUrl, done: &Done) {
         say!("They are as they were.");
         return;
     }
-    say!("\nWhat happened since then is forgotten. Before the control plane works on it again:\n");
+    say!("\nWhat happened since then is forgotten. What to do now:\n");
     for line in to_do(&done.told) {
         say!("- {line}");
     }

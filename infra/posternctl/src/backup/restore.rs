@@ -62,7 +62,7 @@ pub struct Done {
     /// What came back otherwise.
     pub told: Told,
     /// Whether it had been done before.
-    pub was_done: bool,
+    pub already: bool,
 }
 
 /// Puts the backup at `path`, which was `checked`, into `store`.
@@ -79,7 +79,7 @@ pub async fn restore(
             marker,
             items: 0,
             told: Told::default(),
-            was_done: true,
+            already: true,
         });
     }
     let put = load(store, path, passphrase, (&marker, &mut revival)).await?;
@@ -97,7 +97,7 @@ pub async fn restore(
         marker,
         items: put.count,
         told: revival.told().clone(),
-        was_done: false,
+        already: false,
     })
 }
 
@@ -225,7 +225,7 @@ impl<'a> Batch<'a> {
         if self.items.len() == MOST_WRITES || self.bytes > MOST_BATCH_BYTES {
             self.put().await?;
         }
-        if self.sum.count % SAID_EVERY == 0 {
+        if self.sum.count.is_multiple_of(SAID_EVERY) {
             eprintln!("{} items", self.sum.count);
         }
         Ok(())

@@ -82,7 +82,7 @@ async fn everything(
     writer: &mut Writer<impl std::io::Write>,
 ) -> anyhow::Result<u64> {
     let mut snapshot = store.snapshot(now, control::items::is_settled).await?;
-    let mut count = 0;
+    let mut count: u64 = 0;
     loop {
         let items = snapshot.next(PAGE).await?;
         if items.is_empty() {
@@ -91,7 +91,7 @@ async fn everything(
         for item in &items {
             writer.item(item)?;
             count += 1;
-            if count % SAID_EVERY == 0 {
+            if count.is_multiple_of(SAID_EVERY) {
                 eprintln!("{count} items");
             }
         }

@@ -58,13 +58,14 @@ pub struct Options {
     /// gateways and no invite of its own.
     #[arg(long)]
     no_setup: bool,
-    /// Where the state is: sqlite:PATH, memory:, postgres://USER:PASSWORD@HOST/DATABASE or dynamodb:TABLE
-    /// [default: a SQLite file in the data folder].
+    /// Where the state is.
     #[arg(
         long,
         value_name = "URL",
         env = "POSTERN_STORE",
-        hide_env_values = true
+        hide_env_values = true,
+        help = "Where the state is: sqlite:PATH, memory:, postgres://USER:PASSWORD@HOST/DATABASE or \
+                dynamodb:TABLE [default: a SQLite file in the data folder]"
     )]
     store: Option<StoreUrl>,
 }

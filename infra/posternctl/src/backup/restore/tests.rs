@@ -190,7 +190,7 @@ async fn a_restore_that_was_done_is_done_no_second_time() {
 
     let again = backup.restore(&store, RESTORED).await.unwrap();
 
-    assert!(again.was_done);
+    assert!(again.already);
     assert_eq!(contents(&store).await, before);
 }
 

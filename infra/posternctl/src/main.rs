@@ -8,6 +8,7 @@ macro_rules! say {
 
 mod accounts;
 mod admins;
+mod backup;
 mod cleaning;
 mod control_keys;
 mod data;
@@ -144,6 +145,10 @@ enum Command {
     },
     /// Who changed what, newest first.
     Audit(show::AuditOptions),
+    /// Write everything that a store holds into an encrypted file, while the network runs; or check one.
+    Backup(backup::BackupOptions),
+    /// Put a backup into an empty store, whatever kind it is.
+    Restore(backup::RestoreOptions),
 }
 
 #[tokio::main]
@@ -209,6 +214,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Cleanup(options) => cleaning::run(&folder, place, &options, json).await,
         Command::Providers { action } => fleet::providers(&place()?, action, json).await,
         Command::Audit(options) => show::audit(&place()?, &options, json).await,
+        Command::Backup(options) => backup::backup(&folder, &options, json).await,
+        Command::Restore(options) => backup::restore(&folder, &options, json).await,
     }
 }
 

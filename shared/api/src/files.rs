@@ -10,7 +10,7 @@
 //! The file can be read by its owner alone, from its first byte.
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -60,9 +60,54 @@ fn replace_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
+    put_in_place(disk, file, path, folder)
+}
+
+/// What makes the bytes of a temporary file those of `path`, in this order.
+fn put_in_place<D: Disk>(disk: &D, file: D::File, path: &Path, folder: &Path) -> io::Result<()> {
     disk.sync(&file)?;
     disk.rename(file, path)?;
     disk.sync_folder(folder)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A file that is too large to be held in memory, on its way: it takes its place, all or nothing, when it is
+/// finished. One that is dropped before leaves nothing.
+#[derive(Debug)]
+pub struct Replacement {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Replacement {
+    /// Begins what is to become the file at `path`, in the same folder.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: System.create(folder_of(path))?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Puts it in its place. On an error the old file stays, as with [`replace`].
+    pub fn finish(self) -> io::Result<()> {
+        put_in_place(&System, self.file, &self.path, folder_of(&self.path))
+    }
+}
+
+impl io::Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        System.write(&mut self.file, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct System;

@@ -221,6 +221,24 @@ pub fn roster_version(cohort: &CohortName, shard: Shard) -> Key {
     Key::new(roster_versions(cohort), shard.to_string())
 }
 
+/// [`crate::restore::Marker`].
+pub fn restored() -> Key {
+    Key::new("restore", "last")
+}
+
+/// Whether the item at `key` is of one moment with others. The rest (signs of life, logins, what publishing
+/// notes of mirrors and of itself) changes all the time, and no other item speaks of what it says: it may
+/// be older or newer than they are in a backup.
+pub fn is_settled(key: &Key) -> bool {
+    let (kind, _) = key.pk.split_once('#').unwrap_or((&key.pk, ""));
+    match kind {
+        HEARTBEATS | RESTS | "challenge" | "session" => false,
+        CATALOG => key.sk != "judged" && key.sk != "alarm" && !key.sk.starts_with("mirror#"),
+        FLEET => key.sk != "run",
+        _ => true,
+    }
+}
+
 /// The partition of some of a day's audit events; `day` as `2026-11-22`.
 pub fn audit(day: &str, spread: u8) -> String {
     format!("audit#{day}#{spread}")

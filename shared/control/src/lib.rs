@@ -18,6 +18,7 @@ pub mod invites;
 pub mod items;
 pub mod policy;
 pub mod publish;
+pub mod restore;
 pub mod roster;
 pub mod sessions;
 pub mod setup;

@@ -128,7 +128,7 @@ pub fn encrypt_again(
     let key = read(file, options)?;
     let new = match new {
         Some(new) => Some(passphrase::in_file(new)?),
-        None if std::io::stdin().is_terminal() => passphrase::chosen()?,
+        None if std::io::stdin().is_terminal() => passphrase::ask_twice("The new passphrase: ")?,
         None => None,
     };
     let new = new.context("there is no new passphrase: name it with --new-passphrase-file")?;

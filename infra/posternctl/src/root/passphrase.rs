@@ -14,7 +14,7 @@ pub const VARIABLE: &str = "POSTERN_PASSPHRASE";
 /// Where the passphrase is.
 #[derive(Args, Clone, Default)]
 pub struct Source {
-    /// A file whose first line is the passphrase of the key files. Without it, the variable
+    /// A file whose first line is the passphrase. Without it, the variable
     /// `POSTERN_PASSPHRASE`; without that, it is asked for at a terminal.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -50,14 +50,23 @@ pub fn new(options: &Source) -> anyhow::Result<Option<String>> {
     if told.is_some() || !std::io::stdin().is_terminal() {
         return Ok(told);
     }
-    chosen()
+    ask_twice("A passphrase for the offline keys (nothing leaves them unencrypted): ")
 }
 
-/// A passphrase that is chosen at the terminal; none, if nothing is.
-pub fn chosen() -> anyhow::Result<Option<String>> {
-    let first = rpassword::prompt_password(
-        "A passphrase for the offline keys (nothing leaves them unencrypted): ",
-    )?;
+/// A passphrase for a new file that must have one: told, or chosen at a terminal.
+pub fn chosen(options: &Source, what: &str) -> anyhow::Result<String> {
+    let chosen = match told(options)? {
+        None if std::io::stdin().is_terminal() => ask_twice(&format!("A passphrase for {what}: "))?,
+        told => told,
+    };
+    chosen.with_context(|| {
+        format!("{what} needs a passphrase: name it with --passphrase-file or {VARIABLE}")
+    })
+}
+
+/// What is typed twice; none where that is nothing.
+pub fn ask_twice(question: &str) -> anyhow::Result<Option<String>> {
+    let first = rpassword::prompt_password(question)?;
     if first.is_empty() {
         return Ok(None);
     }

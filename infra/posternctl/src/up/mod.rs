@@ -104,6 +104,11 @@ async fn start_and_wait(
 ) -> anyhow::Result<()> {
     let (mut settings, listeners) = open(data, options)?;
     let store = url.open(data).await?;
+    if let Some((marker, _)) = control::restore::marker(store.as_ref(), now()).await?
+        && marker.done_at.is_none()
+    {
+        bail!("a backup was restored into {url} in part: run 'posternctl restore' again first");
+    }
     url.keep(data)?;
     let edge = Edge {
         store,

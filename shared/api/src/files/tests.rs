@@ -309,3 +309,22 @@ fn the_systems_disk_does_as_much() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_large_file_takes_its_place_when_it_is_finished_and_leaves_nothing_before() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, OLD).unwrap();
+
+    let mut given_up = Replacement::begin(&path).unwrap();
+    given_up.write_all(b"half").unwrap();
+    drop(given_up);
+    assert_eq!(std::fs::read(&path).unwrap(), OLD);
+    let mut file = Replacement::begin(&path).unwrap();
+    file.write_all(NEW).unwrap();
+    file.finish().unwrap();
+
+    assert_eq!(std::fs::read(&path).unwrap(), NEW);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}

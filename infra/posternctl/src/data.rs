@@ -9,7 +9,8 @@
 //! offline/          what the offline keys have signed: files are added, none is replaced
 //! setup             the setup code, until `up` has used it
 //! operator.json     the profile of this machine's operator
-//! state.sqlite      the state
+//! state.sqlite      the state, where no other store was asked for
+//! store             the URL of the store, where one was
 //! site/             the signed repository, as front doors serve it
 //! evidence/         the records of what was rented and removed
 //! gateways/<n>/     the agents that `up` runs: the plan of each, and its keys

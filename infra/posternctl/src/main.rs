@@ -21,6 +21,7 @@ mod root;
 mod rounds;
 mod settings;
 mod show;
+mod stores;
 mod up;
 
 use std::path::{Path, PathBuf};

@@ -117,13 +117,14 @@ fn source(name: &str) -> Result<Option<String>, String> {
 }
 
 fn open(database: Database) -> Result<DynamoDbStore, StoreError> {
+    let Database { table, access } = database;
     let settings = Settings {
-        region: database.region,
-        endpoint: database.endpoint,
-        access_key_id: database.access_key,
-        secret_access_key: database.secret_key,
-        session_token: database.session_token,
+        region: access.region,
+        endpoint: access.endpoint,
+        access_key_id: access.access_key,
+        secret_access_key: access.secret_key,
+        session_token: access.session_token,
     };
     let randomness = deployed::randomness();
-    DynamoDbStore::connect(settings, database.table, Retries::default(), randomness)
+    DynamoDbStore::connect(settings, table, Retries::default(), randomness)
 }

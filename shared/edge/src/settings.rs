@@ -204,7 +204,13 @@ pub struct Base {
 pub struct Database {
     /// The table's name.
     pub table: String,
-    /// Its region.
+    /// Where it is, and who calls.
+    pub access: Access,
+}
+
+/// A region's DynamoDB, and the right to call it.
+pub struct Access {
+    /// The region.
     pub region: String,
     /// The id of the access key.
     pub access_key: String,
@@ -221,21 +227,31 @@ impl Base {
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let network = reader.required(NETWORK, network);
         let table = reader.required(TABLE, table);
+        let access = Access::read(reader);
+        Some(Self {
+            network: network?,
+            database: Database {
+                table: table?,
+                access: access?,
+            },
+        })
+    }
+}
+
+impl Access {
+    /// Reads it; without a value the reader holds what is wrong.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let region = reader.required(REGION, region);
         let access_key = reader.required(ACCESS_KEY, one_word);
         let secret_key = reader.required(SECRET_KEY, one_word);
         let session_token = reader.optional(SESSION_TOKEN, one_word);
         let endpoint = reader.optional(ENDPOINT, endpoint);
         Some(Self {
-            network: network?,
-            database: Database {
-                table: table?,
-                region: region?,
-                access_key: access_key?,
-                secret_key: secret_key?,
-                session_token: session_token?,
-                endpoint: endpoint?,
-            },
+            region: region?,
+            access_key: access_key?,
+            secret_key: secret_key?,
+            session_token: session_token?,
+            endpoint: endpoint?,
         })
     }
 }
@@ -270,7 +286,8 @@ fn network(text: &str) -> Result<Network, String> {
     Ok(network)
 }
 
-fn table(text: &str) -> Result<String, String> {
+/// The name of a table. The reason never repeats it.
+pub fn table(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if (3..=255).contains(&text.len()) && text.chars().all(plain) {
         return Ok(text.to_owned());

@@ -1,8 +1,9 @@
 //! `posternctl up`: the whole network on this machine.
 //!
-//! Every function in one process over SQLite, a folder as object storage behind three front doors,
-//! and a few gateway agents that register over HTTP as any other would. Everything is kept in the
-//! data folder, so that a restart goes on where it was; Ctrl-C stops it cleanly.
+//! Every function in one process over a store (SQLite, if no other is asked for), a folder as object
+//! storage behind three front doors, and a few gateway agents that register over HTTP as any other would.
+//! Everything else is kept in the data folder, so that a restart goes on where it was; Ctrl-C stops it
+//! cleanly.
 
 mod agents;
 mod door;
@@ -21,7 +22,6 @@ use api::{InviteText, SetupText};
 use axum::Router;
 use clap::Args;
 use edge::{Edge, SystemClock};
-use store::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -31,6 +31,7 @@ use crate::data::{Folder, Settings};
 use crate::init::Listeners;
 use crate::remote::Remote;
 use crate::root::{self, passphrase};
+use crate::stores::StoreUrl;
 use crate::{init, now, show};
 
 /// How many gateways a new network runs on this machine.
@@ -57,6 +58,15 @@ pub struct Options {
     /// gateways and no invite of its own.
     #[arg(long)]
     no_setup: bool,
+    /// Where the state is: sqlite:PATH, memory:, postgres://USER:PASSWORD@HOST/DATABASE or dynamodb:TABLE
+    /// [default: a SQLite file in the data folder].
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "POSTERN_STORE",
+        hide_env_values = true
+    )]
+    store: Option<StoreUrl>,
 }
 
 /// Runs until Ctrl-C or a terminate signal.
@@ -64,10 +74,11 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
     let mut signals = Signals::listen()?;
     // Held until all parts have stopped.
     let _lock = data.lock()?;
+    let url = StoreUrl::for_up(data, options.store.as_ref())?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let ended = tokio::select! {
-        ended = start_and_wait(data, options, json, &stopped, &mut tasks) => ended,
+        ended = start_and_wait(data, options, &url, json, &stopped, &mut tasks) => ended,
         () = signals.received() => Ok(()),
     };
     stop.send_replace(true);
@@ -75,7 +86,9 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         done??;
     }
     ended?;
-    if !json {
+    if !json && url.is_memory() {
+        say!("Stopped. What it held in memory is gone.");
+    } else if !json {
         say!("Stopped. 'posternctl up' goes on where this was.");
     }
     Ok(())
@@ -85,13 +98,16 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
 async fn start_and_wait(
     data: &Folder,
     options: &Options,
+    url: &StoreUrl,
     json: bool,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let (mut settings, listeners) = open(data, options)?;
+    let store = url.open_store(data).await?;
+    url.keep(data)?;
     let edge = Edge {
-        store: Arc::new(SqliteStore::open(&data.path("state.sqlite"))?),
+        store,
         network: Arc::new(settings.network.clone()),
         clock: Arc::new(SystemClock),
     };
@@ -135,7 +151,7 @@ async fn start_and_wait(
         },
         setup: code.filter(|_| options.no_setup),
     };
-    announce(data, &settings, &news, json)?;
+    announce(data, &settings, url, &news, json)?;
     if !json {
         say!("{said}");
         let keys = root::said_of_offline_keys(data)?;
@@ -277,7 +293,13 @@ struct News {
 }
 
 /// Says that the network runs and what to try next.
-fn announce(data: &Folder, settings: &Settings, news: &News, json: bool) -> anyhow::Result<()> {
+fn announce(
+    data: &Folder,
+    settings: &Settings,
+    url: &StoreUrl,
+    news: &News,
+    json: bool,
+) -> anyhow::Result<()> {
     let local = |port: u16| format!("http://{}", SocketAddr::new(settings.listen, port));
     let control = local(settings.ports.control);
     let doors = settings.ports.doors.map(local);
@@ -287,6 +309,7 @@ fn announce(data: &Folder, settings: &Settings, news: &News, json: bool) -> anyh
     if json {
         let line = serde_json::json!({
             "ready": true, "invite": invite, "control": control, "doors": doors, "data": data.root(),
+            "store": url.to_string(),
         });
         say!("{line}");
         return Ok(());
@@ -297,7 +320,8 @@ fn announce(data: &Folder, settings: &Settings, news: &News, json: bool) -> anyh
     say!("The network {} runs.\n", settings.network.id);
     say!("  control plane  {control}");
     say!("  front doors    {}", doors.join("  "));
-    say!("  data folder    {}\n", data.root().display());
+    say!("  data folder    {}", data.root().display());
+    say!("  state          {url}\n");
     if let Some(invite) = invite {
         say!("Try in a second terminal:\n");
         say!("  cargo run --release --bin postern -- --device {device} enroll '{invite}'");
@@ -309,6 +333,10 @@ fn announce(data: &Folder, settings: &Settings, news: &News, json: bool) -> anyh
         say!("It has no owner yet. Where the owner is:\n");
         say!("  posternctl setup '{code}' --name NAME\n");
     }
-    say!("Ctrl-C stops it; what it holds stays in the data folder.\n");
+    if url.is_memory() {
+        say!("Ctrl-C ends it: its state is in memory, and nothing outlives this process.\n");
+    } else {
+        say!("Ctrl-C stops it; what it holds stays.\n");
+    }
     Ok(())
 }

@@ -41,8 +41,8 @@ fn complete_settings_are_read() {
 
     assert_eq!(base.network.id.as_str(), "n-abcdefgh");
     assert_eq!(base.database.table, "postern-test");
-    assert_eq!(base.database.session_token, None);
-    let endpoint = base.database.endpoint.unwrap();
+    assert_eq!(base.database.access.session_token, None);
+    let endpoint = base.database.access.endpoint.unwrap();
     assert_eq!(endpoint, "http://127.0.0.1:8000");
 }
 

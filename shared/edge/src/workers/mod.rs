@@ -172,7 +172,11 @@ fn source(env: &Env) -> impl Fn(&str) -> Result<Option<String>, String> {
 }
 
 fn open(database: Database) -> Result<DynamoDbStore, StoreError> {
-    let table = database.table.clone();
-    let client = platform::client(database);
-    DynamoDbStore::new(&client, table, Retries::default(), deployed::randomness())
+    let client = platform::client(database.access);
+    DynamoDbStore::new(
+        &client,
+        database.table,
+        Retries::default(),
+        deployed::randomness(),
+    )
 }

@@ -19,27 +19,27 @@ use worker::send::SendFuture;
 use worker::{Date, Delay};
 
 use super::fetch;
-use crate::settings::Database;
+use crate::settings::Access;
 
-/// A client for the table of a deployment. How often and how long it tries is the store's affair.
-pub(super) fn client(database: Database) -> Client {
+/// A client of a deployment. How often and how long it tries is the store's affair.
+pub(super) fn client(access: Access) -> Client {
     let credentials = Credentials::new(
-        database.access_key,
-        database.secret_key,
-        database.session_token,
+        access.access_key,
+        access.secret_key,
+        access.session_token,
         None,
         "settings",
     );
     let mut config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(database.region))
+        .region(Region::new(access.region))
         .credentials_provider(credentials)
         .http_client(Platform)
         .sleep_impl(Platform)
         .time_source(Platform)
         // It would keep a timer of the request that filled it.
         .identity_cache(IdentityCache::no_cache());
-    config.set_endpoint_url(database.endpoint);
+    config.set_endpoint_url(access.endpoint);
     Client::from_conf(config.build())
 }
 

@@ -21,6 +21,7 @@ pub mod publish;
 pub mod roster;
 pub mod sessions;
 pub mod setup;
+pub mod state;
 
 use api::Kind;
 use jiff::Timestamp;

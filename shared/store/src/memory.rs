@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::limits::{validate_get, validate_load, validate_query};
-use crate::rules::{bumped, holds, is_live, item, next_version, span};
+use crate::rules::{bumped, holds, is_live, is_same, item, next_version, span};
 use crate::{
     Archive, Change, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write,
     validate,
@@ -143,7 +143,7 @@ impl Archive for MemoryStore {
         for (index, item) in live_items.clone() {
             let there = live(&rows, &item.key, now);
             let there = there.map(|row| row.item(&item.key)).transpose()?;
-            if there.is_some_and(|there| there != *item) {
+            if there.is_some_and(|there| !is_same(&there, item)) {
                 return Err(CommitError::Failed(index));
             }
         }

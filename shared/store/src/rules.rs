@@ -65,6 +65,15 @@ pub(crate) fn item(
     })
 }
 
+/// Whether `there`, as it was stored, is what is stored of `wanted`: a lifetime has whole milliseconds.
+pub(crate) fn is_same(there: &Item, wanted: &Item) -> bool {
+    let end = |item: &Item| item.expires_at.map(Timestamp::as_millisecond);
+    there.key == wanted.key
+        && there.version == wanted.version
+        && there.body == wanted.body
+        && end(there) == end(wanted)
+}
+
 /// The sort keys that are left of `range` behind `after`: from the first, inclusive, until the
 /// second, exclusive.
 pub(crate) fn span(range: &Range, after: Option<&str>) -> (String, Option<String>) {

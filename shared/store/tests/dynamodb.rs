@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use store::conformance::Kept;
 use store::dynamodb::Retries;
-use store::{Change, CommitError, DynamoDbStore, Expect, Key, Range, Store, StoreError, Write};
+use store::{
+    Archive, Change, CommitError, DynamoDbStore, Expect, Key, Range, Store, StoreError, Write,
+};
 use tokio::task::JoinSet;
 
 const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -21,7 +23,7 @@ const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
 mod on_the_emulator {
     use super::*;
 
-    async fn make() -> Option<Arc<dyn Store>> {
+    async fn make() -> Option<Arc<dyn Archive>> {
         let store = fresh("the suite on DynamoDB").await?;
         Some(Arc::new(store))
     }
@@ -32,7 +34,7 @@ mod on_the_emulator {
 mod behind_faults {
     use super::*;
 
-    async fn make() -> Option<Arc<dyn Store>> {
+    async fn make() -> Option<Arc<dyn Archive>> {
         let behind = fresh_behind("the suite on DynamoDB", Faults::HARSH).await?;
         Some(Arc::new(Kept::new(behind.store, behind.proxy)))
     }

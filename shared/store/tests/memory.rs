@@ -3,9 +3,9 @@
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use store::{MemoryStore, Store};
+use store::{Archive, MemoryStore};
 
-fn make() -> Ready<Arc<dyn Store>> {
+fn make() -> Ready<Arc<dyn Archive>> {
     ready(Arc::new(MemoryStore::new()))
 }
 

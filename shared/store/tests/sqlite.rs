@@ -4,9 +4,9 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use store::conformance::Kept;
-use store::{SqliteStore, Store};
+use store::{Archive, SqliteStore};
 
-fn make() -> Ready<Arc<dyn Store>> {
+fn make() -> Ready<Arc<dyn Archive>> {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("store")).unwrap();
     ready(Arc::new(Kept::new(store, folder)))

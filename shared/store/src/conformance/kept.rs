@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::{CommitError, Item, Key, Page, Range, Store, StoreError, Write};
+use crate::{Archive, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write};
 
 /// A store, and what it stands on and a test made for it, a folder or a server, which goes after it.
 pub struct Kept<S, T> {
@@ -40,5 +40,20 @@ impl<S: Store, T: Send + Sync> Store for Kept<S, T> {
 
     async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
         self.store.commit(now, writes).await
+    }
+}
+
+#[async_trait]
+impl<S: Archive, T: Send + Sync> Archive for Kept<S, T> {
+    async fn snapshot(
+        &self,
+        now: Timestamp,
+        settled: fn(&Key) -> bool,
+    ) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot(now, settled).await
+    }
+
+    async fn load(&self, now: Timestamp, items: &[Item]) -> Result<(), CommitError> {
+        self.store.load(now, items).await
     }
 }

@@ -1,14 +1,14 @@
-//! The suite that every backend passes: what the users of a [`Store`] rely on, one case for each
-//! behaviour.
+//! The suite that every backend passes: what the users of a [`Store`] and of an
+//! [`Archive`](crate::Archive) rely on, one case for each behaviour.
 //!
 //! [`conformance!`](crate::conformance!) makes a test of each case:
 //!
 //! ```ignore
-//! async fn make() -> Arc<dyn Store> { /* an empty store */ }
+//! async fn make() -> Arc<dyn Archive> { /* an empty store */ }
 //! store::conformance!(make);
 //! ```
 //!
-//! A backend that is not everywhere returns an `Option<Arc<dyn Store>>`: where it gives `None`, which
+//! A backend that is not everywhere returns an `Option<Arc<dyn Archive>>`: where it gives `None`, which
 //! it must say, the case does not run.
 //!
 //! Each case gets a store of its own, empty and reached by nobody else. Its times begin at
@@ -18,6 +18,7 @@
     reason = "a case is a test: it panics where the store is wrong"
 )]
 
+pub mod archive;
 pub mod atomicity;
 pub mod concurrency;
 pub mod expiry;
@@ -36,7 +37,7 @@ use crate::{
 };
 
 /// Makes one `#[test]` of each case of the suite. `$make` is an async function (or a closure that
-/// returns a future) without arguments; it returns an empty store as an `Arc<dyn Store>`, or perhaps none.
+/// returns a future) without arguments; it returns an empty store as an `Arc<dyn Archive>`, or perhaps none.
 #[macro_export]
 macro_rules! conformance {
     ($make:expr) => {
@@ -94,6 +95,19 @@ macro_rules! conformance {
                 bumps_count_exactly,
                 transfers_keep_their_sum,
                 readers_see_whole_items;
+            archive:
+                a_snapshot_holds_everything_once,
+                a_snapshot_leaves_out_what_has_expired,
+                a_commit_is_wholly_in_a_snapshot_or_not_at_all,
+                what_is_not_settled_may_change,
+                what_is_loaded_is_there_as_it_was,
+                to_load_twice_is_harmless,
+                another_item_in_the_place_is_left_there,
+                the_first_place_that_is_taken_is_named,
+                what_has_expired_counts_as_loaded,
+                loaded_lifetimes_are_in_whole_milliseconds,
+                what_is_loaded_is_within_the_limits,
+                a_load_and_a_commit_do_not_mix;
         }
     };
     (@cases $make:expr; $($module:ident: $($case:ident),+;)+) => {
@@ -101,7 +115,7 @@ macro_rules! conformance {
             #[test]
             fn $case() {
                 $crate::conformance::run(async {
-                    let store: Option<std::sync::Arc<dyn $crate::Store>> =
+                    let store: Option<std::sync::Arc<dyn $crate::Archive>> =
                         ($make)().await.into();
                     if let Some(store) = store {
                         $crate::conformance::$module::$case(store).await;

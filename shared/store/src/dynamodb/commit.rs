@@ -84,7 +84,7 @@ enum Again {
     Busy(String),
 }
 
-const OTHERS: &str = "others changed the same items again and again";
+pub(super) const OTHERS: &str = "others changed the same items again and again";
 
 /// What a cancelled request means for the commit: its end, or why it is made again with what was
 /// `seen`.
@@ -125,6 +125,6 @@ fn conclude(
     }
 }
 
-fn hex(bytes: [u8; 16]) -> String {
+pub(super) fn hex(bytes: [u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(bytes))
 }

@@ -4,12 +4,14 @@
 //!   how an item is kept.
 //! - `commit` and `send` make a commit one request, and have it applied exactly once whatever is lost
 //!   on the way; `read` does the two reads.
+//! - `scan` reads everything, `load` puts items as they are: for backups and moves.
 //! - `retry` bounds the attempts, `failure` says what an error means.
 //! - `table` makes the table, which functions never do.
 //!
 //! A call is one request, but for retries and for commits that guessed wrong (see `plan`). A
 //! function's role needs six rights on the table: `dynamodb:BatchGetItem`, `Query`, `PutItem`,
-//! `UpdateItem`, `DeleteItem` and `ConditionCheckItem`.
+//! `UpdateItem`, `DeleteItem` and `ConditionCheckItem`. Who reads everything needs `Scan` beside them,
+//! which no function does.
 //!
 //! Nothing here knows the platform. The HTTP client, the sleep and the clock are those of the
 //! [`Client`] that is passed in, the randomness is a closure: the same code runs in a Lambda function
@@ -18,11 +20,13 @@
 mod commit;
 mod failure;
 mod item;
+mod load;
 #[cfg(not(target_family = "wasm"))]
 mod native;
 mod plan;
 mod read;
 mod retry;
+mod scan;
 mod send;
 mod table;
 
@@ -37,8 +41,10 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{SharedAsyncSleep, StalledStreamProtectionConfig};
 use jiff::Timestamp;
 
-use crate::limits::{validate_get, validate_query};
-use crate::{CommitError, Item, Key, Page, Range, Store, StoreError, Write, validate};
+use crate::limits::{validate_get, validate_load, validate_query};
+use crate::{
+    Archive, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write, validate,
+};
 #[cfg(not(target_family = "wasm"))]
 pub use native::Settings;
 pub use retry::Retries;
@@ -49,7 +55,7 @@ pub type Randomness = Arc<dyn Fn() -> [u8; 16] + Send + Sync>;
 /// A [`Store`] on one DynamoDB table.
 #[derive(Debug)]
 pub struct DynamoDbStore {
-    connection: Connection,
+    connection: Arc<Connection>,
 }
 
 impl DynamoDbStore {
@@ -90,7 +96,7 @@ impl DynamoDbStore {
             // Answers are small and come whole: an attempt's timeout is enough.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         Ok(Self {
-            connection: Connection {
+            connection: Arc::new(Connection {
                 client: Client::from_conf(config.build()),
                 table,
                 place,
@@ -98,7 +104,7 @@ impl DynamoDbStore {
                 sleep,
                 clock: Arc::new(move || clock.now()),
                 randomness,
-            },
+            }),
         })
     }
 
@@ -151,6 +157,23 @@ impl Store for DynamoDbStore {
     async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
         validate(&writes)?;
         commit::commit(&self.connection, now, &writes).await
+    }
+}
+
+#[async_trait]
+impl Archive for DynamoDbStore {
+    async fn snapshot(
+        &self,
+        now: Timestamp,
+        settled: fn(&Key) -> bool,
+    ) -> Result<Box<dyn Snapshot>, StoreError> {
+        let snapshot = scan::Scanned::begin(Arc::clone(&self.connection), now, settled);
+        Ok(Box::new(snapshot))
+    }
+
+    async fn load(&self, now: Timestamp, items: &[Item]) -> Result<(), CommitError> {
+        validate_load(items)?;
+        load::load(&self.connection, now, items).await
     }
 }
 

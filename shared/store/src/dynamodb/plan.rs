@@ -24,7 +24,7 @@ use super::item::{
     VERSION, body, field_name, is_large, key_attributes, number, ttl,
 };
 use crate::rules::{bumped, holds};
-use crate::{Change, Expect, StoreError, Write};
+use crate::{Change, Expect, Item, Key, StoreError, Write};
 
 /// No item, or one that has expired.
 const ABSENT: &str = "(attribute_not_exists(pk) OR expires_at <= :now)";
@@ -83,7 +83,7 @@ pub(super) fn operation(
     now: Timestamp,
     commit_id: &str,
 ) -> Result<Option<Operation>, StoreError> {
-    let mut draft = Draft::new(write, now, commit_id);
+    let mut draft = Draft::new(&write.key, now, commit_id);
     let live = match seen {
         Seen::There(stored) if stored.is_live(now) => Some(stored),
         _ => None,
@@ -132,6 +132,27 @@ pub(super) fn operation(
     Ok(Some(operation))
 }
 
+/// The operation that puts `item` as it is where nothing is, or nothing live; where it was `seen` there
+/// already, the check that it still is.
+pub(super) fn load_operation(
+    item: &Item,
+    seen: &Seen,
+    now: Timestamp,
+    commit_id: &str,
+) -> Operation {
+    let mut draft = Draft::new(&item.key, now, commit_id);
+    match seen {
+        Seen::There(stored) if stored.is_live(now) => {
+            draft.require_same(stored);
+            draft.finish(Effect::Check)
+        }
+        _ => {
+            draft.expect(Expect::Absent);
+            draft.put(item.version, commit_id, &item.body, item.expires_at)
+        }
+    }
+}
+
 /// What it means that the condition of `write`'s operation failed, with `seen` in the item's place.
 pub(super) fn judge(write: &Write, seen: &Seen, now: Timestamp) -> Verdict {
     let live = match seen {
@@ -166,7 +187,7 @@ fn begins(expect: Expect, is_gone: bool) -> bool {
 
 /// An operation in the making.
 struct Draft<'a> {
-    write: &'a Write,
+    key: &'a Key,
     now: Timestamp,
     commit_id: &'a str,
     conditions: Vec<String>,
@@ -175,9 +196,9 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(write: &'a Write, now: Timestamp, commit_id: &'a str) -> Self {
+    fn new(key: &'a Key, now: Timestamp, commit_id: &'a str) -> Self {
         Self {
-            write,
+            key,
             now,
             commit_id,
             conditions: Vec::new(),
@@ -231,7 +252,7 @@ impl<'a> Draft<'a> {
         new: &Value,
         expires_at: Option<Timestamp>,
     ) -> Operation {
-        let mut item = key_attributes(&self.write.key);
+        let mut item = key_attributes(self.key);
         let mut set = |name: &str, value| item.insert(name.to_owned(), value);
         set(VERSION, number(version));
         set(BODY, body(new));
@@ -301,7 +322,7 @@ impl<'a> Draft<'a> {
     fn finish(self, effect: impl FnOnce(Attributes) -> Effect) -> Operation {
         let conditions = self.conditions;
         Operation {
-            effect: effect(key_attributes(&self.write.key)),
+            effect: effect(key_attributes(self.key)),
             condition: (!conditions.is_empty()).then(|| conditions.join(" AND ")),
             names: self.names,
             values: self.values,

@@ -5,6 +5,7 @@
 //!   commit in its own savepoint, so that many commits share the price of one sync.
 //! - Reads run on a few connections of their own, on the runtime's blocking threads. Each is one
 //!   snapshot; it waits for no writer.
+//! - A snapshot of everything has a connection of its own ([`snapshot`]).
 //! - Other processes may open the same file: SQLite's locks order them.
 //!
 //! The invariant: no answer, not even a failed expectation, leaves before the transaction on which
@@ -12,24 +13,29 @@
 
 mod file;
 mod reader;
+mod snapshot;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Error, ErrorCode};
 
-use crate::limits::{validate_get, validate_query};
-use crate::{CommitError, Item, Key, Page, Range, Store, StoreError, Write, validate};
+use crate::limits::{validate_get, validate_load, validate_query};
+use crate::{
+    Archive, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write, validate,
+};
 use reader::Readers;
-use writer::Writer;
+use snapshot::FileSnapshot;
+use writer::{Work, Writer};
 
 /// A [`Store`] in one SQLite file.
 ///
 /// To drop it waits until what was queued is written, which blocks the thread for as long.
 #[derive(Debug)]
 pub struct SqliteStore {
+    path: PathBuf,
     writer: Writer,
     readers: Readers,
 }
@@ -44,7 +50,8 @@ impl SqliteStore {
         let (path, connection) = file::open(path)?;
         Ok(Self {
             writer: Writer::start(connection)?,
-            readers: Readers::new(path),
+            readers: Readers::new(path.clone()),
+            path,
         })
     }
 }
@@ -80,7 +87,26 @@ impl Store for SqliteStore {
 
     async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
         validate(&writes)?;
-        self.writer.commit(now, writes).await
+        self.writer.run(now, Work::Commit(writes)).await
+    }
+}
+
+#[async_trait]
+impl Archive for SqliteStore {
+    /// Reads on a connection of its own, in one transaction: nobody waits for it. What is written
+    /// meanwhile stays in the file's log until the snapshot is dropped.
+    async fn snapshot(
+        &self,
+        now: Timestamp,
+        _settled: fn(&Key) -> bool,
+    ) -> Result<Box<dyn Snapshot>, StoreError> {
+        let snapshot = FileSnapshot::begin(self.path.clone(), now).await?;
+        Ok(Box::new(snapshot))
+    }
+
+    async fn load(&self, now: Timestamp, items: &[Item]) -> Result<(), CommitError> {
+        validate_load(items)?;
+        self.writer.run(now, Work::Load(items.to_vec())).await
     }
 }
 

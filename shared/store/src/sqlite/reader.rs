@@ -1,6 +1,6 @@
 //! Reads: a few connections, lent to one blocking task each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -66,7 +66,7 @@ impl Pool {
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.connect().map_err(|error| store_error(&error))?,
+            None => connect(&self.path).map_err(|error| store_error(&error))?,
         };
         // A connection that failed is closed here and not lent again; so is its transaction.
         connection
@@ -80,15 +80,16 @@ impl Pool {
         Ok(result)
     }
 
-    fn connect(&self) -> Result<Connection, rusqlite::Error> {
-        let connection = file::connect(&self.path)?;
-        connection.execute_batch("PRAGMA query_only = ON")?;
-        Ok(connection)
-    }
-
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A connection to the file at `path` that can change nothing.
+pub(super) fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = file::connect(path)?;
+    connection.execute_batch("PRAGMA query_only = ON")?;
+    Ok(connection)
 }
 
 /// The items at `keys` that have not expired at `now`.
@@ -168,7 +169,7 @@ pub(super) fn query(
 }
 
 /// A row of the table, as it is read.
-struct Stored {
+pub(super) struct Stored {
     sk: String,
     version: i64,
     body: String,
@@ -176,7 +177,8 @@ struct Stored {
 }
 
 impl Stored {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    /// From `sk`, `version`, `body` and `expires_at_ms`, in this order.
+    pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             sk: row.get(0)?,
             version: row.get(1)?,
@@ -185,7 +187,8 @@ impl Stored {
         })
     }
 
-    fn item(self, pk: String) -> Result<Item, StoreError> {
+    /// The item in the partition `pk`.
+    pub fn item(self, pk: String) -> Result<Item, StoreError> {
         let key = Key::new(pk, self.sk);
         let version = parse_version(&key, self.version)?;
         let body = parse_body(&key, &self.body)?;

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::reader::{parse_body, parse_version};
 use super::store_error;
-use crate::rules::{bumped, holds, is_live, next_version};
-use crate::{Change, CommitError, Key, StoreError, Write};
+use crate::rules::{self, bumped, holds, is_live, is_same, next_version};
+use crate::{Change, CommitError, Item, Key, StoreError, Write};
 
 #[cfg(test)]
 mod tests;
@@ -38,11 +38,19 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A commit that waits for its outcome.
+/// What waits for its outcome.
 struct Job {
     now: Timestamp,
-    writes: Vec<Write>,
+    work: Work,
     answer: oneshot::Sender<Result<(), CommitError>>,
+}
+
+/// What is done whole or not at all. Its limits are checked.
+pub(super) enum Work {
+    /// A commit.
+    Commit(Vec<Write>),
+    /// Items that are put as they are.
+    Load(Vec<Item>),
 }
 
 impl Writer {
@@ -61,18 +69,10 @@ impl Writer {
         })
     }
 
-    /// Queues a commit whose limits are checked, and waits until it is durable or has failed.
-    pub(super) async fn commit(
-        &self,
-        now: Timestamp,
-        writes: Vec<Write>,
-    ) -> Result<(), CommitError> {
+    /// Queues `work`, and waits until it is durable or has failed.
+    pub(super) async fn run(&self, now: Timestamp, work: Work) -> Result<(), CommitError> {
         let (answer, outcome) = oneshot::channel();
-        let job = Job {
-            now,
-            writes,
-            answer,
-        };
+        let job = Job { now, work, answer };
         let jobs = self.jobs.as_ref().expect("taken only when dropped");
         if let Err(SendError(_)) = jobs.send(job).await {
             return Err(unavailable(
@@ -115,11 +115,11 @@ fn run(connection: &Connection, mut queue: mpsc::Receiver<Job>) {
             group.push(job);
         }
 
-        let (writes, answers): (Vec<_>, Vec<_>) = group
+        let (works, answers): (Vec<_>, Vec<_>) = group
             .into_iter()
-            .map(|job| ((job.now, job.writes), job.answer))
+            .map(|job| ((job.now, job.work), job.answer))
             .unzip();
-        let outcomes = commit_group(connection, &writes).unwrap_or_else(|error| {
+        let outcomes = commit_group(connection, &works).unwrap_or_else(|error| {
             let outcome = |_| Err(CommitError::Store(store_error(&error)));
             answers.iter().map(outcome).collect()
         });
@@ -134,10 +134,10 @@ fn run(connection: &Connection, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-/// Runs commits as one transaction. Fails if the transaction does, and then none is applied.
+/// Runs works as one transaction. Fails if the transaction does, and then none is applied.
 fn commit_group(
     connection: &Connection,
-    group: &[(Timestamp, Vec<Write>)],
+    group: &[(Timestamp, Work)],
 ) -> Result<Vec<Result<(), CommitError>>, rusqlite::Error> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let outcomes = apply_group(connection, group).and_then(|outcomes| {
@@ -151,15 +151,19 @@ fn commit_group(
     outcomes
 }
 
-/// Runs each commit in its savepoint, then sweeps.
+/// Runs each work in its savepoint, then sweeps.
 fn apply_group(
     connection: &Connection,
-    group: &[(Timestamp, Vec<Write>)],
+    group: &[(Timestamp, Work)],
 ) -> Result<Vec<Result<(), CommitError>>, rusqlite::Error> {
     let mut outcomes = Vec::with_capacity(group.len());
-    for (now, writes) in group {
+    for (now, work) in group {
         execute(connection, "SAVEPOINT one")?;
-        let outcome = match apply(connection, *now, writes) {
+        let outcome = match work {
+            Work::Commit(writes) => apply(connection, *now, writes),
+            Work::Load(items) => load(connection, *now, items),
+        };
+        let outcome = match outcome {
             Ok(()) => Ok(()),
             Err(Failure::Commit(error)) => {
                 execute(connection, "ROLLBACK TO one")?;
@@ -213,6 +217,41 @@ fn apply(connection: &Connection, now: Timestamp, writes: &[Write]) -> Result<()
     }
     for (write, live) in writes.iter().zip(found) {
         change(connection, write, live)?;
+    }
+    Ok(())
+}
+
+/// Puts what of `items` is live: each where nothing is, or the same.
+fn load(connection: &Connection, now: Timestamp, items: &[Item]) -> Result<(), Failure> {
+    let items = || {
+        items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| item.is_live(now))
+    };
+    for (index, item) in items() {
+        let Some(live) = find_live(connection, now, &item.key)? else {
+            continue;
+        };
+        let there = rules::item(
+            item.key.clone(),
+            live.version,
+            read_body(connection, &item.key)?,
+            live.expires_at_ms,
+        )?;
+        if !is_same(&there, item) {
+            return Err(Failure::Commit(CommitError::Failed(index)));
+        }
+    }
+    for (_, item) in items() {
+        let expires_at_ms = item.expires_at.map(Timestamp::as_millisecond);
+        write_row(
+            connection,
+            &item.key,
+            item.version,
+            &item.body,
+            expires_at_ms,
+        )?;
     }
     Ok(())
 }
@@ -278,8 +317,22 @@ fn put(
     body: &Value,
     expires_at_ms: Option<i64>,
 ) -> Result<(), Failure> {
-    let Ok(version) = i64::try_from(next_version(live.map(|live| live.version))) else {
-        return Err(StoreError::Corrupt(format!("{key:?} has the last version there is")).into());
+    let version = next_version(live.map(|live| live.version));
+    write_row(connection, key, version, body, expires_at_ms)
+}
+
+fn write_row(
+    connection: &Connection,
+    key: &Key,
+    version: u64,
+    body: &Value,
+    expires_at_ms: Option<i64>,
+) -> Result<(), Failure> {
+    let Ok(version) = i64::try_from(version) else {
+        return Err(StoreError::Corrupt(format!(
+            "{key:?} has a version past the last that there is"
+        ))
+        .into());
     };
     connection
         .prepare_cached(

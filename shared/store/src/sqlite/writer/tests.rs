@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::{Writer, commit_group};
+use super::{Work, Writer, commit_group};
 use crate::sqlite::file;
 use crate::{Change, CommitError, Expect, Key, StoreError, Write};
 
@@ -55,7 +55,7 @@ fn a_commit_fails_alone_in_its_group() {
         vec![put("lost", Expect::Absent), bump("a")],
         vec![put("a", Expect::Version(1)), put("b", Expect::Absent)],
     ]
-    .map(|writes| (NOW, writes));
+    .map(|writes| (NOW, Work::Commit(writes)));
 
     let outcomes = commit_group(&connection, &group).unwrap();
 
@@ -85,7 +85,7 @@ fn a_full_disk_fails_the_whole_group_and_leaves_nothing() {
         vec![put("a", Expect::Absent)],
         vec![Write::put(Key::new("p", "large"), Expect::Any, &large)],
     ]
-    .map(|writes| (NOW, writes));
+    .map(|writes| (NOW, Work::Commit(writes)));
 
     let outcome = commit_group(&connection, &group);
 
@@ -105,7 +105,7 @@ fn a_full_disk_fails_the_whole_group_and_leaves_nothing() {
 fn a_failed_transaction_does_not_stand_in_the_way_of_the_next() {
     let (folder, connection) = new_file();
     let other = file::connect(&folder.path().join("store")).unwrap();
-    let group = [(NOW, vec![put("a", Expect::Absent)])];
+    let group = [(NOW, Work::Commit(vec![put("a", Expect::Absent)]))];
 
     other
         .execute_batch("ALTER TABLE items RENAME TO gone")
@@ -129,9 +129,13 @@ async fn a_locked_file_is_unavailable_until_it_is_free() {
     let other = file::connect(&folder.path().join("store")).unwrap();
 
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let locked = writer.commit(NOW, vec![put("a", Expect::Absent)]).await;
+    let locked = writer
+        .run(NOW, Work::Commit(vec![put("a", Expect::Absent)]))
+        .await;
     other.execute_batch("ROLLBACK").unwrap();
-    let free = writer.commit(NOW, vec![put("a", Expect::Absent)]).await;
+    let free = writer
+        .run(NOW, Work::Commit(vec![put("a", Expect::Absent)]))
+        .await;
 
     assert!(is_unavailable(&locked), "{locked:?}");
     assert!(free.is_ok(), "{free:?}");
@@ -146,7 +150,9 @@ async fn a_writer_that_has_ended_is_unavailable() {
     };
     drop(queue);
 
-    let outcome = writer.commit(NOW, vec![put("a", Expect::Absent)]).await;
+    let outcome = writer
+        .run(NOW, Work::Commit(vec![put("a", Expect::Absent)]))
+        .await;
 
     assert!(is_unavailable(&outcome), "{outcome:?}");
 }
@@ -159,9 +165,10 @@ async fn a_writer_that_ends_before_it_answers_is_unavailable() {
         thread: None,
     };
 
-    let (outcome, job) = tokio::join!(writer.commit(NOW, vec![put("a", Expect::Absent)]), async {
-        queue.recv().await.map(drop)
-    });
+    let (outcome, job) = tokio::join!(
+        writer.run(NOW, Work::Commit(vec![put("a", Expect::Absent)])),
+        async { queue.recv().await.map(drop) }
+    );
 
     assert!(job.is_some());
     assert!(is_unavailable(&outcome), "{outcome:?}");

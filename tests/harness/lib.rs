@@ -5,7 +5,9 @@
 
 pub mod agent;
 pub mod cloud;
+pub mod crowd;
 pub mod door;
+pub mod peak;
 pub mod programs;
 pub mod recorder;
 pub mod serverless;

@@ -13,7 +13,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use anyhow::{Context, bail};
 use clap::builder::{TypedValueParser, ValueParserFactory};
 use edge::settings::{Access, Reader};
 use store::dynamodb::{Randomness, Retries, Settings};
-use store::{Archive, DynamoDbStore, MemoryStore, SqliteStore, Store};
+use store::{Archive, DynamoDbStore, MemoryStore, SqliteStore};
 
 use crate::data::Folder;
 
@@ -166,19 +166,9 @@ impl StoreUrl {
 
     /// Opens it, to be read as a whole or filled. It must be there, but for a SQLite file and for the tables
     /// of a PostgreSQL database, which are made.
-    pub async fn open(&self, _data: &Folder) -> anyhow::Result<Arc<dyn Archive>> {
+    pub async fn open(&self, data: &Folder) -> anyhow::Result<Arc<dyn Archive>> {
         match &self.0 {
             Kind::Memory => Ok(Arc::new(MemoryStore::new())),
-            Kind::Sqlite(_) | Kind::Postgres(_) | Kind::DynamoDb(_) => {
-                bail!("{self} cannot be read or filled as a whole")
-            }
-        }
-    }
-
-    /// Opens it, for use cases.
-    pub async fn open_store(&self, data: &Folder) -> anyhow::Result<Arc<dyn Store>> {
-        match &self.0 {
-            Kind::Memory => Ok(self.open(data).await?),
             Kind::Sqlite(path) => {
                 let file = path.clone().unwrap_or_else(|| data.path(STATE));
                 Ok(Arc::new(SqliteStore::open(&file)?))

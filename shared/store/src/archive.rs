@@ -8,6 +8,10 @@ use jiff::Timestamp;
 
 use crate::{CommitError, Item, Key, Store, StoreError};
 
+/// Which items of a snapshot must be of one moment with all others.
+// A name of its own: `async_trait` would tie the reference in a bare function type to the call.
+pub type Settled = fn(&Key) -> bool;
+
 /// A database that can be read as a whole, and be filled item by item.
 #[async_trait]
 pub trait Archive: Store {
@@ -19,7 +23,7 @@ pub trait Archive: Store {
     async fn snapshot(
         &self,
         now: Timestamp,
-        settled: fn(&Key) -> bool,
+        settled: Settled,
     ) -> Result<Box<dyn Snapshot>, StoreError>;
 
     /// Puts `items` (1 to [`MOST_WRITES`](crate::MOST_WRITES), each of another key, within the limits of a

@@ -30,7 +30,7 @@ mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-pub use archive::{Archive, Snapshot};
+pub use archive::{Archive, Settled, Snapshot};
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::DynamoDbStore;
 pub use limits::validate;

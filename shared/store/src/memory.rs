@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::limits::{validate_get, validate_load, validate_query};
 use crate::rules::{bumped, holds, is_live, is_same, item, next_version, span};
 use crate::{
-    Archive, Change, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write,
-    validate,
+    Archive, Change, CommitError, Item, Key, Page, Range, Settled, Snapshot, Store, StoreError,
+    Write, validate,
 };
 
 /// A [`Store`] in memory.
@@ -122,7 +122,7 @@ impl Archive for MemoryStore {
     async fn snapshot(
         &self,
         now: Timestamp,
-        _settled: fn(&Key) -> bool,
+        _settled: Settled,
     ) -> Result<Box<dyn Snapshot>, StoreError> {
         let items: Vec<Item> = self
             .rows()

@@ -104,7 +104,7 @@ async fn start_and_wait(
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let (mut settings, listeners) = open(data, options)?;
-    let store = url.open_store(data).await?;
+    let store = url.open(data).await?;
     url.keep(data)?;
     let edge = Edge {
         store,

@@ -48,7 +48,8 @@ pub use budget::Budget;
 pub use mirror::{Etag, Mirror, MirrorError, Object, Replaced};
 pub use offline::{Offline, OnlineKeys};
 pub use state::{
-    Alarm, CatalogPin, Draft, Failing, Floor, Head, MetadataPins, MirrorState, Reserved, UnderWay, Whole,
+    Alarm, CatalogPin, Draft, Failing, Floor, Head, MetadataPins, MirrorState, Reserved, UnderWay,
+    Whole,
 };
 
 use crate::{Context, Error, epochs, items, policy};
@@ -405,10 +406,10 @@ impl Publisher<'_> {
             self.offline.roots.len() as u64,
             self.offline.targets_version,
         );
-        let (least_root, least_targets) = head.map_or(
-            (floor.root_version, floor.targets_version),
-            |head| (head.root_version, head.targets_version),
-        );
+        let (least_root, least_targets) = head
+            .map_or((floor.root_version, floor.targets_version), |head| {
+                (head.root_version, head.targets_version)
+            });
         if least_root > root || least_targets > targets {
             return Err(Error::Defect(format!(
                 "root {least_root} and targets {least_targets} are published, this publisher holds \

@@ -53,6 +53,10 @@ pub async fn export(
         desk.watcher.progress(Step::Gathering, read, None);
     }
     snapshot.confirm().await?;
+    if read == 0 {
+        let why = "the store is empty: check that it is the one that was meant";
+        return Err(StateError::Refused(why.to_owned()));
+    }
     check_in_force(&gathered, spool)?;
 
     let network = header(network, &gathered)?;
@@ -80,7 +84,8 @@ fn header(network: Option<&Network>, gathered: &Gathered) -> Result<NetworkRecor
         (Some(network), _) => network,
         (None, Some(imported)) => imported,
         (None, None) => {
-            let why = "the network's settings are not in the store: name the data folder that has them";
+            let why =
+                "the network's settings are not in the store: name the data folder that has them";
             return Err(StateError::Refused(why.to_owned()));
         }
     };

@@ -34,8 +34,7 @@ pub struct Gathered {
     pub rosters: BTreeMap<CohortName, BTreeMap<Shard, u64>>,
     /// How many items of each kind stay behind.
     pub left: BTreeMap<&'static str, u64>,
-    /// The highest version of a policy and of a fleet that has an item of its own, and of the items of
-    /// those in force.
+    /// The versions of the policy and of the fleet in force.
     pub current: BTreeMap<Shelf, u64>,
 }
 
@@ -119,7 +118,8 @@ impl On<'_, '_> {
     ) -> Result<(), StateError> {
         let body: T = self.read()?;
         let id = key(&body);
-        let again = serde_json::to_value(&body).map_err(|error| self.corrupt(&error.to_string()))?;
+        let again =
+            serde_json::to_value(&body).map_err(|error| self.corrupt(&error.to_string()))?;
         for name in unknown(&self.item.body, &again) {
             let reason = format!("the store's item has '{name}', which the document has not");
             self.desk.about(Level::Rejected, (shelf, &id, 0), reason);
@@ -144,11 +144,7 @@ impl On<'_, '_> {
     /// Something that its holder's record will have.
     fn part(&mut self, what: &str) -> Result<(), StateError> {
         let taken: Taken = self.read()?;
-        self.put(
-            Shelf::Parts,
-            format!("{} {what}", taken.by),
-            String::new(),
-        )
+        self.put(Shelf::Parts, format!("{} {what}", taken.by), String::new())
     }
 
     fn lease(&mut self, index: &str) -> Result<(), StateError> {
@@ -170,7 +166,11 @@ impl On<'_, '_> {
 
     fn policy(&mut self) -> Result<(), StateError> {
         let view: PolicyView = self.read()?;
-        self.in_force(Shelf::Policies, view.version, self.item.key == items::policy());
+        self.in_force(
+            Shelf::Policies,
+            view.version,
+            self.item.key == items::policy(),
+        );
         self.put(Shelf::Policies, numbered(view.version), line(&view))
     }
 
@@ -255,7 +255,8 @@ impl On<'_, '_> {
             "cursor" => {
                 let cursor: super::Cursor = self.read()?;
                 if cursor.done_at.is_none() {
-                    let why = "an import into this store is not over: finish it first (run it again)";
+                    let why =
+                        "an import into this store is not over: finish it first (run it again)";
                     return Err(StateError::Refused(why.to_owned()));
                 }
                 self.stays("records of an import")

@@ -208,7 +208,8 @@ impl Importing<'_> {
         let records = self.cursor.records;
         let writes = writes::rosters(&settled.rosters).enumerate().skip(done);
         for (index, write) in writes {
-            self.add(numbered(index as u64 + 1), vec![vec![write]]).await?;
+            self.add(numbered(index as u64 + 1), vec![vec![write]])
+                .await?;
             // They are no records of the document.
             self.cursor.records = records;
         }

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::policy::PolicyView;
 use model::{AuditEvent, Invite, NetworkId};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Serialize;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -110,7 +112,11 @@ fn usable(version: Option<&str>, network: Option<Value>) -> Result<NetworkRecord
                 "the document's version is '{other}': this program takes '{VERSION}'"
             ));
         }
-        None => return refuse(format!("the document has no 'version': '{VERSION}' is expected")),
+        None => {
+            return refuse(format!(
+                "the document has no 'version': '{VERSION}' is expected"
+            ));
+        }
     }
     let Some(network) = network else {
         return refuse("the document has no section 'network'".to_owned());
@@ -171,7 +177,9 @@ impl<R: Read> Read for Watched<'_, R> {
             let why = format!("a record has more than {MOST_RECORD_BYTES} bytes");
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
         }
-        self.at.newlines.fetch_add(newlines as u64, Ordering::Relaxed);
+        self.at
+            .newlines
+            .fetch_add(newlines as u64, Ordering::Relaxed);
         self.pending.extend_from_slice(read);
         if self.pending.len() >= HASHED_AT_ONCE {
             self.hash.update(&self.pending);
@@ -374,7 +382,10 @@ impl<'de> Visitor<'de> for Whole<'_, '_> {
                     report_unknown(reading, line, &value);
                     reading.network = Some(value);
                 }
-                other => match Shelf::SECTIONS.into_iter().find(|shelf| shelf.name() == other) {
+                other => match Shelf::SECTIONS
+                    .into_iter()
+                    .find(|shelf| shelf.name() == other)
+                {
                     Some(shelf) => map.next_value_seed(Section { reading, shelf })?,
                     None => {
                         let place = Place {
@@ -463,8 +474,7 @@ impl<'de> DeserializeSeed<'de> for Begun<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.line
-            .set(self.at.newlines.load(Ordering::Relaxed) + 1);
+        self.line.set(self.at.newlines.load(Ordering::Relaxed) + 1);
         self.at.begin();
         let value = self.inner.deserialize(deserializer);
         self.at.end();

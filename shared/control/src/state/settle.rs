@@ -232,10 +232,17 @@ impl Settling<'_> {
 
     /// Where the last record of a shelf decides what is in force, nothing is taken without it: one from
     /// before would be in force in its place.
-    fn must_have(&mut self, row: &Row, last: Option<&str>, what: &str, checked: &Result<(), String>) {
+    fn must_have(
+        &mut self,
+        row: &Row,
+        last: Option<&str>,
+        what: &str,
+        checked: &Result<(), String>,
+    ) {
         if let (Err(_), true) = (checked, last == Some(row.key.as_str())) {
             let name = shown(row.shelf, &row.key);
-            let reason = format!("{what} cannot be taken, and an older one must not take its place");
+            let reason =
+                format!("{what} cannot be taken, and an older one must not take its place");
             self.desk
                 .about(Level::Fatal, (row.shelf, &name, row.line), reason);
         }
@@ -257,7 +264,11 @@ impl Settling<'_> {
             if let Err(why) = record::check_admin(&record) {
                 return Ok(Err(why));
             }
-            let codes: Vec<String> = record.setup_codes.iter().map(|code| setup_claim(code)).collect();
+            let codes: Vec<String> = record
+                .setup_codes
+                .iter()
+                .map(|code| setup_claim(code))
+                .collect();
             for code in &codes {
                 if let Some(other) = this.holder(code)? {
                     return Ok(Err(format!("{other} has burned its setup code, too")));
@@ -323,7 +334,10 @@ impl Settling<'_> {
             return Ok(Err(why));
         }
         let Some(invite) = self.spool.get(Shelf::Invites, device.invite.as_str())? else {
-            return Ok(Err(format!("its invite {} is not taken or not there", device.invite)));
+            return Ok(Err(format!(
+                "its invite {} is not taken or not there",
+                device.invite
+            )));
         };
         let invite: Invite = parsed(&invite)?;
         if let Some(slot) = record.slot {
@@ -431,7 +445,10 @@ impl Settling<'_> {
                 return Ok(Ok(Verdict::As(line(&record))));
             }
         }
-        Ok(Err(format!("all {} uses of its invite are taken", invite.uses)))
+        Ok(Err(format!(
+            "all {} uses of its invite are taken",
+            invite.uses
+        )))
     }
 
     fn leases(&mut self) -> Result<(), StateError> {

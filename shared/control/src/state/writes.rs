@@ -76,7 +76,8 @@ pub fn of(
             let AdminRecord { admin, setup_codes } = parsed(row)?;
             let taken = Taken::by(&admin.id);
             let codes = setup_codes.iter();
-            let mut writes: Vec<Write> = codes.map(|code| put(items::setup(code), &taken)).collect();
+            let mut writes: Vec<Write> =
+                codes.map(|code| put(items::setup(code), &taken)).collect();
             writes.push(put(items::admin(&admin.id), &admin));
             vec![writes]
         }

@@ -64,7 +64,7 @@ pub async fn a_snapshot_holds_everything_once(store: Arc<dyn Archive>) {
         let found: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
         assert_eq!(found, keys.iter().cloned().collect::<Vec<_>>());
         for item in items {
-            let expected = if item.key == key("7") { 2 } else { 1 };
+            let expected: u64 = if item.key == key("7") { 2 } else { 1 };
             assert_eq!(
                 (item.version, count(&item)),
                 (expected, expected.cast_signed())

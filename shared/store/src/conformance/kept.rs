@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::{Archive, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write};
+use crate::{
+    Archive, CommitError, Item, Key, Page, Range, Settled, Snapshot, Store, StoreError, Write,
+};
 
 /// A store, and what it stands on and a test made for it, a folder or a server, which goes after it.
 pub struct Kept<S, T> {
@@ -48,7 +50,7 @@ impl<S: Archive, T: Send + Sync> Archive for Kept<S, T> {
     async fn snapshot(
         &self,
         now: Timestamp,
-        settled: fn(&Key) -> bool,
+        settled: Settled,
     ) -> Result<Box<dyn Snapshot>, StoreError> {
         self.store.snapshot(now, settled).await
     }

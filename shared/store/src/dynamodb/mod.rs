@@ -43,7 +43,8 @@ use jiff::Timestamp;
 
 use crate::limits::{validate_get, validate_load, validate_query};
 use crate::{
-    Archive, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write, validate,
+    Archive, CommitError, Item, Key, Page, Range, Settled, Snapshot, Store, StoreError, Write,
+    validate,
 };
 #[cfg(not(target_family = "wasm"))]
 pub use native::Settings;
@@ -165,7 +166,7 @@ impl Archive for DynamoDbStore {
     async fn snapshot(
         &self,
         now: Timestamp,
-        settled: fn(&Key) -> bool,
+        settled: Settled,
     ) -> Result<Box<dyn Snapshot>, StoreError> {
         let snapshot = scan::Scanned::begin(Arc::clone(&self.connection), now, settled);
         Ok(Box::new(snapshot))

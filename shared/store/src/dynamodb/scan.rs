@@ -23,7 +23,7 @@ use super::Connection;
 use super::failure::{Trouble, trouble};
 use super::item::{Attributes, COMMIT_ID, PK, SK, Stored, VERSION, number};
 use super::retry::Tries;
-use crate::{Item, Key, Snapshot, StoreError};
+use crate::{Item, Key, Settled, Snapshot, StoreError};
 
 /// How often everything is read again to confirm.
 const MORE_SCANS: u32 = 2;
@@ -35,14 +35,14 @@ const MOST_VERSIONS: usize = 10_000;
 pub(super) struct Scanned {
     connection: Arc<Connection>,
     now: Timestamp,
-    settled: fn(&Key) -> bool,
+    settled: Settled,
     scan: Scan,
     sum: Sum,
 }
 
 impl Scanned {
     /// Reads nothing yet.
-    pub fn begin(connection: Arc<Connection>, now: Timestamp, settled: fn(&Key) -> bool) -> Self {
+    pub fn begin(connection: Arc<Connection>, now: Timestamp, settled: Settled) -> Self {
         Self {
             connection,
             now,

@@ -24,7 +24,8 @@ use rusqlite::{Error, ErrorCode};
 
 use crate::limits::{validate_get, validate_load, validate_query};
 use crate::{
-    Archive, CommitError, Item, Key, Page, Range, Snapshot, Store, StoreError, Write, validate,
+    Archive, CommitError, Item, Key, Page, Range, Settled, Snapshot, Store, StoreError, Write,
+    validate,
 };
 use reader::Readers;
 use snapshot::FileSnapshot;
@@ -98,7 +99,7 @@ impl Archive for SqliteStore {
     async fn snapshot(
         &self,
         now: Timestamp,
-        _settled: fn(&Key) -> bool,
+        _settled: Settled,
     ) -> Result<Box<dyn Snapshot>, StoreError> {
         let snapshot = FileSnapshot::begin(self.path.clone(), now).await?;
         Ok(Box::new(snapshot))

@@ -76,7 +76,8 @@ struct Keys {
 fn keys(number: u8, n: u8) -> Keys {
     let seed = |kind: u8| {
         let mut seed = [kind; 32];
-        (seed[0], seed[1]) = (number, n);
+        // Not in the first byte, three bits of which an X25519 secret has not.
+        (seed[4], seed[5]) = (number, n);
         seed
     };
     Keys {

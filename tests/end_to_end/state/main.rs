@@ -176,12 +176,14 @@ async fn a_network_goes_on_after_its_state_was_moved_by_a_document() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("network");
     let device = |name: &str| folder.path().join(name);
-    posternctl(&data, &["init", "--port=0", "--heartbeat=1"]).await;
-    let up = Up::start(&data, &["--gateways=2"]).await;
-    for name in ["first", "second"] {
-        postern(&device(name), &["enroll", &up.invite]).await;
-    }
-    let second = postern(&device("second"), &["status"]).await;
+    posternctl(
+        &data,
+        &["init", "--port=0", "--heartbeat=1", "--gateways=2"],
+    )
+    .await;
+    let up = Up::start(&data, &[]).await;
+    postern(&device("first"), &["enroll", &up.invite]).await;
+    let second = postern(&device("second"), &["enroll", &up.invite]).await;
     let second = second["device"].as_str().unwrap().to_owned();
     posternctl(&data, &["devices", "revoke", &second]).await;
     let invite = up.invite.clone();

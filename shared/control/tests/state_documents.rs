@@ -96,7 +96,7 @@ fn every_defect_of_the_fixture_is_named_and_all_else_is_taken() {
             ("fleet", 2),
             ("gateways", 6),
             ("invites", 4),
-            ("leases", 26),
+            ("leases", 27),
             ("policies", 2)
         ]
     );

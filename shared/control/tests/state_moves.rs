@@ -17,7 +17,7 @@ use common::{START, Stage, after, dynamodb, kind, network_id, operator, secret};
 use control::state::StateError;
 use control::{Error, devices, enroll, items, policy};
 use jiff::Timestamp;
-use model::{DeviceId, Policy, Role};
+use model::{DeviceId, Disclosure, Policy, Role};
 use store::conformance::Kept;
 use store::{Archive, Expect, Key, MemoryStore, SqliteStore, Write};
 
@@ -139,7 +139,10 @@ async fn ran() -> (World, Arc<MemoryStore>) {
         .unwrap();
     let request = ApplyPolicy {
         expected_version: 0,
-        policy: Policy::default(),
+        policy: Policy {
+            disclosure: Disclosure::Sealed { slices: 2, held: 1 },
+            ..Policy::default()
+        },
     };
     policy::apply(&stage.context(after(55)), &operator(), request)
         .await
@@ -182,7 +185,12 @@ async fn a_network_that_ran_is_the_same_after_a_move() {
     assert!(text == again, "first\n{text}\nthen\n{again}");
     let taken = check(text.as_bytes()).unwrap().settled.taken;
     let devices = u64::from(DEVICES);
-    let expected = [("devices", devices), ("gateways", 3), ("leases", devices), ("policies", 1)];
+    let expected = [
+        ("devices", devices),
+        ("gateways", 3),
+        ("leases", devices),
+        ("policies", 1),
+    ];
     for (section, count) in expected {
         assert_eq!(taken[section], count, "{section}");
     }

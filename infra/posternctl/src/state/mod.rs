@@ -108,7 +108,11 @@ async fn export(
             let mut file = tempfile::tempfile()?;
             let exported = write(&*store, network.as_ref(), &mut file, &mut teller).await?;
             std::io::Seek::rewind(&mut file)?;
-            std::io::copy(&mut file, &mut std::io::stdout().lock())?;
+            match std::io::copy(&mut file, &mut std::io::stdout().lock()) {
+                // A reader that has closed its end has seen enough.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+                copied => drop(copied?),
+            }
             exported
         }
     };
@@ -116,7 +120,7 @@ async fn export(
     tell_export(&exported, &teller)?;
     left_out(
         exported.counts.rejected,
-        "is in the store and not in the document",
+        "in the store and not in the document",
     )
 }
 
@@ -202,7 +206,7 @@ fn check(data: &Folder, file: &Path, json: bool) -> anyhow::Result<()> {
     if counts.fatal > 0 {
         bail!("the document cannot be imported: see what is fatal");
     }
-    left_out(counts.rejected, "cannot be taken")
+    left_out(counts.rejected, "that cannot be taken")
 }
 
 async fn import(
@@ -242,7 +246,7 @@ async fn import(
             records(imported.before)
         );
     }
-    left_out(counts.rejected, "was not imported")
+    left_out(counts.rejected, "left out")
 }
 
 /// Reads and settles the document at `path`.

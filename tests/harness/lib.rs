@@ -11,6 +11,7 @@ pub mod door;
 pub mod invariants;
 pub mod ledger;
 pub mod plane;
+pub mod peak;
 pub mod programs;
 pub mod recorder;
 pub mod serverless;

@@ -22,6 +22,7 @@ mod root;
 mod rounds;
 mod settings;
 mod show;
+mod state;
 mod stores;
 mod up;
 
@@ -143,6 +144,11 @@ enum Command {
         #[command(subcommand)]
         action: Option<fleet::ProviderAction>,
     },
+    /// The whole state as one document: write it, check it, import it into another database.
+    State {
+        #[command(subcommand)]
+        action: state::StateAction,
+    },
     /// Who changed what, newest first.
     Audit(show::AuditOptions),
     /// Write everything that a store holds into an encrypted file, while the network runs; or check one.
@@ -171,6 +177,9 @@ async fn main() -> ExitCode {
                 say!("{}", serde_json::json!({"error": error}));
             } else {
                 eprintln!("posternctl: {error:#}");
+            }
+            if error.is::<state::LeftOut>() {
+                return ExitCode::from(state::LeftOut::EXIT);
             }
             ExitCode::FAILURE
         }
@@ -213,6 +222,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Smoke(options) => rounds::smoke(&place()?, &options, json).await,
         Command::Cleanup(options) => cleaning::run(&folder, place, &options, json).await,
         Command::Providers { action } => fleet::providers(&place()?, action, json).await,
+        Command::State { action } => state::run(&folder, action, json).await,
         Command::Audit(options) => show::audit(&place()?, &options, json).await,
         Command::Backup(options) => backup::backup(&folder, &options, json).await,
         Command::Restore(options) => backup::restore(&folder, &options, json).await,

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use model::{Actor, AuditEvent};
-use store::{Expect, Range, Write};
+use store::{Expect, Key, Range, Write};
 
 use crate::{Context, Error, items};
 
@@ -29,10 +29,14 @@ pub fn write(
         subject: subject.to_string(),
         detail: detail.into(),
     };
+    Write::put(key(&event), Expect::Absent, &event)
+}
+
+/// Where an event is kept.
+pub(crate) fn key(event: &AuditEvent) -> Key {
     let day = day_of(event.at).to_string();
     let spread = event.id.as_bytes()[15] % items::AUDIT_SPREAD;
-    let key = store::Key::new(items::audit(&day, spread), event.id.to_string());
-    Write::put(key, Expect::Absent, &event)
+    Key::new(items::audit(&day, spread), event.id.to_string())
 }
 
 /// The events of `day`, newest first, from before the event `before` if it is given; and where to

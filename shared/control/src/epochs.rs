@@ -80,11 +80,11 @@ pub(crate) fn revoked() -> Write {
 }
 
 /// The epochs as they must be now. `epochs` and `revocations` are those items as they were read; they are
-/// read again only where others changed them meanwhile.
+/// read again only where others changed them meanwhile. The first epoch follows the epoch `floor`.
 pub(crate) async fn advanced(
     context: &Context<'_>,
-    epochs: Option<&Item>,
-    revocations: Option<&Item>,
+    (epochs, revocations): (Option<&Item>, Option<&Item>),
+    floor: u64,
     (actor, event): (&Actor, u32),
 ) -> Result<Epochs, Error> {
     let now = context.moment.now;
@@ -99,7 +99,8 @@ pub(crate) async fn advanced(
         };
         let timing = &context.network.timing;
         let next = match (advance(last.as_ref(), count.count, timing, now, draw), last) {
-            (Some(next), _) => next,
+            (Some(next), None) => next.after(floor),
+            (Some(next), Some(_)) => next,
             (None, Some(last)) => return Ok(last),
             (None, None) => return Err(Error::Defect("there is no first epoch".to_owned())),
         };

@@ -120,6 +120,11 @@ pub fn head() -> Key {
     Key::new(CATALOG, "head")
 }
 
+/// [`crate::publish::Floor`].
+pub fn floor() -> Key {
+    Key::new(CATALOG, "floor")
+}
+
 /// [`crate::publish::Draft`].
 pub fn draft() -> Key {
     Key::new(CATALOG, "draft")
@@ -242,6 +247,19 @@ pub fn is_settled(key: &Key) -> bool {
 /// The partition of some of a day's audit events; `day` as `2026-11-22`.
 pub fn audit(day: &str, spread: u8) -> String {
     format!("audit#{day}#{spread}")
+}
+
+/// The partition of what an import of a state document leaves behind.
+pub const IMPORT: &str = "import";
+
+/// [`crate::state::Cursor`].
+pub fn import_cursor() -> Key {
+    Key::new(IMPORT, "cursor")
+}
+
+/// [`model::Network`]: the settings that the document brought with it.
+pub fn import_network() -> Key {
+    Key::new(IMPORT, "network")
 }
 
 /// Something of which there is one, and who holds it.

@@ -22,6 +22,7 @@ pub mod restore;
 pub mod roster;
 pub mod sessions;
 pub mod setup;
+pub mod state;
 
 use api::Kind;
 use jiff::Timestamp;

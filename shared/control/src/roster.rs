@@ -73,7 +73,12 @@ pub struct ShardVersion {
 /// The writes that let `device` in with its keys as they are now: for the commit that changes them.
 /// They expect nothing and never fail; the device's own write is the guard.
 pub fn put(context: &Context<'_>, device: &Device) -> Vec<Write> {
-    let previous = device.previous_at(context.moment.now);
+    vec![entry(device, context.moment.now), bump(device)]
+}
+
+/// The write of the entry of `device` with its keys as they are at `now`.
+pub(crate) fn entry(device: &Device, now: jiff::Timestamp) -> Write {
+    let previous = device.previous_at(now);
     let entry = Entry {
         device: device.id.clone(),
         tunnel_key: device.tunnel_key,
@@ -87,7 +92,7 @@ pub fn put(context: &Context<'_>, device: &Device) -> Vec<Write> {
         }),
     };
     let key = items::roster_entry(&device.cohort, &device.id);
-    vec![Write::put(key, Expect::Any, &entry), bump(device)]
+    Write::put(key, Expect::Any, &entry)
 }
 
 /// The writes that shut `device` out: for the commit that revokes it.

@@ -72,6 +72,17 @@ pub struct Advanced {
     pub replaced: bool,
 }
 
+impl Advanced {
+    /// The same, numbered so that they follow the epoch `last`: devices may hold keys of that one, and of
+    /// those before it, whose secrets are gone.
+    #[must_use]
+    pub fn after(mut self, last: u64) -> Self {
+        self.epochs.present.number = self.epochs.present.number.saturating_add(last);
+        self.epochs.next.number = self.epochs.next.number.saturating_add(last);
+        self
+    }
+}
+
 impl Epochs {
     /// The epochs whose keys open what is sealed now, the newest first.
     pub fn readable(&self) -> Vec<(u64, &EpochSecret)> {

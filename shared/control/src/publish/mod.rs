@@ -48,7 +48,8 @@ pub use budget::Budget;
 pub use mirror::{Etag, Mirror, MirrorError, Object, Replaced};
 pub use offline::{Offline, OnlineKeys};
 pub use state::{
-    Alarm, CatalogPin, Draft, Failing, Head, MetadataPins, MirrorState, Reserved, UnderWay, Whole,
+    Alarm, CatalogPin, Draft, Failing, Floor, Head, MetadataPins, MirrorState, Reserved, UnderWay,
+    Whole,
 };
 
 use crate::{Context, Error, epochs, items, policy};
@@ -122,7 +123,7 @@ struct Loaded {
 }
 
 /// The items of [`Loaded`] before those of the mirrors.
-const LOADED: usize = 8;
+const LOADED: usize = 9;
 
 impl Loaded {
     async fn read(context: &Context<'_>, mirrors: &[Arc<dyn Mirror>]) -> Result<Self, Error> {
@@ -135,6 +136,7 @@ impl Loaded {
             items::policy(),
             items::epochs(),
             items::revocations(),
+            items::floor(),
         ];
         debug_assert_eq!(keys.len(), LOADED);
         keys.extend(mirrors.iter().map(|mirror| items::mirror(mirror.name())));
@@ -165,6 +167,11 @@ impl Loaded {
 
     fn revocations(&self) -> Option<&Item> {
         self.items[7].as_ref()
+    }
+
+    /// What was seen of a network that was moved here.
+    fn floor(&self) -> Result<Floor, Error> {
+        Ok(items::read(self.items[8].as_ref())?.unwrap_or_default())
     }
 
     fn head(&self) -> Option<&Head> {
@@ -235,7 +242,8 @@ impl Publisher<'_> {
         targets: &[Target<'_>],
     ) -> Result<Report, Error> {
         let loaded = Loaded::read(&context, self.mirrors).await?;
-        self.check_offline(loaded.head())?;
+        let floor = loaded.floor()?;
+        self.check_offline(loaded.head(), floor)?;
         let most_commits = self.budget.changes();
         let judged =
             service::judge(&context, loaded.judged(), loaded.alarm(), most_commits).await?;
@@ -243,7 +251,7 @@ impl Publisher<'_> {
         let unknown = BTreeMap::new();
         let loads = loaded.head().map_or(&unknown, |head| &head.loads);
         let sealing = self
-            .sealing(&context, &loaded, in_force.policy.disclosure)
+            .sealing(&context, &loaded, (in_force.policy.disclosure, floor))
             .await?;
         let rules = (&in_force.policy, sealing.as_ref());
         let lists = assemble::lists(self, &judged.observed, rules, loads)?;
@@ -368,7 +376,7 @@ impl Publisher<'_> {
         &self,
         context: &Context<'_>,
         loaded: &Loaded,
-        disclosure: Disclosure,
+        (disclosure, floor): (Disclosure, Floor),
     ) -> Result<Option<Sealing>, Error> {
         let slices = match disclosure {
             Disclosure::Sealed { slices, .. } => Some(slices),
@@ -377,8 +385,8 @@ impl Publisher<'_> {
             Disclosure::Open {} => return Ok(None),
         };
         let by = (&Actor::Schedule(ACTOR.to_owned()), event::EPOCH);
-        let (epochs, revocations) = (loaded.epochs(), loaded.revocations());
-        let epochs = epochs::advanced(context, epochs, revocations, by).await?;
+        let read = (loaded.epochs(), loaded.revocations());
+        let epochs = epochs::advanced(context, read, floor.epoch, by).await?;
         Ok(slices.map(|slices| Sealing { slices, epochs }))
     }
 
@@ -396,21 +404,22 @@ impl Publisher<'_> {
     }
 
     /// Clients refuse a step back of the offline files as they refuse any other.
-    fn check_offline(&self, head: Option<&Head>) -> Result<(), Error> {
+    fn check_offline(&self, head: Option<&Head>, floor: Floor) -> Result<(), Error> {
         let (root, targets) = (
             self.offline.roots.len() as u64,
             self.offline.targets_version,
         );
-        match head {
-            Some(head) if head.root_version > root || head.targets_version > targets => {
-                Err(Error::Defect(format!(
-                    "root {} and targets {} are published, this publisher holds {root} and \
-                     {targets}: give it the newer offline files",
-                    head.root_version, head.targets_version
-                )))
-            }
-            _ => self.offline.check_keys(self.keys),
+        let (least_root, least_targets) = head
+            .map_or((floor.root_version, floor.targets_version), |head| {
+                (head.root_version, head.targets_version)
+            });
+        if least_root > root || least_targets > targets {
+            return Err(Error::Defect(format!(
+                "root {least_root} and targets {least_targets} are published, this publisher holds \
+                 {root} and {targets}: give it the newer offline files"
+            )));
         }
+        self.offline.check_keys(self.keys)
     }
 }
 

@@ -121,6 +121,18 @@ pub struct Reserved {
     pub version: u64,
 }
 
+/// What people had seen of a network whose state was moved here by a document ([`crate::state`]): what
+/// publishes from here on goes on from there, never back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Floor {
+    /// The last root's version.
+    pub root_version: u64,
+    /// The version of the offline targets.
+    pub targets_version: u64,
+    /// The last epoch of which devices were given keys. Its secret stayed behind.
+    pub epoch: u64,
+}
+
 /// Why the control plane holds back.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Alarm {

@@ -4,6 +4,7 @@
 pub mod board;
 pub mod board_provider;
 pub mod client;
+pub mod documents;
 #[path = "../../../store/tests/common/dynamodb.rs"]
 pub mod dynamodb;
 pub mod fleets;

@@ -28,13 +28,6 @@ pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     System.rename(file, path)
 }
 
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
 /// What is done to a disk, a step each.
 trait Disk {
     /// A temporary file, which goes when it is dropped.

@@ -122,7 +122,7 @@ fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
             if name != "tests" {
                 sources(&path, all);
             }
-        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|end| end == "rs") && !name.ends_with("tests.rs") {
             all.push(path);
         }
     }

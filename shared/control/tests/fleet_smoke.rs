@@ -178,10 +178,10 @@ async fn a_trial_is_made_proved_and_removed_and_its_evidence_says_so() {
         let provider = world.provider();
         let listing = Listing::read(provider.as_ref(), world.network(), world.now()).await;
         evidence.lists.push(listing.unwrap());
-        let shelf = Shelf::default();
-        evidence.keep(&shelf).await.unwrap();
+        let drawer = Drawer::default();
+        evidence.keep(&drawer).await.unwrap();
 
-        let kept = shelf.0.lock().unwrap();
+        let kept = drawer.0.lock().unwrap();
         let (name, text) = &kept[0];
         assert!(name.ends_with("Z-smoke-hetzner.json"), "{name}");
         let read: Evidence = serde_json::from_str(text).unwrap();
@@ -199,10 +199,10 @@ async fn a_trial_is_made_proved_and_removed_and_its_evidence_says_so() {
 
 /// Keeps evidence in memory.
 #[derive(Default)]
-struct Shelf(Mutex<Vec<(String, String)>>);
+struct Drawer(Mutex<Vec<(String, String)>>);
 
 #[async_trait]
-impl Archive for Shelf {
+impl Archive for Drawer {
     async fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         self.0.lock().unwrap().push((name.to_owned(), text));

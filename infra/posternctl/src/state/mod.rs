@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use control::state::{self, Counts, Document, Exported, Rules, Settled, StateError};
+use control::state::{self, Counts, Document, Exported, Imported, Rules, Settled, StateError};
 use model::Network;
 use store::Archive;
 use tempfile::NamedTempFile;
@@ -90,31 +90,28 @@ async fn export(
     let store = url(data, store)?.open(data).await?;
     // The document may go to standard output, so that nothing else does.
     let mut teller = Teller::on_stderr(json);
-    let exported = match out {
-        Some(path) => {
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
-            let mut file = file.with_context(|| path.display().to_string())?;
-            let exported = write(&*store, network.as_ref(), &mut file, &mut teller).await?;
-            file.as_file().sync_all()?;
-            file.persist(path)
-                .with_context(|| path.display().to_string())?;
-            exported
+    let exported = if let Some(path) = out {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+        let mut file = file.with_context(|| path.display().to_string())?;
+        let exported = write(&*store, network.as_ref(), &mut file, &mut teller).await?;
+        file.as_file().sync_all()?;
+        file.persist(path)
+            .with_context(|| path.display().to_string())?;
+        exported
+    } else {
+        // What was written cannot be taken back: it goes there when it is whole.
+        let mut file = tempfile::tempfile()?;
+        let exported = write(&*store, network.as_ref(), &mut file, &mut teller).await?;
+        std::io::Seek::rewind(&mut file)?;
+        match std::io::copy(&mut file, &mut std::io::stdout().lock()) {
+            // A reader that has closed its end has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            copied => drop(copied?),
         }
-        None => {
-            // What was written cannot be taken back: it goes there when it is whole.
-            let mut file = tempfile::tempfile()?;
-            let exported = write(&*store, network.as_ref(), &mut file, &mut teller).await?;
-            std::io::Seek::rewind(&mut file)?;
-            match std::io::copy(&mut file, &mut std::io::stdout().lock()) {
-                // A reader that has closed its end has seen enough.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-                copied => drop(copied?),
-            }
-            exported
-        }
+        exported
     };
     teller.ends();
     tell_export(&exported, &teller)?;
@@ -201,7 +198,7 @@ fn check(data: &Folder, file: &Path, json: bool) -> anyhow::Result<()> {
     let mut spool = FileSpool::new()?;
     let (document, settled) = take(data, file, &mut spool, &mut teller)?;
     teller.ends();
-    summary(&document, &settled, &teller, serde_json::Value::Null)?;
+    summary(&document, &settled, &teller, None)?;
     let counts = sum(&document, &settled);
     if counts.fatal > 0 {
         bail!("the document cannot be imported: see what is fatal");
@@ -232,12 +229,7 @@ async fn import(
     let sources = (&document, &settled);
     let imported = state::import(&*store, crate::now(), sources, &spool, &mut teller).await?;
     teller.ends();
-    summary(
-        &document,
-        &settled,
-        &teller,
-        serde_json::to_value(&imported)?,
-    )?;
+    summary(&document, &settled, &teller, Some(&imported))?;
     if !json && imported.commits == 0 {
         say!("all of it was there already: nothing was changed");
     } else if !json && imported.before > 0 {
@@ -311,7 +303,7 @@ fn summary(
     document: &Document,
     settled: &Settled,
     teller: &Teller,
-    imported: serde_json::Value,
+    imported: Option<&Imported>,
 ) -> anyhow::Result<()> {
     let counts = sum(document, settled);
     if teller.json {

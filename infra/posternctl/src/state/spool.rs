@@ -5,7 +5,7 @@
 //! does not grow with a document.
 
 use anyhow::Context;
-use control::state::{Row, Shelf, Spool, SpoolError};
+use control::state::{Drawer, Row, Spool, SpoolError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The cache, in KiB, which SQLite wants as a negative number.
@@ -26,8 +26,8 @@ impl FileSpool {
             connection.set_prepared_statement_cache_capacity(16);
             connection.execute_batch(
                 "CREATE TABLE rows (
-                   shelf INTEGER NOT NULL, key TEXT NOT NULL, line INTEGER NOT NULL, body TEXT NOT NULL,
-                   PRIMARY KEY (shelf, key)
+                   drawer INTEGER NOT NULL, key TEXT NOT NULL, line INTEGER NOT NULL, body TEXT NOT NULL,
+                   PRIMARY KEY (drawer, key)
                  ) WITHOUT ROWID;
                  BEGIN;",
             )?;
@@ -49,76 +49,77 @@ fn at(line: u64) -> i64 {
 
 impl Spool for FileSpool {
     fn put(&mut self, row: Row) -> Result<Option<Row>, SpoolError> {
-        let sql = "INSERT OR IGNORE INTO rows (shelf, key, line, body) VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR IGNORE INTO rows (drawer, key, line, body) VALUES (?1, ?2, ?3, ?4)";
         let put = || {
             let mut insert = self.0.prepare_cached(sql)?;
-            insert.execute(params![row.shelf as u8, row.key, at(row.line), row.body])
+            insert.execute(params![row.drawer as u8, row.key, at(row.line), row.body])
         };
         match put().map_err(failed)? {
-            0 => self.get(row.shelf, &row.key),
+            0 => self.get(row.drawer, &row.key),
             _ => Ok(None),
         }
     }
 
     fn replace(&mut self, row: Row) -> Result<(), SpoolError> {
-        let sql = "INSERT OR REPLACE INTO rows (shelf, key, line, body) VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR REPLACE INTO rows (drawer, key, line, body) VALUES (?1, ?2, ?3, ?4)";
         let put = || {
             let mut insert = self.0.prepare_cached(sql)?;
-            insert.execute(params![row.shelf as u8, row.key, at(row.line), row.body])
+            insert.execute(params![row.drawer as u8, row.key, at(row.line), row.body])
         };
         put().map(drop).map_err(failed)
     }
 
-    fn remove(&mut self, shelf: Shelf, key: &str) -> Result<(), SpoolError> {
+    fn remove(&mut self, drawer: Drawer, key: &str) -> Result<(), SpoolError> {
         let remove = || {
             let mut delete = self
                 .0
-                .prepare_cached("DELETE FROM rows WHERE shelf = ?1 AND key = ?2")?;
-            delete.execute(params![shelf as u8, key])
+                .prepare_cached("DELETE FROM rows WHERE drawer = ?1 AND key = ?2")?;
+            delete.execute(params![drawer as u8, key])
         };
         remove().map(drop).map_err(failed)
     }
 
-    fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Row>, SpoolError> {
+    fn get(&self, drawer: Drawer, key: &str) -> Result<Option<Row>, SpoolError> {
         let get = || {
-            let mut select = self
-                .0
-                .prepare_cached("SELECT key, line, body FROM rows WHERE shelf = ?1 AND key = ?2")?;
-            let found = select.query_row(params![shelf as u8, key], |found| row(shelf, found));
+            let mut select = self.0.prepare_cached(
+                "SELECT key, line, body FROM rows WHERE drawer = ?1 AND key = ?2",
+            )?;
+            let found = select.query_row(params![drawer as u8, key], |found| row(drawer, found));
             found.optional()
         };
         get().map_err(failed)
     }
 
-    fn page(&self, shelf: Shelf, after: &str, most: usize) -> Result<Vec<Row>, SpoolError> {
+    fn page(&self, drawer: Drawer, after: &str, most: usize) -> Result<Vec<Row>, SpoolError> {
         let page = || {
             let mut select = self.0.prepare_cached(
-                "SELECT key, line, body FROM rows WHERE shelf = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+                "SELECT key, line, body FROM rows WHERE drawer = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
             )?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let found =
-                select.query_map(params![shelf as u8, after, most], |found| row(shelf, found))?;
+            let found = select.query_map(params![drawer as u8, after, most], |found| {
+                row(drawer, found)
+            })?;
             found.collect::<rusqlite::Result<Vec<Row>>>()
         };
         page().map_err(failed)
     }
 
-    fn count(&self, shelf: Shelf) -> Result<u64, SpoolError> {
+    fn count(&self, drawer: Drawer) -> Result<u64, SpoolError> {
         let count = || {
             let mut select = self
                 .0
-                .prepare_cached("SELECT count(*) FROM rows WHERE shelf = ?1")?;
-            select.query_row(params![shelf as u8], |found| found.get::<_, i64>(0))
+                .prepare_cached("SELECT count(*) FROM rows WHERE drawer = ?1")?;
+            select.query_row(params![drawer as u8], |found| found.get::<_, i64>(0))
         };
         let count = count().map_err(failed)?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }
 
-fn row(shelf: Shelf, found: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+fn row(drawer: Drawer, found: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let line: i64 = found.get(1)?;
     Ok(Row {
-        shelf,
+        drawer,
         key: found.get(0)?,
         line: u64::try_from(line).unwrap_or(0),
         body: found.get(2)?,
@@ -131,7 +132,7 @@ mod tests {
 
     fn a(key: &str, line: u64, body: &str) -> Row {
         Row {
-            shelf: Shelf::Devices,
+            drawer: Drawer::Devices,
             key: key.to_owned(),
             line,
             body: body.to_owned(),
@@ -147,14 +148,14 @@ mod tests {
         let there = spool.put(a("d-b", 3, "three")).unwrap();
         spool.replace(a("d-c", 4, "four")).unwrap();
         spool.replace(a("d-c", 5, "five")).unwrap();
-        spool.remove(Shelf::Devices, "d-a").unwrap();
+        spool.remove(Drawer::Devices, "d-a").unwrap();
 
         assert_eq!(there, Some(a("d-b", 2, "two")));
         let all = [a("d-b", 2, "two"), a("d-c", 5, "five")];
-        assert_eq!(spool.page(Shelf::Devices, "", 10).unwrap(), all);
-        assert_eq!(spool.page(Shelf::Devices, "d-b", 1).unwrap(), all[1..]);
-        assert_eq!(spool.count(Shelf::Devices).unwrap(), 2);
-        assert_eq!(spool.count(Shelf::Leases).unwrap(), 0);
-        assert_eq!(spool.get(Shelf::Gateways, "d-b").unwrap(), None);
+        assert_eq!(spool.page(Drawer::Devices, "", 10).unwrap(), all);
+        assert_eq!(spool.page(Drawer::Devices, "d-b", 1).unwrap(), all[1..]);
+        assert_eq!(spool.count(Drawer::Devices).unwrap(), 2);
+        assert_eq!(spool.count(Drawer::Leases).unwrap(), 0);
+        assert_eq!(spool.get(Drawer::Gateways, "d-b").unwrap(), None);
     }
 }

@@ -10,11 +10,17 @@ use control::state::{Finding, Step, Watcher};
 /// Without a known end, a line is printed after so many records.
 const EVERY: u64 = 50_000;
 
+/// Where findings go.
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
 /// Prints findings and progress.
 pub struct Teller {
     /// Whether lines are JSON.
     pub json: bool,
-    on_stderr: bool,
+    findings: Stream,
     is_terminal: bool,
     /// The last mark that was told of.
     told: Option<(Step, u64)>,
@@ -25,18 +31,18 @@ pub struct Teller {
 impl Teller {
     /// Findings are what was asked for.
     pub fn on_stdout(json: bool) -> Self {
-        Self::new(json, false)
+        Self::new(json, Stream::Stdout)
     }
 
     /// Standard output is for something else.
     pub fn on_stderr(json: bool) -> Self {
-        Self::new(json, true)
+        Self::new(json, Stream::Stderr)
     }
 
-    fn new(json: bool, on_stderr: bool) -> Self {
+    fn new(json: bool, findings: Stream) -> Self {
         Self {
             json,
-            on_stderr,
+            findings,
             is_terminal: std::io::stderr().is_terminal(),
             told: None,
             open: false,
@@ -45,10 +51,9 @@ impl Teller {
 
     /// Prints a line where findings go.
     pub fn line(&self, text: &str) {
-        if self.on_stderr {
-            eprintln!("{text}");
-        } else {
-            say!("{text}");
+        match self.findings {
+            Stream::Stderr => eprintln!("{text}"),
+            Stream::Stdout => say!("{text}"),
         }
     }
 

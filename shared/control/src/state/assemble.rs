@@ -12,7 +12,7 @@ use super::record::{
 };
 use super::report::Desk;
 use super::spool::Pages;
-use super::{Row, Shelf, Spool, SpoolError, StateError, Step, VERSION, line, parsed};
+use super::{Drawer, Row, Spool, SpoolError, StateError, Step, VERSION, line, parsed};
 
 /// So many records are written between two words about progress.
 const TOLD_EVERY: u64 = 500;
@@ -25,17 +25,17 @@ pub fn assemble(
     desk: &mut Desk<'_>,
 ) -> Result<u64, StateError> {
     let mut total = 0;
-    for shelf in Shelf::SECTIONS {
-        total += spool.count(shelf)?;
+    for drawer in Drawer::SECTIONS {
+        total += spool.count(drawer)?;
     }
     writeln!(document, "{{\"version\":\"{VERSION}\",")?;
     write!(document, "\"network\":{}", line(network))?;
     let mut done = 0;
     let mut joined = 0;
-    for shelf in Shelf::SECTIONS {
-        write!(document, ",\n\"{}\":[", shelf.name())?;
-        let mut parts = Parts::of(shelf);
-        let mut rows = Pages::of(shelf, "");
+    for drawer in Drawer::SECTIONS {
+        write!(document, ",\n\"{}\":[", drawer.name())?;
+        let mut parts = Parts::of(drawer);
+        let mut rows = Pages::of(drawer, "");
         let mut separator = "\n";
         while let Some(row) = rows.next(spool)? {
             let record = record(&row, &mut parts, spool, desk)?;
@@ -52,7 +52,7 @@ pub fn assemble(
     }
     writeln!(document, "\n}}")?;
     document.flush()?;
-    let all = spool.count(Shelf::Parts)?;
+    let all = spool.count(Drawer::Parts)?;
     if joined != all {
         let others = format!("{} items of holders of another kind", all - joined);
         orphan(desk, &others);
@@ -67,13 +67,13 @@ fn record(
     spool: &dyn Spool,
     desk: &mut Desk<'_>,
 ) -> Result<String, SpoolError> {
-    match row.shelf {
-        Shelf::Devices => {
+    match row.drawer {
+        Drawer::Devices => {
             let device: Device = parsed(row)?;
             let parts = parts.of_holder(&row.key, spool, desk)?;
             Ok(line(&device_record(device, parts, desk)))
         }
-        Shelf::Gateways => {
+        Drawer::Gateways => {
             let gateway: Gateway = parsed(row)?;
             let parts = parts.of_holder(&row.key, spool, desk)?;
             let own = GatewayRecord::own_keys(&gateway);
@@ -82,7 +82,7 @@ fn record(
                 gateway,
             }))
         }
-        Shelf::Admins => {
+        Drawer::Admins => {
             let admin: Admin = parsed(row)?;
             let mut setup_codes = BTreeSet::new();
             for part in parts.of_holder(&row.key, spool, desk)? {
@@ -95,9 +95,9 @@ fn record(
             }
             Ok(line(&AdminRecord { admin, setup_codes }))
         }
-        Shelf::Fleet => {
+        Drawer::Fleet => {
             let mut record: FleetRecord = parsed(row)?;
-            let accepted = spool.get(Shelf::Parts, &format!("fleet {}", row.key))?;
+            let accepted = spool.get(Drawer::Parts, &format!("fleet {}", row.key))?;
             let accepted: Option<FleetView> = accepted.as_ref().map(parsed).transpose()?;
             record.accepted = accepted.is_some_and(|accepted| accepted == record.view);
             parts.read += u64::from(record.accepted);
@@ -164,17 +164,17 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(shelf: Shelf) -> Self {
-        let prefix = match shelf {
-            Shelf::Devices => "d-",
-            Shelf::Gateways => "g-",
-            Shelf::Admins => "a-",
+    fn of(drawer: Drawer) -> Self {
+        let prefix = match drawer {
+            Drawer::Devices => "d-",
+            Drawer::Gateways => "g-",
+            Drawer::Admins => "a-",
             // No part has such a holder.
             _ => "\u{10ffff}",
         };
         Self {
             prefix,
-            pages: Pages::of(Shelf::Parts, prefix),
+            pages: Pages::of(Drawer::Parts, prefix),
             next: None,
             begun: false,
             read: 0,

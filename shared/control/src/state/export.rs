@@ -13,7 +13,7 @@ use super::gather::{Gathered, gather};
 use super::record::{NetworkRecord, Seen};
 use super::report::Desk;
 use super::spool::Pages;
-use super::{Counts, PAGE, Shelf, Spool, StateError, Step, Watcher};
+use super::{Counts, Drawer, PAGE, Spool, StateError, Step, Watcher};
 use crate::items;
 
 /// What an export came to.
@@ -102,17 +102,17 @@ fn header(network: Option<&Network>, gathered: &Gathered) -> Result<NetworkRecor
 
 /// In a document the last policy and the last fleet are in force, so they must be in the store.
 fn check_in_force(gathered: &Gathered, spool: &dyn Spool) -> Result<(), StateError> {
-    for shelf in [Shelf::Policies, Shelf::Fleet] {
-        let mut rows = Pages::of(shelf, "");
+    for drawer in [Drawer::Policies, Drawer::Fleet] {
+        let mut rows = Pages::of(drawer, "");
         let mut last = None;
         while let Some(row) = rows.next(spool)? {
             last = Some(row.key);
         }
-        let current = gathered.current.get(&shelf).copied();
+        let current = gathered.current.get(&drawer).copied();
         if last != current.map(super::record::numbered) {
             return Err(StateError::Refused(format!(
                 "of the {}, the one in force is not the last: a document cannot say that",
-                shelf.name()
+                drawer.name()
             )));
         }
     }

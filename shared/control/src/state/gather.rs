@@ -18,7 +18,7 @@ use store::{Item, StoreError};
 use super::record::{FleetRecord, LeaseRecord, Seen, numbered};
 use super::report::Desk;
 use super::strict::unknown;
-use super::{Level, Place, Row, Shelf, Spool, StateError, line};
+use super::{Drawer, Level, Place, Row, Spool, StateError, line};
 use crate::items::{self, Taken};
 use crate::publish::{Floor, Head, Reserved};
 use crate::roster::ShardVersion;
@@ -35,7 +35,7 @@ pub struct Gathered {
     /// How many items of each kind stay behind.
     pub left: BTreeMap<&'static str, u64>,
     /// The versions of the policy and of the fleet in force.
-    pub current: BTreeMap<Shelf, u64>,
+    pub current: BTreeMap<Drawer, u64>,
 }
 
 /// Puts `item` into `spool` as the record, or the part of one, that it is.
@@ -54,11 +54,11 @@ pub fn gather(
     let (pk, sk) = (item.key.pk.as_str(), item.key.sk.as_str());
     let (kind, of) = pk.split_once('#').unwrap_or((pk, ""));
     match kind {
-        "device" => on.record::<Device>(Shelf::Devices, |device| device.id.to_string()),
-        "gateway" => on.record::<Gateway>(Shelf::Gateways, |gateway| gateway.id.to_string()),
-        "invite" => on.record::<Invite>(Shelf::Invites, |invite| invite.id.to_string()),
-        "admin" => on.record::<Admin>(Shelf::Admins, |admin| admin.id.to_string()),
-        "audit" => on.record::<AuditEvent>(Shelf::Audit, |event| event.id.to_string()),
+        "device" => on.record::<Device>(Drawer::Devices, |device| device.id.to_string()),
+        "gateway" => on.record::<Gateway>(Drawer::Gateways, |gateway| gateway.id.to_string()),
+        "invite" => on.record::<Invite>(Drawer::Invites, |invite| invite.id.to_string()),
+        "admin" => on.record::<Admin>(Drawer::Admins, |admin| admin.id.to_string()),
+        "audit" => on.record::<AuditEvent>(Drawer::Audit, |event| event.id.to_string()),
         "policy" => on.policy(),
         "fleet" if *sk == *items::fleet_run().sk => on.stays("runs"),
         "fleet" => on.fleet(),
@@ -113,7 +113,7 @@ impl On<'_, '_> {
     /// A record whose body is the item's.
     fn record<T: DeserializeOwned + Serialize>(
         &mut self,
-        shelf: Shelf,
+        drawer: Drawer,
         key: impl Fn(&T) -> String,
     ) -> Result<(), StateError> {
         let body: T = self.read()?;
@@ -122,14 +122,14 @@ impl On<'_, '_> {
             serde_json::to_value(&body).map_err(|error| self.corrupt(&error.to_string()))?;
         for name in unknown(&self.item.body, &again) {
             let reason = format!("the store's item has '{name}', which the document has not");
-            self.desk.about(Level::Rejected, (shelf, &id, 0), reason);
+            self.desk.about(Level::Rejected, (drawer, &id, 0), reason);
         }
-        self.put(shelf, id, line(&body))
+        self.put(drawer, id, line(&body))
     }
 
-    fn put(&mut self, shelf: Shelf, key: String, body: String) -> Result<(), StateError> {
+    fn put(&mut self, drawer: Drawer, key: String, body: String) -> Result<(), StateError> {
         let row = Row {
-            shelf,
+            drawer,
             key,
             line: 0,
             body,
@@ -144,7 +144,7 @@ impl On<'_, '_> {
     /// Something that its holder's record will have.
     fn part(&mut self, what: &str) -> Result<(), StateError> {
         let taken: Taken = self.read()?;
-        self.put(Shelf::Parts, format!("{} {what}", taken.by), String::new())
+        self.put(Drawer::Parts, format!("{} {what}", taken.by), String::new())
     }
 
     fn lease(&mut self, index: &str) -> Result<(), StateError> {
@@ -161,17 +161,17 @@ impl On<'_, '_> {
             device,
             until: self.item.expires_at,
         };
-        self.put(Shelf::Leases, numbered(index.0.into()), line(&lease))
+        self.put(Drawer::Leases, numbered(index.0.into()), line(&lease))
     }
 
     fn policy(&mut self) -> Result<(), StateError> {
         let view: PolicyView = self.read()?;
         self.in_force(
-            Shelf::Policies,
+            Drawer::Policies,
             view.version,
             self.item.key == items::policy(),
         );
-        self.put(Shelf::Policies, numbered(view.version), line(&view))
+        self.put(Drawer::Policies, numbered(view.version), line(&view))
     }
 
     fn fleet(&mut self) -> Result<(), StateError> {
@@ -180,19 +180,19 @@ impl On<'_, '_> {
         if self.item.key == items::fleet_accepted() {
             // Its own item is somewhere else in the snapshot: joined when the document is written.
             let key = format!("fleet {}", numbered(version));
-            return self.put(Shelf::Parts, key, line(&view));
+            return self.put(Drawer::Parts, key, line(&view));
         }
-        self.in_force(Shelf::Fleet, version, self.item.key == items::fleet());
+        self.in_force(Drawer::Fleet, version, self.item.key == items::fleet());
         let record = FleetRecord {
             view,
             accepted: false,
         };
-        self.put(Shelf::Fleet, numbered(version), line(&record))
+        self.put(Drawer::Fleet, numbered(version), line(&record))
     }
 
-    fn in_force(&mut self, shelf: Shelf, version: u64, is_current: bool) {
+    fn in_force(&mut self, drawer: Drawer, version: u64, is_current: bool) {
         if is_current {
-            self.gathered.current.insert(shelf, version);
+            self.gathered.current.insert(drawer, version);
         }
     }
 

@@ -14,7 +14,7 @@ use super::cursor::{Cursor, Stage};
 use super::record::numbered;
 use super::spool::Pages;
 use super::writes::{self, Parts};
-use super::{Document, Settled, Shelf, Spool, SpoolError, StateError, Step, Watcher};
+use super::{Document, Drawer, Settled, Spool, SpoolError, StateError, Step, Watcher};
 use crate::items;
 
 /// The place of the cursor in a commit.
@@ -49,7 +49,7 @@ pub async fn import(
     let (cursor, version) = begin(store, now, document).await?;
     let before = cursor.records;
     let sections = settled.taken.iter();
-    let sections = sections.filter(|(name, _)| **name != Shelf::Leases.name());
+    let sections = sections.filter(|(name, _)| **name != Drawer::Leases.name());
     let total = sections.map(|(_, count)| count).sum();
     let mut importing = Importing {
         store,
@@ -159,17 +159,17 @@ impl Importing<'_> {
             self.enter(Stage::Invites);
         }
         let stages = [
-            (Stage::Invites, Shelf::Invites, Stage::Policies),
-            (Stage::Policies, Shelf::Policies, Stage::Fleet),
-            (Stage::Fleet, Shelf::Fleet, Stage::Admins),
-            (Stage::Admins, Shelf::Admins, Stage::Gateways),
-            (Stage::Gateways, Shelf::Gateways, Stage::Devices),
-            (Stage::Devices, Shelf::Devices, Stage::Audit),
-            (Stage::Audit, Shelf::Audit, Stage::Rosters),
+            (Stage::Invites, Drawer::Invites, Stage::Policies),
+            (Stage::Policies, Drawer::Policies, Stage::Fleet),
+            (Stage::Fleet, Drawer::Fleet, Stage::Admins),
+            (Stage::Admins, Drawer::Admins, Stage::Gateways),
+            (Stage::Gateways, Drawer::Gateways, Stage::Devices),
+            (Stage::Devices, Drawer::Devices, Stage::Audit),
+            (Stage::Audit, Drawer::Audit, Stage::Rosters),
         ];
-        for (stage, shelf, next) in stages {
+        for (stage, drawer, next) in stages {
             if self.cursor.stage == stage {
-                self.shelf(shelf, spool).await?;
+                self.drawer(drawer, spool).await?;
                 self.enter(next);
             }
         }
@@ -190,12 +190,12 @@ impl Importing<'_> {
         self.cursor.parts = 0;
     }
 
-    async fn shelf(&mut self, shelf: Shelf, spool: &dyn Spool) -> Result<(), StateError> {
-        let last = match shelf {
-            Shelf::Policies | Shelf::Fleet => last(shelf, spool)?,
+    async fn drawer(&mut self, drawer: Drawer, spool: &dyn Spool) -> Result<(), StateError> {
+        let last = match drawer {
+            Drawer::Policies | Drawer::Fleet => last(drawer, spool)?,
             _ => None,
         };
-        let mut rows = Pages::of(shelf, &self.cursor.after);
+        let mut rows = Pages::of(drawer, &self.cursor.after);
         while let Some(row) = rows.next(spool)? {
             let parts = writes::of(&row, last.as_deref(), spool, self.now)?;
             self.add(row.key, parts).await?;
@@ -267,9 +267,9 @@ impl Importing<'_> {
     }
 }
 
-/// The last key of a shelf whose rows are few.
-fn last(shelf: Shelf, spool: &dyn Spool) -> Result<Option<String>, SpoolError> {
-    let mut rows = Pages::of(shelf, "");
+/// The last key of a drawer whose rows are few.
+fn last(drawer: Drawer, spool: &dyn Spool) -> Result<Option<String>, SpoolError> {
+    let mut rows = Pages::of(drawer, "");
     let mut last = None;
     while let Some(row) = rows.next(spool)? {
         last = Some(row.key);

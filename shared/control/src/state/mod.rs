@@ -36,7 +36,7 @@ pub use import::{Imported, import};
 pub use read::{Document, read};
 pub use report::{Counts, Finding, Level, Place, Step, Watcher};
 pub use settle::{Rules, Settled, settle};
-pub use spool::{MemorySpool, Row, Shelf, Spool, SpoolError};
+pub use spool::{Drawer, MemorySpool, Row, Spool, SpoolError};
 
 use store::StoreError;
 
@@ -70,7 +70,7 @@ pub enum StateError {
 /// What a row of a spool holds, which this module wrote there itself.
 fn parsed<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, SpoolError> {
     serde_json::from_str(&row.body)
-        .map_err(|error| SpoolError(format!("{:?} {}: {error}", row.shelf, row.key)))
+        .map_err(|error| SpoolError(format!("{:?} {}: {error}", row.drawer, row.key)))
 }
 
 /// A record as it lies in a spool and in a document: one line.

@@ -26,7 +26,7 @@ use super::report::Desk;
 use super::spool::Pages;
 use super::strict::{Strict, unknown};
 use super::{
-    Counts, Level, Place, Row, Shelf, Spool, SpoolError, StateError, Step, VERSION, Watcher, line,
+    Counts, Drawer, Level, Place, Row, Spool, SpoolError, StateError, Step, VERSION, Watcher, line,
 };
 
 /// So many records are read between two words about progress.
@@ -170,7 +170,7 @@ impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let read = &buffer[..count];
-        let newlines = read.iter().filter(|byte| **byte == b'\n').count();
+        let newlines = read.split(|byte| *byte == b'\n').count() - 1;
         let before = self.at.bytes.fetch_add(count as u64, Ordering::Relaxed);
         let until = self.at.until.load(Ordering::Relaxed);
         if until > 0 && before > until {
@@ -206,7 +206,7 @@ struct Reading<'a> {
     /// The names at the top of the document, so far.
     seen: Vec<String>,
     /// The highest version that was left out, of the sections whose last record is in force.
-    refused: BTreeMap<Shelf, u64>,
+    refused: BTreeMap<Drawer, u64>,
     /// Why the spool failed, which a parser's error cannot carry.
     failed: Option<SpoolError>,
 }
@@ -220,7 +220,7 @@ impl Reading<'_> {
     /// Takes a record of a section, or says why not.
     fn take(
         &mut self,
-        shelf: Shelf,
+        drawer: Drawer,
         line: u64,
         value: &Value,
         flaw: Option<String>,
@@ -231,29 +231,29 @@ impl Reading<'_> {
             self.desk.watcher.progress(Step::Reading, bytes, self.size);
         }
         let place = Place {
-            section: shelf.name(),
+            section: drawer.name(),
             id: name(value),
             line,
         };
         if let Some(flaw) = flaw {
-            self.refuse(shelf, value, place, flaw);
+            self.refuse(drawer, value, place, flaw);
             return Ok(());
         }
-        let understood = match shelf {
-            Shelf::Devices => understand::<DeviceRecord>(value, |r| r.device.id.to_string()),
-            Shelf::Gateways => understand::<GatewayRecord>(value, |r| r.gateway.id.to_string()),
-            Shelf::Leases => understand::<LeaseRecord>(value, |r| numbered(r.index.0.into())),
-            Shelf::Invites => understand::<Invite>(value, |r| r.id.to_string()),
-            Shelf::Policies => understand::<PolicyView>(value, |r| numbered(r.version)),
-            Shelf::Fleet => understand::<FleetRecord>(value, |r| numbered(r.view.version)),
-            Shelf::Admins => understand::<AdminRecord>(value, |r| r.admin.id.to_string()),
-            Shelf::Audit => understand::<AuditEvent>(value, |r| r.id.to_string()),
-            Shelf::Parts | Shelf::Claims => unreachable!("no section of a document"),
+        let understood = match drawer {
+            Drawer::Devices => understand::<DeviceRecord>(value, |r| r.device.id.to_string()),
+            Drawer::Gateways => understand::<GatewayRecord>(value, |r| r.gateway.id.to_string()),
+            Drawer::Leases => understand::<LeaseRecord>(value, |r| numbered(r.index.0.into())),
+            Drawer::Invites => understand::<Invite>(value, |r| r.id.to_string()),
+            Drawer::Policies => understand::<PolicyView>(value, |r| numbered(r.version)),
+            Drawer::Fleet => understand::<FleetRecord>(value, |r| numbered(r.view.version)),
+            Drawer::Admins => understand::<AdminRecord>(value, |r| r.admin.id.to_string()),
+            Drawer::Audit => understand::<AuditEvent>(value, |r| r.id.to_string()),
+            Drawer::Parts | Drawer::Claims => unreachable!("no section of a document"),
         };
         let (key, body, unknown) = match understood {
             Ok(understood) => understood,
             Err(why) => {
-                self.refuse(shelf, value, place, why);
+                self.refuse(drawer, value, place, why);
                 return Ok(());
             }
         };
@@ -262,23 +262,23 @@ impl Reading<'_> {
             self.desk.tell(Level::Note, place.clone(), reason);
         }
         let row = Row {
-            shelf,
+            drawer,
             key,
             line,
             body,
         };
         if let Some(first) = self.spool.put(row)? {
             let reason = format!("it is there already, on line {}", first.line);
-            self.refuse(shelf, value, place, reason);
+            self.refuse(drawer, value, place, reason);
         }
         Ok(())
     }
 
-    fn refuse(&mut self, shelf: Shelf, value: &Value, place: Place, why: String) {
-        if matches!(shelf, Shelf::Policies | Shelf::Fleet) {
+    fn refuse(&mut self, drawer: Drawer, value: &Value, place: Place, why: String) {
+        if matches!(drawer, Drawer::Policies | Drawer::Fleet) {
             // One whose version cannot be read may be the last.
             let version = value.get("version").and_then(Value::as_u64);
-            let highest = self.refused.entry(shelf).or_default();
+            let highest = self.refused.entry(drawer).or_default();
             *highest = version.unwrap_or(u64::MAX).max(*highest);
         }
         self.desk.tell(Level::Rejected, place, why);
@@ -286,15 +286,15 @@ impl Reading<'_> {
 
     /// Where the last record of a section decides what is in force, nothing is taken without it.
     fn check_in_force(&mut self) -> Result<(), SpoolError> {
-        for (shelf, refused) in std::mem::take(&mut self.refused) {
-            let mut rows = Pages::of(shelf, "");
+        for (drawer, refused) in std::mem::take(&mut self.refused) {
+            let mut rows = Pages::of(drawer, "");
             let mut last = None;
             while let Some(row) = rows.next(self.spool)? {
                 last = Some(row.key);
             }
             if last.is_none_or(|last| last <= numbered(refused)) {
                 let place = Place {
-                    section: shelf.name(),
+                    section: drawer.name(),
                     id: None,
                     line: 0,
                 };
@@ -382,22 +382,21 @@ impl<'de> Visitor<'de> for Whole<'_, '_> {
                     report_unknown(reading, line, &value);
                     reading.network = Some(value);
                 }
-                other => match Shelf::SECTIONS
-                    .into_iter()
-                    .find(|shelf| shelf.name() == other)
-                {
-                    Some(shelf) => map.next_value_seed(Section { reading, shelf })?,
-                    None => {
-                        let place = Place {
-                            section: "document",
-                            id: Some(name),
-                            line: reading.line(),
-                        };
-                        let reason = "this section is not known to this program, and is left out";
-                        reading.desk.tell(Level::Note, place, reason);
-                        map.next_value::<serde::de::IgnoredAny>()?;
+                other => {
+                    let mut sections = Drawer::SECTIONS.into_iter();
+                    if let Some(drawer) = sections.find(|drawer| drawer.name() == other) {
+                        map.next_value_seed(Section { reading, drawer })?;
+                        continue;
                     }
-                },
+                    let place = Place {
+                        section: "document",
+                        id: Some(name),
+                        line: reading.line(),
+                    };
+                    let reason = "this section is not known to this program, and is left out";
+                    reading.desk.tell(Level::Note, place, reason);
+                    map.next_value::<serde::de::IgnoredAny>()?;
+                }
             }
         }
         Ok(())
@@ -424,7 +423,7 @@ fn report_unknown(reading: &mut Reading<'_>, line: u64, value: &Value) {
 /// An array of records.
 struct Section<'r, 'a> {
     reading: &'r mut Reading<'a>,
-    shelf: Shelf,
+    drawer: Drawer,
 }
 
 impl<'de> DeserializeSeed<'de> for Section<'_, '_> {
@@ -439,7 +438,7 @@ impl<'de> Visitor<'de> for Section<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an array, as '{}' is", self.shelf.name())
+        write!(f, "an array, as '{}' is", self.drawer.name())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
@@ -455,7 +454,7 @@ impl<'de> Visitor<'de> for Section<'_, '_> {
             let Some(value) = seq.next_element_seed(seed)? else {
                 return Ok(());
             };
-            if let Err(failed) = self.reading.take(self.shelf, begun.get(), &value, flaw) {
+            if let Err(failed) = self.reading.take(self.drawer, begun.get(), &value, flaw) {
                 self.reading.failed = Some(failed);
                 return Err(A::Error::custom("the spool failed"));
             }

@@ -192,7 +192,7 @@ pub struct AdminRecord {
     pub setup_codes: BTreeSet<String>,
 }
 
-/// The key of a number on a shelf: its order is that of the numbers.
+/// The key of a number on a drawer: its order is that of the numbers.
 pub(super) fn numbered(number: u64) -> String {
     format!("{number:020}")
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Shelf;
+use super::Drawer;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -136,11 +136,11 @@ impl<'a> Desk<'a> {
     pub fn about(
         &mut self,
         level: Level,
-        (shelf, id, line): (Shelf, &str, u64),
+        (drawer, id, line): (Drawer, &str, u64),
         reason: impl Into<String>,
     ) {
         let place = Place {
-            section: shelf.name(),
+            section: drawer.name(),
             id: Some(id.to_owned()),
             line,
         };

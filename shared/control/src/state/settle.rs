@@ -19,7 +19,7 @@ use super::record::{self, AdminRecord, FleetRecord, GatewayRecord, NetworkRecord
 use super::report::Desk;
 use super::spool::Pages;
 use super::{
-    Counts, Level, Place, Row, Shelf, Spool, SpoolError, StateError, Step, Watcher, parsed,
+    Counts, Drawer, Level, Place, Row, Spool, SpoolError, StateError, Step, Watcher, parsed,
 };
 
 /// So many records are checked between two words about progress.
@@ -61,8 +61,8 @@ pub fn settle(
     watcher: &mut dyn Watcher,
 ) -> Result<Settled, StateError> {
     let mut total = 0;
-    for shelf in Shelf::SECTIONS {
-        total += spool.count(shelf)?;
+    for drawer in Drawer::SECTIONS {
+        total += spool.count(drawer)?;
     }
     let mut settling = Settling {
         network,
@@ -112,13 +112,13 @@ enum Verdict {
 type Judged = Result<Verdict, String>;
 
 impl Settling<'_> {
-    /// Judges each record of a shelf.
+    /// Judges each record of a drawer.
     fn each(
         &mut self,
-        shelf: Shelf,
+        drawer: Drawer,
         judge: impl Fn(&mut Self, &Row) -> Result<Judged, SpoolError>,
     ) -> Result<(), StateError> {
-        let mut rows = Pages::of(shelf, "");
+        let mut rows = Pages::of(drawer, "");
         while let Some(row) = rows.next(self.spool)? {
             self.done += 1;
             if self.done.is_multiple_of(TOLD_EVERY) {
@@ -135,20 +135,20 @@ impl Settling<'_> {
     }
 
     fn reject(&mut self, row: &Row, why: String) -> Result<(), SpoolError> {
-        let name = shown(row.shelf, &row.key);
+        let name = shown(row.drawer, &row.key);
         self.desk
-            .about(Level::Rejected, (row.shelf, &name, row.line), why);
-        self.spool.remove(row.shelf, &row.key)
+            .about(Level::Rejected, (row.drawer, &name, row.line), why);
+        self.spool.remove(row.drawer, &row.key)
     }
 
     /// Who has claimed `what`, if somebody has.
     fn holder(&self, what: &str) -> Result<Option<String>, SpoolError> {
-        Ok(self.spool.get(Shelf::Claims, what)?.map(|row| row.body))
+        Ok(self.spool.get(Drawer::Claims, what)?.map(|row| row.body))
     }
 
     fn claim(&mut self, what: String, by: &str) -> Result<(), SpoolError> {
         self.spool.replace(Row {
-            shelf: Shelf::Claims,
+            drawer: Drawer::Claims,
             key: what,
             line: 0,
             body: by.to_owned(),
@@ -176,7 +176,7 @@ impl Settling<'_> {
     }
 
     fn invites(&mut self) -> Result<(), StateError> {
-        self.each(Shelf::Invites, |this, row| {
+        self.each(Drawer::Invites, |this, row| {
             let invite: Invite = parsed(row)?;
             let checked = record::check_invite(&invite);
             let unknown = this.rules.unknown([&invite.cohort].into_iter());
@@ -185,8 +185,8 @@ impl Settling<'_> {
     }
 
     fn policies(&mut self) -> Result<(), StateError> {
-        let in_force = self.last(Shelf::Policies)?;
-        self.each(Shelf::Policies, |this, row| {
+        let in_force = self.last(Drawer::Policies)?;
+        self.each(Drawer::Policies, |this, row| {
             let view: PolicyView = parsed(row)?;
             let checked = match view.version {
                 0 => Err("versions of policies begin with 1".to_owned()),
@@ -198,8 +198,8 @@ impl Settling<'_> {
     }
 
     fn fleets(&mut self) -> Result<(), StateError> {
-        let wanted = self.last(Shelf::Fleet)?;
-        self.each(Shelf::Fleet, |this, row| {
+        let wanted = self.last(Drawer::Fleet)?;
+        self.each(Drawer::Fleet, |this, row| {
             let FleetRecord { view, accepted } = parsed(row)?;
             let mut checked = this.fleet(&view);
             if accepted && checked.is_ok() {
@@ -227,7 +227,7 @@ impl Settling<'_> {
         self.rules.unknown(cohorts).map_or(Ok(()), Err)
     }
 
-    /// Where the last record of a shelf decides what is in force, nothing is taken without it: one from
+    /// Where the last record of a drawer decides what is in force, nothing is taken without it: one from
     /// before would be in force in its place.
     fn must_have(
         &mut self,
@@ -237,17 +237,17 @@ impl Settling<'_> {
         checked: &Result<(), String>,
     ) {
         if let (Err(_), true) = (checked, last == Some(row.key.as_str())) {
-            let name = shown(row.shelf, &row.key);
+            let name = shown(row.drawer, &row.key);
             let reason =
                 format!("{what} cannot be taken, and an older one must not take its place");
             self.desk
-                .about(Level::Fatal, (row.shelf, &name, row.line), reason);
+                .about(Level::Fatal, (row.drawer, &name, row.line), reason);
         }
     }
 
-    /// The last key of a shelf whose rows are few.
-    fn last(&self, shelf: Shelf) -> Result<Option<String>, SpoolError> {
-        let mut rows = Pages::of(shelf, "");
+    /// The last key of a drawer whose rows are few.
+    fn last(&self, drawer: Drawer) -> Result<Option<String>, SpoolError> {
+        let mut rows = Pages::of(drawer, "");
         let mut last = None;
         while let Some(row) = rows.next(self.spool)? {
             last = Some(row.key);
@@ -256,7 +256,7 @@ impl Settling<'_> {
     }
 
     fn admins(&mut self) -> Result<(), StateError> {
-        self.each(Shelf::Admins, |this, row| {
+        self.each(Drawer::Admins, |this, row| {
             let record: AdminRecord = parsed(row)?;
             if let Err(why) = record::check_admin(&record) {
                 return Ok(Err(why));
@@ -280,9 +280,9 @@ impl Settling<'_> {
             }
             Ok(Ok(Verdict::Taken))
         })?;
-        if self.spool.count(Shelf::Admins)? > 0 && self.holder("owner")?.is_none() {
+        if self.spool.count(Drawer::Admins)? > 0 && self.holder("owner")?.is_none() {
             let place = Place {
-                section: Shelf::Admins.name(),
+                section: Drawer::Admins.name(),
                 id: None,
                 line: 0,
             };
@@ -293,7 +293,7 @@ impl Settling<'_> {
     }
 
     fn gateways(&mut self) -> Result<(), StateError> {
-        self.each(Shelf::Gateways, |this, row| {
+        self.each(Drawer::Gateways, |this, row| {
             let record: GatewayRecord = parsed(row)?;
             if let Err(why) = record::check_gateway(&record) {
                 return Ok(Err(why));
@@ -311,13 +311,13 @@ impl Settling<'_> {
     }
 
     fn audit(&mut self) -> Result<(), StateError> {
-        self.each(Shelf::Audit, |_, _| Ok(Ok(Verdict::Taken)))
+        self.each(Drawer::Audit, |_, _| Ok(Ok(Verdict::Taken)))
     }
 
     fn end(self) -> Result<Settled, StateError> {
         let mut taken = BTreeMap::new();
-        for shelf in Shelf::SECTIONS {
-            taken.insert(shelf.name(), self.spool.count(shelf)?);
+        for drawer in Drawer::SECTIONS {
+            taken.insert(drawer.name(), self.spool.count(drawer)?);
         }
         let mut rosters = self.network.rosters.clone();
         for (cohort, shards) in self.shards {
@@ -349,10 +349,10 @@ fn setup_claim(code: &str) -> String {
     format!("setup {code}")
 }
 
-/// A key of a shelf as people know it.
-fn shown(shelf: Shelf, key: &str) -> String {
-    match shelf {
-        Shelf::Leases | Shelf::Policies | Shelf::Fleet => {
+/// A key of a drawer as people know it.
+fn shown(drawer: Drawer, key: &str) -> String {
+    match drawer {
+        Drawer::Leases | Drawer::Policies | Drawer::Fleet => {
             let number = key.trim_start_matches('0');
             if number.is_empty() { "0" } else { number }.to_owned()
         }

@@ -6,7 +6,7 @@ use std::ops::Bound;
 /// A part of a spool with an order of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
-pub enum Shelf {
+pub enum Drawer {
     /// [`super::record::DeviceRecord`], by id.
     Devices = 0,
     /// [`super::record::GatewayRecord`], by id.
@@ -29,7 +29,7 @@ pub enum Shelf {
     Claims = 9,
 }
 
-impl Shelf {
+impl Drawer {
     /// Those that are sections of a document, in its order.
     pub const SECTIONS: [Self; 8] = [
         Self::Devices,
@@ -59,12 +59,12 @@ impl Shelf {
     }
 }
 
-/// Something on a shelf.
+/// Something on a drawer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
-    /// Which shelf.
-    pub shelf: Shelf,
-    /// Its place in the shelf's order, which is that of the bytes.
+    /// Which drawer.
+    pub drawer: Drawer,
+    /// Its place in the drawer's order, which is that of the bytes.
     pub key: String,
     /// The line of the document that it came from, from 1; 0 if from none.
     pub line: u64,
@@ -86,28 +86,28 @@ pub trait Spool: Send {
     fn replace(&mut self, row: Row) -> Result<(), SpoolError>;
 
     /// Takes a row away, if it is there.
-    fn remove(&mut self, shelf: Shelf, key: &str) -> Result<(), SpoolError>;
+    fn remove(&mut self, drawer: Drawer, key: &str) -> Result<(), SpoolError>;
 
     /// A row.
-    fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Row>, SpoolError>;
+    fn get(&self, drawer: Drawer, key: &str) -> Result<Option<Row>, SpoolError>;
 
-    /// The first `most` rows of a shelf behind the key `after`; from the beginning where it is empty.
-    fn page(&self, shelf: Shelf, after: &str, most: usize) -> Result<Vec<Row>, SpoolError>;
+    /// The first `most` rows of a drawer behind the key `after`; from the beginning where it is empty.
+    fn page(&self, drawer: Drawer, after: &str, most: usize) -> Result<Vec<Row>, SpoolError>;
 
-    /// How many rows a shelf has.
-    fn count(&self, shelf: Shelf) -> Result<u64, SpoolError>;
+    /// How many rows a drawer has.
+    fn count(&self, drawer: Drawer) -> Result<u64, SpoolError>;
 }
 
 /// A spool in memory: for tests, and for documents that are small.
 #[derive(Default, Debug)]
 pub struct MemorySpool {
-    rows: BTreeMap<(Shelf, String), (u64, String)>,
+    rows: BTreeMap<(Drawer, String), (u64, String)>,
 }
 
 impl MemorySpool {
-    fn row(shelf: Shelf, key: &str, (line, body): &(u64, String)) -> Row {
+    fn row(drawer: Drawer, key: &str, (line, body): &(u64, String)) -> Row {
         Row {
-            shelf,
+            drawer,
             key: key.to_owned(),
             line: *line,
             body: body.clone(),
@@ -117,7 +117,7 @@ impl MemorySpool {
 
 impl Spool for MemorySpool {
     fn put(&mut self, row: Row) -> Result<Option<Row>, SpoolError> {
-        let there = self.get(row.shelf, &row.key)?;
+        let there = self.get(row.drawer, &row.key)?;
         if there.is_none() {
             self.replace(row)?;
         }
@@ -125,38 +125,39 @@ impl Spool for MemorySpool {
     }
 
     fn replace(&mut self, row: Row) -> Result<(), SpoolError> {
-        self.rows.insert((row.shelf, row.key), (row.line, row.body));
+        self.rows
+            .insert((row.drawer, row.key), (row.line, row.body));
         Ok(())
     }
 
-    fn remove(&mut self, shelf: Shelf, key: &str) -> Result<(), SpoolError> {
-        self.rows.remove(&(shelf, key.to_owned()));
+    fn remove(&mut self, drawer: Drawer, key: &str) -> Result<(), SpoolError> {
+        self.rows.remove(&(drawer, key.to_owned()));
         Ok(())
     }
 
-    fn get(&self, shelf: Shelf, key: &str) -> Result<Option<Row>, SpoolError> {
-        let row = self.rows.get(&(shelf, key.to_owned()));
-        Ok(row.map(|row| Self::row(shelf, key, row)))
+    fn get(&self, drawer: Drawer, key: &str) -> Result<Option<Row>, SpoolError> {
+        let row = self.rows.get(&(drawer, key.to_owned()));
+        Ok(row.map(|row| Self::row(drawer, key, row)))
     }
 
-    fn page(&self, shelf: Shelf, after: &str, most: usize) -> Result<Vec<Row>, SpoolError> {
-        let from = Bound::Excluded((shelf, after.to_owned()));
+    fn page(&self, drawer: Drawer, after: &str, most: usize) -> Result<Vec<Row>, SpoolError> {
+        let from = Bound::Excluded((drawer, after.to_owned()));
         let rows = self.rows.range((from, Bound::Unbounded));
-        let rows = rows.take_while(|((on, _), _)| *on == shelf).take(most);
+        let rows = rows.take_while(|((on, _), _)| *on == drawer).take(most);
         Ok(rows
-            .map(|((shelf, key), row)| Self::row(*shelf, key, row))
+            .map(|((drawer, key), row)| Self::row(*drawer, key, row))
             .collect())
     }
 
-    fn count(&self, shelf: Shelf) -> Result<u64, SpoolError> {
-        let rows = self.rows.keys().filter(|(on, _)| *on == shelf);
+    fn count(&self, drawer: Drawer) -> Result<u64, SpoolError> {
+        let rows = self.rows.keys().filter(|(on, _)| *on == drawer);
         Ok(rows.count() as u64)
     }
 }
 
-/// All rows of a shelf, a page at a time.
+/// All rows of a drawer, a page at a time.
 pub(super) struct Pages {
-    shelf: Shelf,
+    drawer: Drawer,
     after: String,
     page: std::vec::IntoIter<Row>,
     over: bool,
@@ -164,9 +165,9 @@ pub(super) struct Pages {
 
 impl Pages {
     /// From behind the key `after`; from the beginning where it is empty.
-    pub fn of(shelf: Shelf, after: &str) -> Self {
+    pub fn of(drawer: Drawer, after: &str) -> Self {
         Self {
-            shelf,
+            drawer,
             after: after.to_owned(),
             page: Vec::new().into_iter(),
             over: false,
@@ -177,7 +178,7 @@ impl Pages {
     /// is read.
     pub fn next(&mut self, spool: &dyn Spool) -> Result<Option<Row>, SpoolError> {
         if self.page.len() == 0 && !self.over {
-            let page = spool.page(self.shelf, &self.after, super::PAGE)?;
+            let page = spool.page(self.drawer, &self.after, super::PAGE)?;
             self.over = page.is_empty();
             if let Some(last) = page.last() {
                 self.after.clone_from(&last.key);

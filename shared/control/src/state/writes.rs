@@ -10,7 +10,7 @@ use store::{Expect, Key, Write};
 use super::record::{
     AdminRecord, DeviceRecord, FleetRecord, GatewayRecord, LeaseRecord, NetworkRecord, numbered,
 };
-use super::{Row, Shelf, Spool, SpoolError, parsed};
+use super::{Drawer, Row, Spool, SpoolError, parsed};
 use crate::items::{self, Heartbeat, Taken};
 use crate::publish::{Floor, Reserved};
 use crate::roster::{self, ShardVersion};
@@ -46,7 +46,7 @@ pub fn network(record: &NetworkRecord) -> Parts {
     vec![writes]
 }
 
-/// What becomes of a row; `last` is the last key of its shelf, where that is what is in force.
+/// What becomes of a row; `last` is the last key of its drawer, where that is what is in force.
 pub fn of(
     row: &Row,
     last: Option<&str>,
@@ -54,25 +54,25 @@ pub fn of(
     now: Timestamp,
 ) -> Result<Parts, SpoolError> {
     let is_last = last == Some(row.key.as_str());
-    Ok(match row.shelf {
-        Shelf::Invites => {
+    Ok(match row.drawer {
+        Drawer::Invites => {
             let invite: Invite = parsed(row)?;
             vec![vec![put(items::invite(&invite.id), &invite)]]
         }
-        Shelf::Policies => {
+        Drawer::Policies => {
             let view: PolicyView = parsed(row)?;
             let mut writes = vec![put(items::policy_version(view.version), &view)];
             writes.extend(is_last.then(|| put(items::policy(), &view)));
             vec![writes]
         }
-        Shelf::Fleet => {
+        Drawer::Fleet => {
             let FleetRecord { view, accepted } = parsed(row)?;
             let mut writes = vec![put(items::fleet_version(view.version), &view)];
             writes.extend(is_last.then(|| put(items::fleet(), &view)));
             writes.extend(accepted.then(|| put(items::fleet_accepted(), &view)));
             vec![writes]
         }
-        Shelf::Admins => {
+        Drawer::Admins => {
             let AdminRecord { admin, setup_codes } = parsed(row)?;
             let taken = Taken::by(&admin.id);
             let codes = setup_codes.iter();
@@ -81,18 +81,18 @@ pub fn of(
             writes.push(put(items::admin(&admin.id), &admin));
             vec![writes]
         }
-        Shelf::Gateways => gateway(&parsed(row)?),
-        Shelf::Devices => {
+        Drawer::Gateways => gateway(&parsed(row)?),
+        Drawer::Devices => {
             let record: DeviceRecord = parsed(row)?;
-            let lease = spool.get(Shelf::Leases, &numbered(record.device.lease.0.into()))?;
+            let lease = spool.get(Drawer::Leases, &numbered(record.device.lease.0.into()))?;
             let lease: Option<LeaseRecord> = lease.as_ref().map(parsed).transpose()?;
             device(&record, lease.as_ref(), now)
         }
-        Shelf::Audit => {
+        Drawer::Audit => {
             let event: AuditEvent = parsed(row)?;
             vec![vec![put(crate::audit::key(&event), &event)]]
         }
-        Shelf::Leases | Shelf::Parts | Shelf::Claims => Vec::new(),
+        Drawer::Leases | Drawer::Parts | Drawer::Claims => Vec::new(),
     })
 }
 

@@ -6,12 +6,12 @@ use model::{DeviceState, Invite, Shard};
 use rules::probing;
 
 use super::super::record::{self, DeviceRecord, LeaseRecord, numbered};
-use super::super::{Level, Row, Shelf, SpoolError, StateError, line, parsed};
+use super::super::{Drawer, Level, Row, SpoolError, StateError, line, parsed};
 use super::{Judged, Settling, Verdict, shown};
 
 impl Settling<'_> {
     pub(super) fn devices(&mut self) -> Result<(), StateError> {
-        self.each(Shelf::Devices, |this, row| {
+        self.each(Drawer::Devices, |this, row| {
             let record: DeviceRecord = parsed(row)?;
             let judged = this.device(&record)?;
             if judged.is_err() {
@@ -30,7 +30,7 @@ impl Settling<'_> {
         if let Some(why) = self.rules.unknown([&device.cohort].into_iter()) {
             return Ok(Err(why));
         }
-        let Some(invite) = self.spool.get(Shelf::Invites, device.invite.as_str())? else {
+        let Some(invite) = self.spool.get(Drawer::Invites, device.invite.as_str())? else {
             return Ok(Err(format!(
                 "its invite {} is not taken or not there",
                 device.invite
@@ -81,7 +81,7 @@ impl Settling<'_> {
     }
 
     fn lease_at(&self, index: u32) -> Result<Option<LeaseRecord>, SpoolError> {
-        let row = self.spool.get(Shelf::Leases, &numbered(index.into()))?;
+        let row = self.spool.get(Drawer::Leases, &numbered(index.into()))?;
         row.as_ref().map(parsed).transpose()
     }
 
@@ -90,7 +90,7 @@ impl Settling<'_> {
         if !self.incomplete {
             return Ok(());
         }
-        self.each(Shelf::Devices, |this, row| {
+        self.each(Drawer::Devices, |this, row| {
             let record: DeviceRecord = parsed(row)?;
             let judged = this.completed(row, record)?;
             this.roster_changed |= judged.is_err();
@@ -110,14 +110,14 @@ impl Settling<'_> {
                         until: None,
                     };
                     self.spool.replace(Row {
-                        shelf: Shelf::Leases,
+                        drawer: Drawer::Leases,
                         key: numbered(lease.index.0.into()),
                         line: 0,
                         body: line(&lease),
                     })?;
                     let reason = "no lease says so: its address is leased to it";
                     self.desk
-                        .about(Level::Note, (row.shelf, &id, row.line), reason);
+                        .about(Level::Note, (row.drawer, &id, row.line), reason);
                 }
                 Some(lease) if lease.device != device.id => {
                     return Ok(Err(format!(
@@ -131,7 +131,7 @@ impl Settling<'_> {
         if record.slot.is_some() {
             return Ok(Ok(Verdict::Taken));
         }
-        let Some(invite) = self.spool.get(Shelf::Invites, device.invite.as_str())? else {
+        let Some(invite) = self.spool.get(Drawer::Invites, device.invite.as_str())? else {
             return Ok(Err(format!("its invite {} is not there", device.invite)));
         };
         let invite: Invite = parsed(&invite)?;
@@ -150,12 +150,12 @@ impl Settling<'_> {
 
     pub(super) fn leases(&mut self) -> Result<(), StateError> {
         let rest = SignedDuration::from_secs(i64::from(self.network.timing.lease_rest));
-        self.each(Shelf::Leases, |this, row| {
+        self.each(Drawer::Leases, |this, row| {
             let mut lease: LeaseRecord = parsed(row)?;
             if let Err(why) = record::check_lease(&lease, &this.network.pools) {
                 return Ok(Err(why));
             }
-            let Some(device) = this.spool.get(Shelf::Devices, lease.device.as_str())? else {
+            let Some(device) = this.spool.get(Drawer::Devices, lease.device.as_str())? else {
                 return Ok(Err(format!(
                     "the device {} is not taken or not there",
                     lease.device
@@ -173,9 +173,9 @@ impl Settling<'_> {
             };
             lease.until = revoked_at.checked_add(rest).ok();
             let reason = "its device is revoked: it ends when the address has rested";
-            let name = shown(row.shelf, &row.key);
+            let name = shown(row.drawer, &row.key);
             this.desk
-                .about(Level::Note, (row.shelf, &name, row.line), reason);
+                .about(Level::Note, (row.drawer, &name, row.line), reason);
             Ok(Ok(Verdict::As(line(&lease))))
         })
     }

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use harness::programs::program;
-use harness::{crowd, peak};
+use harness::{document, peak};
 use tokio::process::Command;
 
 /// How many devices the documents have.
@@ -94,7 +94,7 @@ fn mib(kib: u64) -> f64 {
 fn write(path: &Path, devices: u32) -> u64 {
     let file = std::fs::File::create(path).expect("a file");
     let mut file = BufWriter::new(file);
-    crowd::write(&mut file, devices).expect("there is room");
+    document::write(&mut file, devices).expect("there is room");
     file.flush().expect("there is room");
     std::fs::metadata(path).expect("it is there").len()
 }

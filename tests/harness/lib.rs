@@ -7,11 +7,12 @@
 pub mod agent;
 pub mod cloud;
 pub mod crowd;
+pub mod document;
 pub mod door;
 pub mod invariants;
 pub mod ledger;
-pub mod plane;
 pub mod peak;
+pub mod plane;
 pub mod programs;
 pub mod recorder;
 pub mod serverless;

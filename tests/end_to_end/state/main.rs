@@ -6,7 +6,7 @@ mod program;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use harness::{Up, crowd, peak, postern, postern_refused, posternctl};
+use harness::{Up, document, peak, postern, postern_refused, posternctl};
 use program::{Ran, state, state_with};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -26,7 +26,7 @@ fn document(folder: &Path, devices: u32) -> PathBuf {
     let path = folder.join(format!("{devices}.json"));
     let file = std::fs::File::create(&path).unwrap();
     let mut file = std::io::BufWriter::new(file);
-    crowd::write(&mut file, devices).unwrap();
+    document::write(&mut file, devices).unwrap();
     std::io::Write::flush(&mut file).unwrap();
     path
 }

@@ -99,12 +99,11 @@ async fn amid_kills(backend: Backend) {
     };
     let own = database.control_plane();
     let outlives_it = own.is_none();
-    let (url, network) = match own {
-        Some(own) => own,
-        None => {
-            let network = network(crowded(devices));
-            (serve(database.store(), &network).await, network)
-        }
+    let (url, network) = if let Some(own) = own {
+        own
+    } else {
+        let network = network(crowded(devices));
+        (serve(database.store(), &network).await, network)
     };
     let way = Tap::losing(LOST, &url);
     let plane = Arc::new(Plane::new(network, way.url()).lossy());

@@ -108,11 +108,13 @@ impl Ask {
     }
 
     /// The same, sent twice at once, as callers do that lose patience.
+    #[must_use]
     pub fn twice(self, twice: bool) -> Self {
         Self { twice, ..self }
     }
 
     /// The same, whose caller hangs up after `patience` the first time, if it is given.
+    #[must_use]
     pub fn impatient(self, patience: Option<Duration>) -> Self {
         Self { patience, ..self }
     }
@@ -175,6 +177,7 @@ impl Plane {
     }
 
     /// The same, behind something that loses answers although nobody was killed.
+    #[must_use]
     pub fn lossy(self) -> Self {
         Self {
             is_lossy: true,

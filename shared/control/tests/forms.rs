@@ -19,11 +19,13 @@ use control::epochs::Revocations;
 use control::fleet::Rest;
 use control::items::{self, Heartbeat, Taken};
 use control::publish::{
-    Alarm, CatalogPin, Draft, Failing, Head, MetadataPins, MirrorState, Reserved, UnderWay, Whole,
+    Alarm, CatalogPin, Draft, Failing, Floor, Head, MetadataPins, MirrorState, Reserved, UnderWay,
+    Whole,
 };
 use control::restore::Marker;
 use control::roster::{Entry, PreviousKeys, ShardVersion};
 use control::sessions::{Challenge, Session};
+use control::state::{Cursor, Stage as ImportStage};
 use model::device::PreviousDeviceKeys;
 use model::fleet::{Agent, Pool};
 use model::gateway::{Bootstrap, GatewayKeys, PreviousGatewayKeys};
@@ -75,6 +77,7 @@ fn present() -> Vec<Kind> {
     kinds.extend(gateways());
     kinds.extend(operated());
     kinds.extend(published());
+    kinds.extend(imported());
     kinds.extend(rented());
     kinds
 }
@@ -244,6 +247,33 @@ fn operated() -> Vec<Kind> {
         kind("policy", &policy),
         kind("audit", &event),
         kind("restore", &marker),
+    ]
+}
+
+/// What an import of a document leaves.
+fn imported() -> Vec<Kind> {
+    vec![
+        kind(
+            "floor",
+            &Floor {
+                root_version: 2,
+                targets_version: 3,
+                epoch: 4,
+            },
+        ),
+        kind(
+            "import-cursor",
+            &Cursor {
+                document: "77".repeat(32),
+                network: "n-abcdefgh".parse().unwrap(),
+                begun_at: START,
+                stage: ImportStage::Devices,
+                after: device_id(1).to_string(),
+                parts: 1,
+                records: 9,
+                done_at: Some(after(20)),
+            },
+        ),
     ]
 }
 

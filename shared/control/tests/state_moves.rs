@@ -13,7 +13,7 @@ use api::{IdentitySecret, Kind, WireGuardSecret};
 use common::documents::{OF_FIXTURE, check, export, fixture, import};
 use common::rosters::Holder;
 use common::world::World;
-use common::{START, Stage, after, dynamodb, kind, network_id, operator, secret};
+use common::{START, Stage, after, dynamodb, kind, network_id, operator, postgres, secret};
 use control::state::StateError;
 use control::{Error, devices, enroll, items, policy};
 use jiff::Timestamp;
@@ -29,6 +29,9 @@ async fn backends() -> Vec<(&'static str, Arc<dyn Archive>)> {
         ("memory", Arc::new(MemoryStore::new())),
         ("SQLite", Arc::new(Kept::new(sqlite, folder))),
     ];
+    if let Some(postgres) = postgres::fresh("documents on PostgreSQL").await {
+        all.push(("PostgreSQL", Arc::new(postgres)));
+    }
     if let Some(dynamodb) = dynamodb::fresh("documents on DynamoDB").await {
         all.push(("DynamoDB", Arc::new(dynamodb)));
     }

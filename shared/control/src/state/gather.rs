@@ -72,6 +72,7 @@ pub fn gather(
         "roster" => Ok(()),
         "roster-versions" => on.shard(of),
         "import" => on.import(sk),
+        "restore" => on.stays("marks of restores"),
         "heartbeat" => on.stays("heartbeats"),
         "challenge" => on.stays("challenges"),
         "session" => on.stays("sessions"),

@@ -10,6 +10,8 @@ pub mod dynamodb;
 pub mod fleets;
 pub mod mirror;
 pub mod nodes;
+#[path = "../../../store/tests/common/postgres.rs"]
+pub mod postgres;
 pub mod rosters;
 pub mod scheduled;
 pub mod world;

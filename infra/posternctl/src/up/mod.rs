@@ -257,11 +257,14 @@ fn serve(
     Ok(())
 }
 
-/// The invite of the last start while it is good, or a new one.
+/// The invite of the last start while it is good, or a new one: also where the network is reached or sealed
+/// to otherwise since.
 async fn invite(data: &Folder, remote: &Remote) -> anyhow::Result<InviteText> {
     if data.path("invite").exists() {
         let text = String::from_utf8(data.read("invite")?)?;
-        if let Ok(text) = InviteText::parse(&text) {
+        if let Ok(text) = InviteText::parse(&text)
+            && text.contact == remote.contact()
+        {
             let invites: Vec<InviteView> = remote.list(INVITES).await?;
             let good = |view: &InviteView| {
                 view.invite.id == text.id()

@@ -28,7 +28,16 @@ fn build() -> PathBuf {
     };
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--bins", "--profile", profile]);
-    cargo.args(["-p", "postern", "-p", "posternctl", "-p", "postern-gateway"]);
+    if profile == "dev" {
+        // With the features that `cargo test` built everything with, so that nothing is built twice:
+        // those of the whole workspace, and, because a test is among them, of what tests stand on.
+        cargo.args(["--workspace", "--test", "tracer_bullet"]);
+        if cfg!(feature = "all-features") {
+            cargo.arg("--all-features");
+        }
+    } else {
+        cargo.args(["-p", "postern", "-p", "posternctl", "-p", "postern-gateway"]);
+    }
     cargo.arg("--manifest-path");
     cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
     without_this_package(&mut cargo);

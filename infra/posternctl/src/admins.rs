@@ -230,8 +230,8 @@ pub fn profile(place: &Place, action: ProfileAction, json: bool) -> anyhow::Resu
 }
 
 /// `posternctl contact`.
-pub fn contact(place: &Place, json: bool) -> anyhow::Result<()> {
-    let contact = place.read()?.contact;
+pub async fn contact(place: &Place, json: bool) -> anyhow::Result<()> {
+    let contact = Remote::open(place)?.contact_in_force().await?;
     let text = ContactText { contact }.to_string();
     if json {
         say!("{}", json!({"contact": text}));

@@ -22,6 +22,7 @@ mod root;
 mod rounds;
 mod settings;
 mod show;
+mod signed;
 mod state;
 mod stores;
 mod up;
@@ -209,7 +210,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Whoami => admins::whoami(&place()?, json).await,
         Command::Admins { action } => admins::admins(&place()?, action, json).await,
         Command::Profile { action } => admins::profile(&place()?, action, json),
-        Command::Contact => admins::contact(&place()?, json),
+        Command::Contact => admins::contact(&place()?, json).await,
         Command::Invite(options) => show::invite(&place()?, &options, json).await,
         Command::Devices { action } => show::devices(&place()?, action, json).await,
         Command::Gateways { action } => show::gateways(&place()?, action, json).await,

@@ -15,6 +15,7 @@ use api::IdentitySecret;
 use api::admins::SessionAnswer;
 use model::{AdminId, FirstContact};
 use serde::{Deserialize, Serialize};
+use tuf::client::TrustedState;
 
 use crate::data::{self, DEFAULT, Folder};
 use crate::random;
@@ -35,6 +36,9 @@ pub struct Profile {
     /// The last session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionAnswer>,
+    /// What the offline keys have signed, as far as it was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<TrustedState>,
 }
 
 impl Profile {
@@ -45,6 +49,7 @@ impl Profile {
             contact,
             key: IdentitySecret::from_seed(random()?),
             session: None,
+            trusted: None,
         })
     }
 

@@ -14,15 +14,17 @@ use api::admins::{
 use api::contact::is_private;
 use api::enroll::InviteSecret;
 use api::http_client::http_client;
-use api::{Kind, Problem, SetupText, signed};
+use api::{Kind, Problem, SetupText, signed as signature};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use model::{Admin, FirstContact};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tuf::client::TrustedState;
 
 use crate::now;
 use crate::profile::{Place, Profile};
+use crate::signed;
 
 /// The longest that one request may take: more than a slow line and a cold start need together.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -53,6 +55,28 @@ impl Remote {
     /// How others reach and trust the network.
     pub fn contact(&self) -> FirstContact {
         self.profile().contact
+    }
+
+    /// The same with the control key that the offline keys have signed by now, which the profile keeps.
+    /// Where no front door tells, it is the one that the profile knew, and that is said.
+    pub async fn contact_in_force(&self) -> anyhow::Result<FirstContact> {
+        match signed::learn(&self.profile()).await {
+            Ok(learnt) => {
+                let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = profile.trusted.as_ref().map(TrustedState::digest);
+                let before = profile.contact.control_key;
+                profile.contact.adopt(learnt.control_key);
+                if known != Some(learnt.trusted.digest()) || profile.contact.control_key != before {
+                    profile.trusted = Some(learnt.trusted);
+                    self.place.save(&profile)?;
+                }
+            }
+            Err(error) => tracing::warn!(
+                "{error:#}: if the network has another control key since this profile last heard, \
+                 what it makes now cannot be used"
+            ),
+        }
+        Ok(self.contact())
     }
 
     /// Reads `path`.
@@ -183,7 +207,7 @@ impl Remote {
             let network = &profile.contact.network;
             let headers = match session {
                 Some(session) => bearer(session)?,
-                None => signed::sign(&profile.key, network, method, &uri, body, now()),
+                None => signature::sign(&profile.key, network, method, &uri, body, now()),
             };
             let request = self.http.request(method.clone(), &url).headers(headers);
             match request.body(body.to_vec()).send().await {

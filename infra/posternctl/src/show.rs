@@ -13,8 +13,8 @@ use comfy_table::{Table, presets};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use model::{
-    AuditEvent, CohortName, Device, DeviceId, Gateway, GatewayId, Invite, InviteId, PoolName, Role,
-    Tag, id,
+    AuditEvent, CohortName, Device, DeviceId, FirstContact, Gateway, GatewayId, Invite, InviteId,
+    PoolName, Role, Tag, id,
 };
 use serde::Serialize;
 
@@ -173,7 +173,7 @@ pub async fn invite(place: &Place, options: &InviteOptions, json: bool) -> anyho
         }
         return Ok(());
     }
-    let (text, invite) = make_invite(&remote, options).await?;
+    let (text, invite) = make_invite(&remote, remote.contact_in_force().await?, options).await?;
     if json {
         say!(
             "{}",
@@ -196,9 +196,9 @@ pub async fn invite(place: &Place, options: &InviteOptions, json: bool) -> anyho
 /// Makes an invite: its secret is drawn here and never sent.
 pub async fn make_invite(
     remote: &Remote,
+    contact: FirstContact,
     options: &InviteOptions,
 ) -> anyhow::Result<(InviteText, Invite)> {
-    let contact = remote.contact();
     let text = InviteText {
         contact,
         secret: random()?,
@@ -362,7 +362,7 @@ async fn make_gateway(
     remote: &Remote,
     options: &GatewayOptions,
 ) -> anyhow::Result<(BootstrapText, Gateway)> {
-    let (token, record) = plan_gateway(remote, options)?;
+    let (token, record) = plan_gateway(remote.contact_in_force().await?, options)?;
     let gateway = remote.post(GATEWAYS, &record).await?;
     Ok((token, gateway))
 }
@@ -370,10 +370,9 @@ async fn make_gateway(
 /// The token and the record of a gateway to make: its bootstrap secret is drawn here and never
 /// sent.
 pub fn plan_gateway(
-    remote: &Remote,
+    contact: FirstContact,
     options: &GatewayOptions,
 ) -> anyhow::Result<(BootstrapText, NewGateway)> {
-    let contact = remote.contact();
     let gateway = match &options.id {
         Some(id) => id.clone(),
         None => GatewayId::from_random(random()?),

@@ -128,8 +128,9 @@ pub struct Lane {
 pub struct Ask {
     /// The network.
     pub network: NetworkId,
-    /// The catalog that the device reads.
-    pub catalog: CatalogName,
+    /// The catalog that is wanted: the one that a device reads, none for who wants what the offline keys
+    /// have signed.
+    pub catalog: Option<CatalogName>,
     /// The keys that it holds.
     pub keys: Vec<HeldKey>,
     /// Where trust starts when nothing is known.
@@ -146,7 +147,7 @@ const BEHIND: SignedDuration = SignedDuration::from_mins(5);
 impl Ask {
     /// The path that is asked for, below a door's base URL.
     pub fn path(&self) -> String {
-        tuf::repository::bundle_path(Some(&self.catalog))
+        tuf::repository::bundle_path(self.catalog.as_ref())
     }
 
     /// Whether "nothing changed" is believed at `now`.
@@ -165,7 +166,7 @@ impl Ask {
         };
         let wanted = Wanted {
             network: &self.network,
-            catalog: Some(&self.catalog),
+            catalog: self.catalog.as_ref(),
             keys: &self.keys,
         };
         tuf::verify_bundle(start, &wanted, bytes, now).map_err(|error| {

@@ -64,7 +64,7 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
     device.gist.clone_from(&known);
     let ask = Arc::new(Ask {
         network: device.contact.network.clone(),
-        catalog: device.enrolled()?.catalog.clone(),
+        catalog: Some(device.enrolled()?.catalog.clone()),
         keys: keys::held(device).into_owned(),
         pin: device.contact.root.clone(),
         trusted: device.trusted.clone(),

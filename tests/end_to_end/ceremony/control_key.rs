@@ -1,8 +1,9 @@
 //! The control key changes in its steps, and nobody is shut out in any of them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use harness::programs::{posternctl_command, run};
 use harness::{Up, postern, posternctl, until};
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use crate::network::{Network, refused};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_control_key_changes_by_a_ceremony_and_who_slept_through_it_finds_back_in_one_sync() {
     let mut network = Network::start(1).await;
+    let elsewhere = elsewhere(&network).await;
     let (device, sleeper) = (network.device("device"), network.device("sleeper"));
     fs::copy(&device, &sleeper).unwrap();
     let before = key_of(&device).expect("it seals");
@@ -49,9 +51,36 @@ async fn the_control_key_changes_by_a_ceremony_and_who_slept_through_it_finds_ba
         assert_eq!(key_of(file).as_ref(), Some(&new));
     }
     network.enroll("newcomer").await;
+    // A profile of before, on another machine, names the key that is in force.
+    let (ok, made) = run(posternctl_command(&elsewhere, &["invite"])).await;
+    assert!(ok, "{made}");
+    let invite = made["invite"].as_str().unwrap();
+    postern(&network.device("invited"), &["enroll", invite]).await;
+    assert_eq!(key_of(&network.device("invited")).as_ref(), Some(&new));
     network.await_gateways().await;
     network.assert_in_service().await;
     network.up.stop().await;
+}
+
+/// The profile of an operator who has nothing of the network's but its contact.
+async fn elsewhere(network: &Network) -> PathBuf {
+    let profile = network.folder.path().join("elsewhere.json");
+    let contact = posternctl(&network.data, &["contact"]).await;
+    let contact = contact["contact"].as_str().unwrap();
+    let (ok, made) = run(posternctl_command(&profile, &["profile", "new", contact])).await;
+    assert!(ok, "{made}");
+    let key = made["key"].as_str().unwrap();
+    let add = [
+        "admins",
+        "add",
+        key,
+        "--name",
+        "elsewhere",
+        "--role",
+        "operator",
+    ];
+    posternctl(&network.data, &add).await;
+    profile
 }
 
 async fn restart(network: &mut Network) {

@@ -129,7 +129,7 @@ fn plan(data: &Folder, remote: Option<&Remote>, number: u8) -> anyhow::Result<Op
         id: None,
         hours: 24,
     };
-    let (token, record) = show::plan_gateway(remote, &options)?;
+    let (token, record) = show::plan_gateway(remote.contact(), &options)?;
     let plan = Plan {
         token: token.to_string(),
         record,

@@ -286,7 +286,7 @@ async fn invite(data: &Folder, remote: &Remote) -> anyhow::Result<InviteText> {
         list: false,
         withdraw: None,
     };
-    let (text, _) = show::make_invite(remote, &options).await?;
+    let (text, _) = show::make_invite(remote, remote.contact(), &options).await?;
     data.write("invite", text.to_string().as_bytes())?;
     Ok(text)
 }

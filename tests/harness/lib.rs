@@ -19,6 +19,7 @@ pub mod serverless;
 pub mod signed;
 pub mod site;
 pub mod tap;
+pub mod units;
 
 pub use agent::Agent;
 pub use door::{Answered, Door, Fault};

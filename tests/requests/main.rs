@@ -12,7 +12,11 @@ mod any_route;
 mod any_session;
 mod any_signature;
 mod calls;
+mod costs;
 mod documented;
+#[allow(dead_code, reason = "benches use more of it")]
+#[path = "../benches/figures/world.rs"]
+mod published;
 mod refusals;
 mod routes;
 mod sealed;

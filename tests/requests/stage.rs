@@ -15,6 +15,7 @@ use control::fleet::{Boot, BootstrapKey};
 use edge::accounts::{Accounts, ProviderSetting, Shelf};
 use edge::mirrors::Folder;
 use edge::{Clock, Edge};
+use harness::units::{Meter, Units};
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use jiff::Timestamp;
@@ -168,6 +169,11 @@ impl Stage {
 
     pub fn wait(&self, seconds: i64) {
         self.clock.second.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// What the calls since the last time took.
+    pub fn take_units(&self) -> Units {
+        self.store.meter.take()
     }
 
     /// The calls of the store since this was asked last.
@@ -401,9 +407,11 @@ pub struct Calls {
 
 /// A store in memory that can be broken, and counts.
 #[derive(Default)]
-struct Breakable {
+pub struct Breakable {
     memory: MemoryStore,
     calls: Mutex<Calls>,
+    /// What the calls took.
+    pub meter: Meter,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -429,7 +437,9 @@ impl Store for Breakable {
     ) -> Result<Vec<Option<Item>>, StoreError> {
         self.calls.lock().unwrap().reads += 1;
         self.check()?;
-        self.memory.get_many(now, keys).await
+        let found = self.memory.get_many(now, keys).await?;
+        self.meter.got(keys, &found);
+        Ok(found)
     }
 
     async fn query(
@@ -441,7 +451,9 @@ impl Store for Breakable {
     ) -> Result<Page, StoreError> {
         self.calls.lock().unwrap().queries += 1;
         self.check()?;
-        self.memory.query(now, range, after, limit).await
+        let page = self.memory.query(now, range, after, limit).await?;
+        self.meter.queried(&page);
+        Ok(page)
     }
 
     async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
@@ -450,6 +462,7 @@ impl Store for Breakable {
         if *self.fault.lock().unwrap() == Some(Fault::Contended) {
             return Err(CommitError::Failed(0));
         }
+        self.meter.committed(&writes);
         self.memory.commit(now, writes).await
     }
 }

@@ -11,6 +11,7 @@ mod admins;
 mod backup;
 mod cleaning;
 mod control_keys;
+mod costs;
 mod data;
 mod fleet;
 mod init;
@@ -82,6 +83,8 @@ enum Command {
         )]
         store: stores::StoreUrl,
     },
+    /// What a network of some size costs a month on a cloud, from measured calls and list prices.
+    Costs(costs::Options),
     /// Become the first owner with the code that 'init' printed.
     Setup(admins::SetupOptions),
     /// Log in with the profile's key. Other commands do so by themselves.
@@ -210,6 +213,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Whoami => admins::whoami(&place()?, json).await,
         Command::Admins { action } => admins::admins(&place()?, action, json).await,
         Command::Profile { action } => admins::profile(&place()?, action, json),
+        Command::Costs(options) => costs::run(&options, json),
         Command::Contact => admins::contact(&place()?, json).await,
         Command::Invite(options) => show::invite(&place()?, &options, json).await,
         Command::Devices { action } => show::devices(&place()?, action, json).await,

@@ -5,6 +5,7 @@
 //! is a hash of who asks and of what is asked about.
 
 pub mod clock;
+pub mod costs;
 pub mod disclosure;
 pub mod epochs;
 pub mod health;

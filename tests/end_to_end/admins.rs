@@ -3,8 +3,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use harness::programs::{posternctl_command, run};
+use api::http_client::http_client;
+use harness::programs::{free_ports, posternctl_command, run};
 use harness::{Up, posternctl};
 use serde_json::Value;
 
@@ -12,6 +14,7 @@ use serde_json::Value;
 struct Network {
     folder: tempfile::TempDir,
     code: String,
+    metrics: String,
     up: Up,
 }
 
@@ -21,8 +24,14 @@ impl Network {
         let data = folder.path().join("network");
         let made = posternctl(&data, &["init", "--port=0", "--heartbeat=1"]).await;
         let code = made["setup"].as_str().expect("a setup code").to_owned();
-        let up = Up::start(&data, &["--no-setup"]).await;
-        Self { folder, code, up }
+        let metrics = format!("127.0.0.1:{}", free_ports(&mut fastrand::Rng::new()));
+        let up = Up::start(&data, &["--no-setup", "--metrics", &metrics]).await;
+        Self {
+            folder,
+            code,
+            metrics,
+            up,
+        }
     }
 
     async fn restarted(self, arguments: &[&str]) -> Self {
@@ -94,6 +103,7 @@ async fn from_a_setup_code_to_an_auditor_who_is_removed() {
     sessions_end_and_begin_by_themselves(&owner).await;
     a_role_and_a_removal_count_at_once(&owner, &auditor, &id).await;
     the_audit_names_who_did_what(&owner).await;
+    the_metrics_count_refused_logins(&network).await;
     let network = a_restart_knows_its_owner(network, &owner).await;
     a_new_code_makes_another_owner(network, &owner).await;
 }
@@ -202,6 +212,26 @@ async fn the_audit_names_who_did_what(owner: &Path) {
     assert_eq!(of("admin.role-changed").len(), 1);
     assert_eq!(of("session.ended").len(), 1);
     assert_eq!(of("invite.created").len(), 1);
+}
+
+async fn the_metrics_count_refused_logins(network: &Network) {
+    let http = http_client("tests", Duration::from_secs(10)).unwrap();
+    let url = format!("http://{}/metrics", network.metrics);
+    let answer = http.get(&url).send().await.unwrap();
+    let text = answer.text().await.unwrap();
+    let value = |name: &str| {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        let mut values = lines.map(|value| value.trim().parse::<f64>().unwrap());
+        values.next().unwrap_or_else(|| panic!("{name} in {text}"))
+    };
+
+    // The thief's, the stranger's, and that of the auditor who was removed.
+    assert!(value("postern_refused_logins_total ") >= 3.0, "{text}");
+    assert!(value("postern_catalog_age_seconds ") >= 0.0, "{text}");
+    assert!(value("postern_gateways_unhealthy ").abs() < 1e-9, "{text}");
+    let control = format!("{}/metrics", network.up.control);
+    let control = http.get(&control).send().await.unwrap();
+    assert_eq!(control.status(), 404, "strangers are not told");
 }
 
 async fn a_restart_knows_its_owner(network: Network, owner: &Path) -> Network {

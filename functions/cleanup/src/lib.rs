@@ -16,11 +16,13 @@ use std::sync::Arc;
 use control::calls::Counted;
 use control::fleet::cleanup::{Cleaned, Cleanup, cleanup};
 use control::fleet::evidence::{Evidence, What};
+use control::measures::{Measure, Measured};
 use control::{Context, Error, Moment};
 use edge::Edge;
 use edge::accounts::{Accounts, Opened, Shelf, is_late};
 use edge::mirrors::MakeHttp;
 use edge::settings::Reader;
+use jiff::Timestamp;
 use model::{Actor, ProviderName};
 use providers::Provider;
 use rules::planning::UNKNOWN_SECONDS;
@@ -48,6 +50,18 @@ pub struct CleanAnswer {
     /// Its record, if it did something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+}
+
+impl Measured for CleanAnswer {
+    fn measures(&self, _: Timestamp) -> Vec<Measure> {
+        let at = self.provider.to_string();
+        vec![
+            // What is billed and nobody needs, as the provider's list shows it.
+            Measure::count("LeakedResources", self.cleaned.removals.len()).at(&at),
+            Measure::count("StrayResources", self.cleaned.stays.len()).at(&at),
+            Measure::count("CleanupTroubles", self.cleaned.troubles.len()).at(&at),
+        ]
+    }
 }
 
 /// What is removed.

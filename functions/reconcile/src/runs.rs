@@ -3,9 +3,11 @@
 use control::fleet::evidence::{Cost, Evidence, What};
 use control::fleet::smoke::{self, Smoke};
 use control::fleet::{Order, Report, Run, desired};
+use control::measures::{Measure, Measured};
 use control::{Context, Error, Moment};
 use edge::Edge;
 use edge::accounts::{Opened, RUN_SECONDS, is_late};
+use jiff::Timestamp;
 use model::GatewayId;
 use model::provider::Price;
 use providers::record::Call;
@@ -21,6 +23,12 @@ pub struct RunAnswer {
     /// Its record, if it did something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+}
+
+impl Measured for RunAnswer {
+    fn measures(&self, now: Timestamp) -> Vec<Measure> {
+        self.report.measures(now)
+    }
 }
 
 /// What a run of a trial did.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use control::Error;
+use control::measures::Measured;
 use lambda_http::Adapter;
 use lambda_http::request::LambdaRequest;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -24,6 +25,7 @@ use tower::Service;
 
 use crate::Edge;
 use crate::deployed::{self, FromSettings, OpenStore};
+use crate::measures;
 use crate::settings::{Reader, Setting, TABLE, Table};
 
 /// Answers requests, from a function URL or an HTTP API, as long as Lambda sends some.
@@ -40,7 +42,7 @@ pub fn serve(from_settings: FromSettings) -> ExitCode {
     clippy::needless_pass_by_value,
     reason = "it is the program's work, handed over"
 )]
-pub fn on_schedule<T, R: Serialize>(
+pub fn on_schedule<T, R: Serialize + Measured>(
     from_settings: fn(&mut Reader<'_>) -> Option<T>,
     run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,
 ) -> ExitCode {
@@ -48,7 +50,9 @@ pub fn on_schedule<T, R: Serialize>(
         let (edge, own) = deployed::edge(&source, from_settings, find_store)?;
         let (edge, own, run) = (&edge, &own, &run);
         let at_event = async |_: LambdaEvent<IgnoredAny>| {
-            run(edge, own).await.map_err(lambda_runtime::Error::from)
+            let report = run(edge, own).await.map_err(lambda_runtime::Error::from)?;
+            tell(edge, &report);
+            Ok::<_, lambda_runtime::Error>(report)
         };
         lambda_runtime::run(service_fn(at_event)).await
     })
@@ -60,7 +64,7 @@ pub fn on_schedule<T, R: Serialize>(
     clippy::needless_pass_by_value,
     reason = "it is the program's work, handed over"
 )]
-pub fn serve_on_schedule<T, R: Serialize>(
+pub fn serve_on_schedule<T, R: Serialize + Measured>(
     from_settings: fn(&mut Reader<'_>) -> Option<T>,
     routes: fn(Edge, &T) -> Router,
     run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,
@@ -73,6 +77,7 @@ pub fn serve_on_schedule<T, R: Serialize>(
             let (payload, context) = event.into_parts();
             if payload.get("requestContext").is_none() {
                 let report = run(edge, own).await?;
+                tell(edge, &report);
                 return Ok::<_, lambda_runtime::Error>(serde_json::to_value(report)?);
             }
             let request: LambdaRequest = serde_json::from_value(payload)?;
@@ -82,6 +87,14 @@ pub fn serve_on_schedule<T, R: Serialize>(
         };
         lambda_runtime::run(service_fn(at_event)).await
     })
+}
+
+/// Says what a run measured, in lines that `CloudWatch` makes metrics of.
+fn tell(edge: &Edge, report: &impl Measured) {
+    let now = edge.clock.moment().now;
+    for line in measures::lines(&edge.network.id, now, &report.measures(now)) {
+        println!("{line}");
+    }
 }
 
 fn program(work: impl Future<Output = Result<(), lambda_runtime::Error>>) -> ExitCode {

@@ -12,6 +12,7 @@ mod failure;
 mod finish;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod measures;
 #[cfg(feature = "mirrors")]
 pub mod mirrors;
 mod parts;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use cleanup::CleanUp;
 use control::fleet::{Boot, BootstrapKey};
+use control::measures::Measured;
 use control::publish::Offline;
 use edge::Edge;
 use edge::accounts::{HETZNER_TOKEN, Shelf};
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::metrics::Gauges;
 use crate::data::{Folder, Settings};
 
 /// Seconds from one run of `reconcile` to the next. One asks a provider for ten things or so, and Hetzner
@@ -74,13 +76,14 @@ impl Rented {
         edge: &Edge,
         present: watch::Receiver<Arc<Self>>,
         every: u32,
+        gauges: &Gauges,
         stopped: &watch::Receiver<bool>,
         tasks: &mut JoinSet<anyhow::Result<()>>,
     ) {
         if !self.is_set_up {
             return;
         }
-        let (edge, mut stopped) = (edge.clone(), stopped.clone());
+        let (edge, gauges, mut stopped) = (edge.clone(), gauges.clone(), stopped.clone());
         tasks.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(every.into()));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -97,6 +100,8 @@ impl Rented {
                 // The next run goes on where one failed.
                 match reconcile.heal(&edge).await {
                     Ok(done) => {
+                        let now = edge.clock.moment().now;
+                        gauges.note(now, &done.measures(now));
                         let troubles = done.report.troubles;
                         // What stands in the way for hours is said once.
                         for trouble in troubles.iter().filter(|trouble| !said.contains(*trouble)) {
@@ -109,6 +114,8 @@ impl Rented {
                 if count.is_multiple_of(CLEANUP_AFTER) {
                     match cleanup.sweep(&edge).await {
                         Ok(all) => {
+                            let now = edge.clock.moment().now;
+                            gauges.note(now, &all.measures(now));
                             for trouble in all.iter().flat_map(|done| &done.cleaned.troubles) {
                                 tracing::warn!("cleanup: {trouble}");
                             }

@@ -9,6 +9,7 @@ mod agents;
 mod door;
 mod fleet;
 mod in_force;
+mod metrics;
 mod owner;
 mod plane;
 mod schedule;
@@ -26,6 +27,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use metrics::Gauges;
 
 use crate::data::{Folder, Settings};
 use crate::init::Listeners;
@@ -54,6 +57,9 @@ pub struct Options {
     /// Seconds from one run of 'reconcile' to the next, where a provider is set up.
     #[arg(long, default_value_t = fleet::EVERY, value_parser = clap::value_parser!(u32).range(1..))]
     reconcile_every: u32,
+    /// Serve figures for Prometheus at this address (127.0.0.1:9464, say), at the path /metrics.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     /// Leave the setup code to whoever holds it: this machine becomes no owner, and makes no
     /// gateways and no invite of its own.
     #[arg(long)]
@@ -118,14 +124,30 @@ async fn start_and_wait(
     let code = owner::prepare(data, &mut settings, &edge, !options.no_setup).await?;
     let in_force = in_force::watch(data, stopped, tasks)?;
     let (routes, rented) = plane::start(data, &settings, &edge, in_force.clone(), stopped, tasks)?;
-    serve(listeners.control, plane::router(routes), stopped, tasks)?;
+    let gauges = Gauges::default();
+    if let Some(address) = options.metrics {
+        let listener = std::net::TcpListener::bind(address)
+            .with_context(|| format!("--metrics {address}: choose another"))?;
+        listener.set_nonblocking(true)?;
+        serve(listener, metrics::router(gauges.clone()), stopped, tasks)?;
+    }
+    let control = plane::router(routes, gauges.clone());
+    serve(listeners.control, control, stopped, tasks)?;
     for listener in listeners.doors {
         serve(listener, door::router(data.path("site")), stopped, tasks)?;
     }
     let said = rented.borrow().said();
     let present = rented.borrow().clone();
-    present.start(&edge, rented, options.reconcile_every, stopped, tasks);
-    let mut published = schedule::start(data, &settings, in_force, edge, stopped.clone(), tasks)?;
+    let every = options.reconcile_every;
+    present.start(&edge, rented, every, &gauges, stopped, tasks);
+    let mut published = schedule::start(
+        data,
+        &settings,
+        in_force,
+        (edge, gauges),
+        stopped.clone(),
+        tasks,
+    )?;
 
     let used = code.as_ref().filter(|_| !options.no_setup);
     let remote = owner::open(data, &settings, used).await?;

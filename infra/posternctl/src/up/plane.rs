@@ -1,6 +1,7 @@
 //! The control plane of `up`: the routes of all functions, made anew when a ceremony has changed what
 //! they stand on. Requests that are under way end with the routes that they began with.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,6 +13,7 @@ use tower::ServiceExt as _;
 
 use super::fleet::Rented;
 use super::in_force::InForce;
+use super::metrics::Gauges;
 use crate::data::{Folder, Settings};
 
 /// What is made of what is in force.
@@ -62,9 +64,14 @@ pub fn start(
 }
 
 /// A router that hands each request to the present routes.
-pub fn router(routes: watch::Receiver<Router>) -> Router {
+pub fn router(routes: watch::Receiver<Router>, gauges: Gauges) -> Router {
     Router::new().fallback(move |request: Request| {
-        let present = routes.borrow().clone();
-        async move { present.oneshot(request).await }
+        let (present, gauges) = (routes.borrow().clone(), gauges.clone());
+        async move {
+            let path = request.uri().path().to_owned();
+            let answer = present.oneshot(request).await?;
+            gauges.answered(&path, answer.status());
+            Ok::<_, Infallible>(answer)
+        }
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::measures::Measured;
 use control::publish::{Budget, Mirror, Publisher};
 use edge::Edge;
 use publish::Folder as Site;
@@ -11,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::in_force::InForce;
+use super::metrics::Gauges;
 use crate::data::{Folder, Settings};
 
 /// From one run to the next. A run in which nothing changed costs some reads.
@@ -28,7 +30,7 @@ pub fn start(
     data: &Folder,
     settings: &Settings,
     in_force: watch::Receiver<Arc<InForce>>,
-    edge: Edge,
+    (edge, gauges): (Edge, Gauges),
     mut stopped: watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<watch::Receiver<Option<Published>>> {
@@ -58,6 +60,8 @@ pub fn start(
             };
             match publisher.run().await {
                 Ok(report) => {
+                    let now = edge.clock.moment().now;
+                    gauges.note(now, &report.measures(now));
                     if report.published {
                         tracing::info!(version = report.version, "published");
                     }

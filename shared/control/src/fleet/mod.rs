@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::provider::{ResourceId, ResourceKind};
-use model::{FirstContact, GatewayId, Limits, Node, ProviderName, Stage};
+use model::{Amount, FirstContact, GatewayId, Limits, Node, ProviderName, Stage};
 use providers::Provider;
 use rules::planning::{Change, Plan};
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,15 @@ impl Order {
     }
 }
 
+/// What is rented, in money of the fleet's currency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Spend {
+    /// What it costs a month.
+    pub month: Amount,
+    /// The most that the fleet may.
+    pub most_per_month: Amount,
+}
+
 /// What a run did.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -152,6 +161,9 @@ pub struct Report {
     pub troubles: Vec<String>,
     /// Nodes that are neither in service nor gone: later runs go on with them.
     pub under_way: usize,
+    /// What is rented costs a month, beside its cap; None where no fleet is wanted, or no plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spend: Option<Spend>,
     /// Whether the run's budget ended before what could be done now.
     pub unfinished: bool,
     /// Whether another run holds the lease: nothing was done.

@@ -10,7 +10,7 @@ use super::advance::is_at_rest;
 use super::apply::begin;
 use super::observe::State;
 use super::worker::Worker;
-use super::{KEPT_CALLS, Order, Report, Resource, Run, counted, lease};
+use super::{KEPT_CALLS, Order, Report, Resource, Run, Spend, counted, lease};
 use crate::Error;
 
 /// Carries out what `order` says, as far as the run's budget goes; the next run goes on.
@@ -61,6 +61,11 @@ async fn work(run: &Run<'_>, order: Order) -> Result<Report, Error> {
         )?),
     };
     if let Some(plan) = &plan {
+        let wanted = worker.state.fleet.fleet.as_ref();
+        worker.report.spend = wanted.map(|fleet| Spend {
+            month: plan.before.month,
+            most_per_month: fleet.most_per_month,
+        });
         if order == Order::Heal {
             let stands = plan.blocked.iter();
             let stands = stands.map(|blocked| format!("{}: {}", blocked.what, blocked.why));

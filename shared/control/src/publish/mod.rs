@@ -40,6 +40,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use model::{Actor, CatalogName, Disclosure, GatewayId, GatewayState};
 use serde::Serialize;
 use store::{Change, CommitError, Expect, Item, Write};
@@ -95,8 +96,12 @@ pub struct Report {
     pub version: u64,
     /// Whether this run made it.
     pub published: bool,
+    /// When that was signed; None before there was any.
+    pub published_at: Option<Timestamp>,
     /// How many gateways are in service.
     pub listed: usize,
+    /// How many were, and miss their heartbeats.
+    pub unhealthy: usize,
     /// The gateways whose state changed, and to what.
     pub changes: Vec<(GatewayId, GatewayState)>,
     /// Whether the control plane holds back because too many gateways went quiet at once.
@@ -260,10 +265,13 @@ impl Publisher<'_> {
             slots.push(Slot::new(target, item.as_ref(), &self.keys.timestamp)?);
         }
         let active = |o: &&rules::health::Observed| o.gateway.state == GatewayState::Active;
+        let unhealthy = |o: &&rules::health::Observed| o.gateway.state == GatewayState::Unhealthy;
         let mut report = Report {
             version: loaded.head().map_or(0, |head| head.version),
             published: false,
+            published_at: loaded.head().map(|head| head.published_at),
             listed: judged.observed.iter().filter(active).count(),
+            unhealthy: judged.observed.iter().filter(unhealthy).count(),
             changes: judged.changes,
             mass_silence: judged.mass_silence,
             lagging: Vec::new(),
@@ -340,6 +348,7 @@ impl Publisher<'_> {
             Made::Head(head) => {
                 report.version = head.version;
                 report.published = true;
+                report.published_at = Some(head.published_at);
                 work.meter.keep(slots.len());
                 // Those first that failed: they have waited, and one call tells whether they still do.
                 slots.sort_by_key(|slot| !slot.is_failing());

@@ -19,16 +19,17 @@ pub use fetch::{Fetch, fetch};
 use api::{Kind, Problem};
 use axum::Router;
 use axum::body::Body;
+use control::measures::Measured;
 use http::Response;
 use serde::Serialize;
 use store::{DynamoDbStore, Retries};
 use tower::ServiceExt;
 use worker::{Env, HttpRequest};
 
-use crate::Edge;
 use crate::deployed::{self, FromSettings, OpenStore};
 use crate::finish::write;
 use crate::settings::{self, Reader, TABLE, Table};
+use crate::{Edge, measures};
 
 /// A function that answers requests. Keep it in a `static`: an isolate makes its router once.
 pub struct Function {
@@ -85,7 +86,7 @@ impl<T: Sync> Scheduled<T> {
     }
 
     /// Does `run` once. A schedule has nobody to answer: what came of it goes to the log.
-    pub async fn wake<R: Serialize>(
+    pub async fn wake<R: Serialize + Measured>(
         &self,
         env: &Env,
         run: impl AsyncFn(&Edge, &T) -> Result<R, control::Error>,
@@ -96,8 +97,13 @@ impl<T: Sync> Scheduled<T> {
         };
         match run(edge, own).await {
             Ok(report) => {
+                let measured = report.measures(edge.clock.moment().now);
                 let report = serde_json::to_string(&report).unwrap_or_default();
                 tracing::info!(report, "done");
+                let now = edge.clock.moment().now;
+                for line in measures::lines(&edge.network.id, now, &measured) {
+                    worker::console_log!("{line}");
+                }
             }
             Err(error) => tracing::error!(%error, "the run failed; the next one tries again"),
         }
@@ -150,7 +156,7 @@ impl<T: Sync> Answering<T> {
     }
 
     /// Does `run` once, as [`Scheduled::wake`].
-    pub async fn wake<R: Serialize>(
+    pub async fn wake<R: Serialize + Measured>(
         &self,
         env: &Env,
         run: impl AsyncFn(&Edge, &T) -> Result<R, control::Error>,

@@ -45,6 +45,20 @@ impl Steps {
         Self { json, number: 0 }
     }
 
+    /// Shows a list, such as what would change.
+    pub fn list(&self, what: &str, lines: &[String]) {
+        if self.json {
+            let lines = json!({what: lines});
+            return say!("{lines}");
+        }
+        if lines.is_empty() {
+            say!("   no {what}");
+        }
+        for line in lines {
+            say!("   {line}");
+        }
+    }
+
     /// Takes the step `name`, which does `what`, and gives what it found or made. An error says at which
     /// step the run stopped, and that the same command goes on.
     pub async fn take<T>(

@@ -33,7 +33,7 @@ const TOO_MUCH: [&str; 5] = [
 
 /// A service by the name that its signatures and its endpoint have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Service(&'static str);
+pub struct Service(pub &'static str);
 
 /// Who calls.
 pub const STS: Service = Service("sts");
@@ -51,10 +51,12 @@ pub struct Client {
 #[error("AWS refuses {what} ({code}): {message}{}", advice(code))]
 pub struct Refused {
     what: String,
-    status: StatusCode,
+    /// The status.
+    pub status: StatusCode,
     /// AWS's own word for why.
     pub code: String,
-    message: String,
+    /// AWS's own text.
+    pub message: String,
 }
 
 /// What to do where AWS's own message does not say it.

@@ -7,14 +7,14 @@ use std::time::Duration;
 use emulator::Call;
 use harness::amazon::{FUNCTIONS, Said, release};
 use harness::programs::{posternctl_command, run};
-use harness::{Agent, Amazon, Gateway, postern, posternctl};
+use harness::{Agent, Amazon, Gateway, postern, postern_refused, posternctl, until};
 use serde_json::{Value, json};
 use simcloud::{Served, SimCloud};
 
 use crate::roles;
 
 /// What the provider's stand-in takes for a token; nothing may repeat it.
-const TOKEN: &str = "sim-token-of-this-test";
+const TOKEN: &str = "sim-token";
 /// More than the minute between two runs of a schedule.
 const SCHEDULE: Duration = Duration::from_secs(100);
 /// From one look to the next.
@@ -143,6 +143,7 @@ async fn a_network_is_deployed_used_changed_rolled_back_and_removed() {
     it_is_deployed_with_its_secrets_where_they_belong(&network).await;
     let device = network.path("device.json");
     let gateway = a_gateway_and_a_device_come_in(&network, &device).await;
+    keys_change_and_a_device_is_shut_out(&network, &device, &gateway).await;
     nodes_are_rented_and_removed(&network).await;
     the_same_again_changes_nothing(&network).await;
 
@@ -193,6 +194,9 @@ async fn a_gateway_and_a_device_come_in(network: &Network, device: &std::path::P
     let made = network.owner(&["invite", "--uses", "1"]).await;
     let invite = made["invite"].as_str().expect("an invite");
     postern(device, &["enroll", invite]).await;
+    let late = network.path("late.json");
+    let refused = postern_refused(&late, &["enroll", invite]).await;
+    assert_eq!(refused["error"]["kind"], "invite-used-up", "{refused}");
     let folder = network.path("gateways");
     std::fs::create_dir(&folder).unwrap();
     let gateway = Gateway::start_by(&network.path("owner.json"), &folder, 1).await;
@@ -217,6 +221,32 @@ async fn a_gateway_and_a_device_come_in(network: &Network, device: &std::path::P
     let status = postern(device, &["status", "--online"]).await;
     assert!(status["device"].is_string(), "{status}");
     gateway
+}
+
+/// For the roles of those that answer: what removes items, too.
+async fn keys_change_and_a_device_is_shut_out(
+    network: &Network,
+    device: &std::path::Path,
+    gateway: &Gateway,
+) {
+    postern(device, &["rotate"]).await;
+    network.owner(&["gateways", "rotate", &gateway.id]).await;
+    let state = network
+        .path("gateways")
+        .join(&gateway.id)
+        .join("gateway.json");
+    let before = std::fs::read(&state).unwrap();
+    until("a new key", async || {
+        let gateways = network.owner(&["gateways"]).await;
+        let rotated = std::fs::read(&state).ok()? != before;
+        (rotated && gateways[0]["state"] == "active").then_some(())
+    })
+    .await;
+    let made = network.owner(&["invite", "--uses", "1"]).await;
+    let other = network.path("other.json");
+    let enrolled = postern(&other, &["enroll", made["invite"].as_str().unwrap()]).await;
+    let id = enrolled["device"].as_str().unwrap();
+    network.owner(&["devices", "revoke", id]).await;
 }
 
 /// For the roles of the two functions that rent: a node is begun and removed, and the provider is swept.

@@ -51,8 +51,8 @@ fn the_lint_of_aws_finds_nothing() {
     };
     let mut lint = Command::new(python);
     lint.args([
-        "-m",
-        "cfnlint",
+        "-c",
+        "import sys; from cfnlint.runner import main; sys.exit(main())",
         "--regions",
         "eu-central-1",
         "us-east-1",

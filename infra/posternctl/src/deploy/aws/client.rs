@@ -35,6 +35,9 @@ const TOO_MUCH: [&str; 5] = [
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Service(pub &'static str);
 
+/// The header that names an operation in JSON protocols.
+pub const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+
 /// Who calls.
 pub const STS: Service = Service("sts");
 

@@ -7,21 +7,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use http::Method;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, Method};
 use serde_json::{Value, json};
 
-use super::client::{Client, Service};
+use super::client::{Client, Refused, Service, TARGET};
 use super::shelf;
 use super::stack::{Stack, State, Template, Texts};
 use crate::deploy::Common;
 use crate::deploy::steps::{Done, Steps};
 
 const TAGGING: Service = Service("tagging");
+const DYNAMODB: Service = Service("dynamodb");
 /// The buckets, by their names in the template.
 const BUCKETS: [&str; 2] = ["Site ", "Shelf "];
 /// How long AWS may still list what is gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// From one look to the next.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -134,10 +135,7 @@ async fn tagged(aws: &Client, stack: &str) -> anyhow::Result<Vec<String>> {
     let asked = json!({"TagFilters": [{"Key": "postern", "Values": [stack]}]});
     let headers = [
         (CONTENT_TYPE, "application/x-amz-json-1.1"),
-        (
-            HeaderName::from_static("x-amz-target"),
-            "ResourceGroupsTaggingAPI_20170126.GetResources",
-        ),
+        (TARGET, "ResourceGroupsTaggingAPI_20170126.GetResources"),
     ];
     let body = Bytes::from(asked.to_string());
     let answer = aws.send(
@@ -151,6 +149,32 @@ async fn tagged(aws: &Client, stack: &str) -> anyhow::Result<Vec<String>> {
     let answer: Value = serde_json::from_slice(&answer.await?.body)?;
     let list = answer["ResourceTagMappingList"].as_array();
     let list = list.context("AWS gives no list of what is left")?;
-    let arns = list.iter().filter_map(|one| one["ResourceARN"].as_str());
-    Ok(arns.map(str::to_owned).collect())
+    let mut left = Vec::new();
+    for arn in list.iter().filter_map(|one| one["ResourceARN"].as_str()) {
+        if !is_gone_table(aws, arn).await? {
+            left.push(arn.to_owned());
+        }
+    }
+    Ok(left)
+}
+
+/// Whether it is a table that is gone, whose tags may be listed longer than it is there.
+async fn is_gone_table(aws: &Client, arn: &str) -> anyhow::Result<bool> {
+    let Some((_, table)) = arn.split_once(":table/") else {
+        return Ok(false);
+    };
+    let headers = [
+        (CONTENT_TYPE, "application/x-amz-json-1.0"),
+        (TARGET, "DynamoDB_20120810.DescribeTable"),
+    ];
+    let body = Bytes::from(json!({"TableName": table}).to_string());
+    let what = "dynamodb:DescribeTable";
+    let answer = aws.send(DYNAMODB, what, Method::POST, "/", &headers, body);
+    match answer.await {
+        Ok(_) => Ok(false),
+        Err(error) => match error.downcast_ref::<Refused>() {
+            Some(refused) if refused.code == "ResourceNotFoundException" => Ok(true),
+            _ => Err(error),
+        },
+    }
 }

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use http::Method;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::client::{Client, Service};
+use super::client::{Client, Service, TARGET};
 use super::function;
 use crate::data::Folder;
 use crate::deploy::secrets::Secrets;
@@ -115,7 +115,7 @@ async fn call(aws: &Client, action: &str, asked: &Value) -> anyhow::Result<Value
     let target = format!("secretsmanager.{action}");
     let headers = [
         (CONTENT_TYPE, "application/x-amz-json-1.1"),
-        (HeaderName::from_static("x-amz-target"), target.as_str()),
+        (TARGET, target.as_str()),
     ];
     let what = format!("secretsmanager:{action}");
     let body = Bytes::from(asked.to_string());

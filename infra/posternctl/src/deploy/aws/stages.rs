@@ -208,8 +208,7 @@ impl Deployment<'_> {
 
     /// The parameters of a stack with these functions, whose present versions go on answering.
     fn asked(&self, before: &State, archives: &[Archive], texts: &[SecretText]) -> Texts {
-        let mut asked = self.options.parameters();
-        asked.extend(self.kind(archives));
+        let mut asked = self.kind(archives);
         let of = |function| archives.iter().find(|archive| archive.function == function);
         let hash = |function| {
             of(function)
@@ -225,7 +224,12 @@ impl Deployment<'_> {
             ("SecretVersions".to_owned(), versions.parameter()),
         ]);
         let release = release(&asked);
-        let live = before.live().parameter();
+        let live = match before.parameters.get("Live") {
+            // The same release: what it was told stays, too, and so nothing changes.
+            Some(told) if before.parameters.get("Release") == Some(&release) => told.clone(),
+            _ => before.live().parameter(),
+        };
+        asked.extend(self.options.parameters());
         asked.extend([
             ("Release".to_owned(), release),
             ("Live".to_owned(), live),

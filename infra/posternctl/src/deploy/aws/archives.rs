@@ -22,6 +22,11 @@ const PROGRAM: &str = "bootstrap";
 /// any of ours, and bounds what a strange archive can make of this machine's memory.
 const MOST_UNPACKED: u64 = 250 * 1024 * 1024;
 
+/// The minor version of glibc 2 that `provided.al2023` has (Amazon Linux 2023 has glibc 2.34 for good).
+const LIBC: u32 = 34;
+/// What a program asks of it stands before its code, in far less than so many bytes.
+const HEAD: u64 = 1024 * 1024;
+
 /// The archive of one function.
 pub struct Archive {
     /// Which function's.
@@ -104,15 +109,30 @@ fn architecture(archive: &[u8]) -> anyhow::Result<&'static str> {
     // ELF's header: the magic, a class for 64 bits, the byte order, and at 18 the machine (System V ABI,
     // "ELF header").
     let mut head = Vec::new();
-    program.take(20).read_to_end(&mut head)?;
+    program.take(HEAD).read_to_end(&mut head)?;
     if !head.starts_with(b"\x7fELF\x02\x01") || head.len() < 20 {
         bail!("'{PROGRAM}' is no program for Linux");
+    }
+    if let Some(newer) = libc(&head).filter(|minor| *minor > LIBC) {
+        bail!(
+            "'{PROGRAM}' needs glibc 2.{newer}, and Lambda's Linux has 2.{LIBC}: build it on an older system"
+        );
     }
     match u16::from_le_bytes([head[18], head[19]]) {
         62 => Ok("x86_64"),
         183 => Ok("arm64"),
         other => bail!("'{PROGRAM}' is for the machine {other} of ELF, which Lambda has not"),
     }
+}
+
+/// The newest minor version of glibc 2 that a program asks for, by the names of its symbols' versions.
+fn libc(head: &[u8]) -> Option<u32> {
+    let texts = head.split(|byte| *byte == 0);
+    let versions = texts.filter_map(|text| {
+        let text = std::str::from_utf8(text.strip_prefix(b"GLIBC_2.")?).ok()?;
+        text.split('.').next()?.parse().ok()
+    });
+    versions.max()
 }
 
 #[cfg(test)]
@@ -156,11 +176,15 @@ mod tests {
         let missing = read(folder.path(), &[Function::Admin]).err().unwrap();
         let script = refused("admin-lambda", b"#!/bin/sh\nexit 0\n");
         let riscv = refused("admin-lambda", &program(243));
+        let mut newer = program(62);
+        newer.extend(b"\0GLIBC_2.34\0GLIBC_2.9\0GLIBC_2.36\0");
+        let newer = refused("admin-lambda", &newer);
         let no_zip = refused("admin-lambda.zip", b"admin");
 
         assert!(missing.to_string().contains("--archives"), "{missing}");
         assert!(script.contains("no program for Linux"), "{script}");
         assert!(riscv.contains("machine 243"), "{riscv}");
+        assert!(newer.contains("needs glibc 2.36"), "{newer}");
         assert!(no_zip.contains("no zip"), "{no_zip}");
     }
 

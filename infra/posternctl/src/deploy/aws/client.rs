@@ -12,6 +12,7 @@ use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use roxmltree::Document;
 use serde_json::Value;
 
@@ -120,12 +121,14 @@ impl Client {
         action: &str,
         parameters: &[(&str, &str)],
     ) -> anyhow::Result<String> {
-        let mut form = format!("Action={action}&Version={version}");
-        for (name, text) in parameters {
-            let text =
-                percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
-            form.push_str(&format!("&{name}={text}"));
-        }
+        let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        let mut form = vec![format!("Action={action}&Version={version}")];
+        form.extend(
+            parameters
+                .iter()
+                .map(|(name, text)| format!("{name}={}", encoded(text))),
+        );
+        let form = form.join("&");
         let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded")];
         let what = format!("{}:{action}", service.0);
         let answer = self

@@ -56,7 +56,7 @@ fn question(function: Function, key: &IdentitySecret) -> anyhow::Result<Option<Q
             path: CHALLENGES.to_owned(),
             body: "{}",
         },
-        // Both ask for a session before anything else.
+        // It asks for a session before anything else; the other one has no such path, and says so.
         Function::Reconcile => get(api::fleet::PLAN.to_owned()),
         Function::Cleanup => get("/v1/cleanup/providers".to_owned()),
         Function::Publish => return Ok(None),

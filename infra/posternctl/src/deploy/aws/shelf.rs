@@ -70,14 +70,14 @@ pub async fn empty(aws: &Client, bucket: &str) -> anyhow::Result<usize> {
     }
 }
 
-/// Deletes at most 1,000 objects ("DeleteObjects"), as many as a list has.
+/// Deletes at most 1,000 objects ("Deleting multiple objects"), as many as a list has.
 async fn delete(aws: &Client, bucket: &str, keys: &[&str]) -> anyhow::Result<()> {
-    let mut body = "<Delete><Quiet>true</Quiet>".to_owned();
-    for key in keys {
+    let objects = keys.iter().map(|key| {
         let key = key.replace('&', "&amp;").replace('<', "&lt;");
-        body.push_str(&format!("<Object><Key>{key}</Key></Object>"));
-    }
-    body.push_str("</Delete>");
+        format!("<Object><Key>{key}</Key></Object>")
+    });
+    let objects: String = objects.collect();
+    let body = format!("<Delete><Quiet>true</Quiet>{objects}</Delete>");
     let headers = [
         (CONTENT_TYPE, "application/xml"),
         (CHECKSUM, &BASE64.encode(&Sha256::digest(&body))),

@@ -383,7 +383,7 @@ fn shown(document: &Document<'_>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// The most that a request may carry ("CloudFormation quotas").
+    /// The most bytes that a request may carry (`CloudFormation`'s quotas, "Template body size in a request").
     const MOST_TEMPLATE: usize = 51_200;
 
     #[test]

@@ -42,7 +42,9 @@ impl Deployment<'_> {
             .take("limits", "Looking at the account's limits", self.limits())
             .await?;
         let archives = steps
-            .take("archives", "Reading the release", self.archives(&functions))
+            .take("archives", "Reading the release", async {
+                self.archives(&functions)
+            })
             .await?;
         if self.options.common.dry_run {
             return self.show(before.as_ref(), &archives, steps).await;
@@ -56,7 +58,9 @@ impl Deployment<'_> {
             },
         };
         steps
-            .take("network", "Looking at the network", self.network(&state))
+            .take("network", "Looking at the network", async {
+                self.network(&state)
+            })
             .await?;
         let texts = secret_texts::of(self.data, self.secrets, &functions)?;
         let asked = self.asked(&state, &archives, &texts);
@@ -98,7 +102,7 @@ impl Deployment<'_> {
         ))
     }
 
-    async fn archives(&self, functions: &[Function]) -> anyhow::Result<Done<Vec<Archive>>> {
+    fn archives(&self, functions: &[Function]) -> anyhow::Result<Done<Vec<Archive>>> {
         let archives = archives::read(&self.options.common.archives, functions)?;
         let bytes: usize = archives.iter().map(|archive| archive.bytes.len()).sum();
         let kind = archives
@@ -116,10 +120,10 @@ impl Deployment<'_> {
         archives: &[Archive],
         steps: &mut Steps,
     ) -> anyhow::Result<()> {
-        let texts = match self.data.is_made() {
-            true => secret_texts::of(self.data, self.secrets, &functions(self.rents))?,
-            false => Vec::new(),
-        };
+        let mut texts = Vec::new();
+        if self.data.is_made() {
+            texts = secret_texts::of(self.data, self.secrets, &functions(self.rents))?;
+        }
         let none = State {
             status: String::new(),
             parameters: Texts::new(),
@@ -166,7 +170,7 @@ impl Deployment<'_> {
     }
 
     /// The network in the data folder, which is made if none is there.
-    async fn network(&self, state: &State) -> anyhow::Result<Done> {
+    fn network(&self, state: &State) -> anyhow::Result<Done> {
         if self.data.is_made() {
             let id = self.data.settings()?.network.id;
             return Ok(Done::as_it_was((), format!("{id}")));

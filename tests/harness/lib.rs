@@ -5,6 +5,7 @@
 //! Helpers panic with what was seen: they are assertions of the tests.
 
 pub mod agent;
+pub mod amazon;
 pub mod cloud;
 pub mod crowd;
 pub mod document;
@@ -22,6 +23,7 @@ pub mod tap;
 pub mod units;
 
 pub use agent::Agent;
+pub use amazon::Amazon;
 pub use door::{Answered, Door, Fault};
 pub use emulator::skipped;
 pub use programs::{Gateway, Up, postern, postern_refused, posternctl};

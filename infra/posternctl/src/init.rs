@@ -411,6 +411,18 @@ fn signers(keys: &[SigningKey]) -> Vec<&SigningKey> {
 }
 
 impl Options {
+    /// The options of a network whose control plane and front door are at `url`, with gateways in these
+    /// networks.
+    pub fn deployed(url: &str, heartbeat: u32, gateway_networks: Vec<IpNet>) -> Self {
+        let mut options = Self::local(0, heartbeat, 0);
+        options.control = vec![url.to_owned()];
+        options.doors = vec![url.to_owned()];
+        if !gateway_networks.is_empty() {
+            options.gateway_networks = gateway_networks;
+        }
+        options
+    }
+
     /// The options of a network that `up` makes by itself.
     pub fn local(port: u16, heartbeat: u32, gateways: u8) -> Self {
         Self {

@@ -13,6 +13,7 @@ mod cleaning;
 mod control_keys;
 mod costs;
 mod data;
+mod deploy;
 mod fleet;
 mod init;
 mod plan;
@@ -85,6 +86,12 @@ enum Command {
     },
     /// What a network of some size costs a month on a cloud, from measured calls and list prices.
     Costs(costs::Options),
+    /// Deploy the network to a cloud, change what is deployed, or remove it. It can be run again after any
+    /// failure.
+    Deploy {
+        #[command(subcommand)]
+        target: deploy::Target,
+    },
     /// Become the first owner with the code that 'init' printed.
     Setup(admins::SetupOptions),
     /// Log in with the profile's key. Other commands do so by themselves.
@@ -207,6 +214,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::ControlKeys { action } => control_keys::run(&folder, action.as_ref(), json),
         Command::Up(options) => up::run(&folder, &options, json).await,
         Command::Prepare { store } => stores::prepare(&folder, &store, json).await,
+        Command::Deploy { target } => deploy::run(&folder, &target, json).await,
         Command::Setup(options) => admins::setup(&place()?, &options, json).await,
         Command::Login => admins::login(&place()?, json).await,
         Command::Logout => admins::logout(&place()?, json).await,

@@ -27,6 +27,16 @@ impl NativeHttp {
         let client = crate::http_client(user_agent, timeout);
         Ok(Self(client.map_err(|error| error.to_string())?))
     }
+
+    /// The same for servers that `roots` vouch for and no other, certificates in PEM.
+    pub fn trusting(
+        user_agent: &str,
+        timeout: std::time::Duration,
+        roots: &str,
+    ) -> Result<Self, String> {
+        let client = crate::http_client::http_client_trusting(user_agent, timeout, roots);
+        Ok(Self(client.map_err(|error| error.to_string())?))
+    }
 }
 
 #[cfg(feature = "http-client")]

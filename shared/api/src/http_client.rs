@@ -39,6 +39,18 @@ pub fn http_client_at(
     build(&|| builder(user_agent, timeout, &environment).resolve_to_addrs(host, addresses))
 }
 
+/// The same for servers that these roots vouch for and no other: it reads none of the system's. The roots are
+/// certificates in PEM, one after the other.
+pub fn http_client_trusting(
+    user_agent: &str,
+    timeout: Duration,
+    roots: &str,
+) -> Result<Client, NoClient> {
+    let roots = reqwest::Certificate::from_pem_bundle(roots.as_bytes());
+    let roots = roots.map_err(|error| NoClient(innermost(&error)))?;
+    build(&|| builder(user_agent, timeout, &environment).tls_certs_only(roots.clone()))
+}
+
 /// A client of this builder, without HTTPS where the system has no root certificates.
 fn build(builder: &dyn Fn() -> ClientBuilder) -> Result<Client, NoClient> {
     // An error says that the process has one already, which is as good.

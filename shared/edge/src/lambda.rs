@@ -3,10 +3,10 @@
 //! A start reads the settings, and ends the program with all that is wrong with them in the log
 //! before anything else: Lambda then says that the function does not start. A setting that is too
 //! long for the environment (Lambda allows 4 KB for all variables together) is read from a file of
-//! the deployment's package, which `<NAME>_FILE` names.
+//! the deployment's package, which `<NAME>_FILE` names, or from a secret that holds several ([`told`]).
 
-use std::env;
-use std::path::Path;
+mod told;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -27,11 +27,13 @@ use crate::Edge;
 use crate::deployed::{self, FromSettings, OpenStore};
 use crate::measures;
 use crate::settings::{Reader, Setting, TABLE, Table};
+use told::Told;
 
 /// Answers requests, from a function URL or an HTTP API, as long as Lambda sends some.
 pub fn serve(from_settings: FromSettings) -> ExitCode {
     program(async {
-        let router = deployed::function(&source, from_settings, find_store)?;
+        let told = Told::read().await?;
+        let router = deployed::function(&told.source(), from_settings, find_store)?;
         lambda_http::run(router).await
     })
 }
@@ -47,7 +49,8 @@ pub fn on_schedule<T, R: Serialize + Measured>(
     run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,
 ) -> ExitCode {
     program(async {
-        let (edge, own) = deployed::edge(&source, from_settings, find_store)?;
+        let told = Told::read().await?;
+        let (edge, own) = deployed::edge(&told.source(), from_settings, find_store)?;
         let (edge, own, run) = (&edge, &own, &run);
         let at_event = async |_: LambdaEvent<IgnoredAny>| {
             let report = run(edge, own).await.map_err(lambda_runtime::Error::from)?;
@@ -70,7 +73,8 @@ pub fn serve_on_schedule<T, R: Serialize + Measured>(
     run: impl AsyncFn(&Edge, &T) -> Result<R, Error>,
 ) -> ExitCode {
     program(async {
-        let (edge, own) = deployed::edge(&source, from_settings, find_store)?;
+        let told = Told::read().await?;
+        let (edge, own) = deployed::edge(&told.source(), from_settings, find_store)?;
         let answers = crate::finish(routes(edge.clone(), &own), edge.clone());
         let (edge, own, run, answers) = (&edge, &own, &run, &answers);
         let at_event = async |event: LambdaEvent<Value>| {
@@ -115,21 +119,6 @@ fn program(work: impl Future<Output = Result<(), lambda_runtime::Error>>) -> Exi
     }
 }
 
-fn source(name: &str) -> Result<Option<String>, String> {
-    if let Ok(text) = env::var(name) {
-        return Ok(Some(text));
-    }
-    let Ok(file) = env::var(format!("{name}_FILE")) else {
-        return Ok(None);
-    };
-    // Where Lambda unpacks the package ("Defined runtime environment variables").
-    let package = env::var("LAMBDA_TASK_ROOT").unwrap_or_default();
-    let path = Path::new(&package).join(file);
-    let text = std::fs::read_to_string(&path);
-    text.map(Some)
-        .map_err(|error| format!("{}: {error}", path.display()))
-}
-
 /// The DynamoDB table, where no other database is named.
 const TABLE_ALONE: Setting = Setting {
     name: TABLE.name,
@@ -146,9 +135,9 @@ const DATABASE: Setting = Setting {
 
 /// Which database, and how to open it. Nothing is made there: 'posternctl prepare' does that before.
 fn find_store(reader: &mut Reader<'_>) -> Option<OpenStore> {
-    let beside = |name: &str| source(name).is_ok_and(|text| text.is_some_and(|t| !t.is_empty()));
+    let has_table = reader.has(TABLE);
     let parse = |url: &str| {
-        if beside(TABLE.name) {
+        if has_table {
             return Err(format!("{} is there, too", TABLE.name));
         }
         url.parse::<store::postgres::Settings>()

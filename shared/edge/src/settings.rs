@@ -59,6 +59,11 @@ pub const ENDPOINT: Setting = Setting {
     name: "AWS_ENDPOINT_URL_DYNAMODB",
     holds: "an https URL to be used instead of the region's DynamoDB (http on loopback only), or nothing",
 };
+/// A stand-in for all of AWS, where none is named for a service, by the name that AWS's own programs know.
+pub const ENDPOINT_OF_ALL: Setting = Setting {
+    name: "AWS_ENDPOINT_URL",
+    holds: "an https URL to be used instead of AWS (http on loopback only), or nothing",
+};
 
 /// One setting: what it is called, and what it should hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +119,11 @@ impl<'a> Reader<'a> {
             return Some(None);
         };
         self.parsed(setting, &text, parse).map(Some)
+    }
+
+    /// Whether a setting is there, with whatever text.
+    pub fn has(&self, setting: Setting) -> bool {
+        (self.source)(setting.name).is_ok_and(|text| text.is_some_and(|text| !text.is_empty()))
     }
 
     /// What stands for a setting that is not there, or why it cannot be made.
@@ -214,6 +224,17 @@ pub struct Access {
     pub endpoint: Option<String>,
 }
 
+/// The stand-in for a service that `setting` names, or else for all of AWS.
+#[allow(
+    clippy::option_option,
+    reason = "the outer one says whether there was a fault"
+)]
+pub fn endpoint_of(reader: &mut Reader<'_>, setting: Setting) -> Option<Option<String>> {
+    let own = reader.optional(setting, endpoint);
+    let of_all = reader.optional(ENDPOINT_OF_ALL, endpoint);
+    own.zip(of_all).map(|(own, of_all)| own.or(of_all))
+}
+
 /// The network's settings; without a value the reader holds what is wrong.
 pub fn network(reader: &mut Reader<'_>) -> Option<Network> {
     reader.required(NETWORK, parse_network)
@@ -238,7 +259,7 @@ impl Access {
         let access_key = reader.required(ACCESS_KEY, one_word);
         let secret_key = reader.required(SECRET_KEY, one_word);
         let session_token = reader.optional(SESSION_TOKEN, one_word);
-        let endpoint = reader.optional(ENDPOINT, endpoint);
+        let endpoint = endpoint_of(reader, ENDPOINT);
         Some(Self {
             region: region?,
             access_key: access_key?,

@@ -1,6 +1,7 @@
 //! Clouds for tests: a DynamoDB, the emulator `dynoxide` as a process, with a proxy before it that does
 //! what the emulator never does, throttle, refuse what overlaps, and lose answers; and the rest of AWS,
-//! of which S3 is used, `MiniStack`. A [`Postgres`], of Debian's package. And a program that is stopped at
+//! of which S3 is used, `MiniStack`; the same for a whole deployment, where roles hold, behind a [`Watch`]
+//! that keeps what was called. A [`Postgres`], of Debian's package. And a program that is stopped at
 //! any of its calls ([`stops`]).
 //!
 //! It knows nothing of the house, so that the tests of every crate can stand on it.
@@ -11,6 +12,7 @@ mod postgres;
 mod process;
 mod proxy;
 pub mod stops;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,7 @@ pub use faults::Faults;
 pub use postgres::Postgres;
 pub use process::{Aws, Emulator};
 pub use proxy::Proxy;
+pub use watch::{Call, Watch};
 
 /// The interpreter that has the packages of the interoperability tests: `POSTERN_PYTHON`, or where
 /// the test command puts it.

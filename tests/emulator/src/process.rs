@@ -15,6 +15,9 @@ const WHILE_WE_LIVE: &str = r#""$@" & cat >/dev/null; kill "$!""#;
 /// A port that was free may be taken before the emulator binds it.
 pub(crate) const MOST_STARTS: u32 = 5;
 
+/// The region of a stand-in for AWS that is alone.
+const REGION: &str = "eu-central-1";
+
 /// Names another DynamoDB on loopback, to be used instead of the emulator: for a second opinion.
 const OTHER: &str = "POSTERN_DYNAMODB";
 
@@ -88,6 +91,38 @@ impl Aws {
             })
         };
         SHARED.get_or_init(start).as_ref()
+    }
+
+    /// One for `test` alone, where roles hold: who calls must have the right to it. Functions are told that
+    /// AWS is at `told`, and its files are in `folder`. `None`, which is said, where it is not installed.
+    pub fn alone(test: &str, told: &str, folder: &Path) -> Option<Self> {
+        let program = tool("aws/bin/ministack");
+        if !program.exists() {
+            let why = "no stand-in for AWS, infra/scripts/emulator installs it";
+            skipped(test, why);
+            return None;
+        }
+        let (url, process) = start(&program, "Running on", |command, port| {
+            command
+                .env("BIND_HOST", "127.0.0.1")
+                .env("GATEWAY_PORT", port)
+                .env("IOT_MTLS_ENABLED", "0")
+                .env("MINISTACK_REGION", REGION)
+                .env("AUTH", "true")
+                .env("AWS_ENDPOINT_URL", told)
+                .env("TMPDIR", folder);
+            for name in [
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                "AWS_SESSION_TOKEN",
+            ] {
+                command.env_remove(name);
+            }
+        });
+        Some(Self {
+            url,
+            _process: process,
+        })
     }
 
     /// Its base URL.

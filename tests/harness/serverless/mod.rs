@@ -512,7 +512,7 @@ pub fn missing_tools(runtime: Runtime) -> Option<&'static str> {
 
 /// Where the functions are, built first as quickly as may be. `POSTERN_FUNCTIONS` names a folder of
 /// functions to be tested as they are, `target/functions` of those to be deployed.
-fn built(runtime: Runtime) -> PathBuf {
+pub(crate) fn built(runtime: Runtime) -> PathBuf {
     static LAMBDA: OnceLock<PathBuf> = OnceLock::new();
     static WORKERS: OnceLock<PathBuf> = OnceLock::new();
     if let Some(folder) = std::env::var_os("POSTERN_FUNCTIONS") {

@@ -27,6 +27,11 @@ pub const MIRROR_KEYS: Setting = Setting {
     name: "POSTERN_MIRROR_KEYS",
     holds: r#"the access keys of mirrors elsewhere, as {"<mirror's name>":{"access_key_id":"…","secret_access_key":"…"}}, or nothing"#,
 };
+/// A stand-in for S3, by the name that AWS's own programs know.
+pub const ENDPOINT: Setting = Setting {
+    name: "AWS_ENDPOINT_URL_S3",
+    holds: "an https URL to be used instead of AWS' S3 (http on loopback only), or nothing",
+};
 /// Makes what carries requests to buckets.
 pub type MakeHttp = fn() -> Result<Arc<dyn Http>, String>;
 
@@ -76,6 +81,8 @@ pub struct Keys {
     given: BTreeMap<String, Right>,
     /// The function's own, for all others.
     own: Option<Right>,
+    /// What stands in for AWS' S3.
+    endpoint: Option<String>,
 }
 
 impl Keys {
@@ -85,8 +92,10 @@ impl Keys {
         let id = reader.optional(settings::ACCESS_KEY, settings::one_word);
         let secret = reader.optional(settings::SECRET_KEY, settings::one_word);
         let session_token = reader.optional(settings::SESSION_TOKEN, settings::one_word);
+        let endpoint = settings::endpoint_of(reader, ENDPOINT);
         let (id, secret, session_token) = (id?, secret?, session_token?);
         Some(Self {
+            endpoint: endpoint?,
             given: given?.unwrap_or_default(),
             own: id.zip(secret).map(|(id, secret)| Right {
                 access_key_id: id,
@@ -132,7 +141,8 @@ impl MirrorSetting {
                     bucket,
                     prefix,
                     region,
-                    endpoint,
+                    // One that is named is not AWS'.
+                    endpoint: endpoint.or_else(|| keys.endpoint.clone()),
                     credentials,
                     http: http.clone(),
                     now: || SystemClock.moment().now,
@@ -222,6 +232,7 @@ mod tests {
         Keys {
             given: serde_json::from_str(given).unwrap(),
             own: None,
+            endpoint: None,
         }
     }
 

@@ -64,6 +64,19 @@ fn complete_settings_are_read() {
 }
 
 #[test]
+fn a_stand_in_for_all_of_aws_gives_way_to_the_one_for_a_service() {
+    let mut of = good();
+    of.insert("AWS_ENDPOINT_URL", "http://127.0.0.1:4566");
+
+    let for_all = read(&of).unwrap().table.access.endpoint;
+    of.insert("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000");
+    let own = read(&of).unwrap().table.access.endpoint;
+
+    assert_eq!(for_all.as_deref(), Some("http://127.0.0.1:4566"));
+    assert_eq!(own.as_deref(), Some("http://127.0.0.1:8000"));
+}
+
+#[test]
 fn all_that_is_missing_is_listed_at_once_with_what_it_should_hold() {
     let error = read(&BTreeMap::from([("POSTERN_TABLE", "")]))
         .err()
@@ -94,6 +107,7 @@ fn what_cannot_be_used_is_named_and_never_repeated() {
         ("AWS_SESSION_TOKEN", "hidden token"),
         ("AWS_ENDPOINT_URL_DYNAMODB", "http://hidden.example"),
         ("AWS_ENDPOINT_URL_DYNAMODB", "hidden"),
+        ("AWS_ENDPOINT_URL", "http://hidden.example"),
     ];
     for (name, text) in cases {
         let source = |asked: &str| {

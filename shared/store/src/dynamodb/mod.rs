@@ -48,7 +48,7 @@ use crate::{
     validate,
 };
 #[cfg(not(target_family = "wasm"))]
-pub use native::Settings;
+pub use native::{AMAZON_ROOTS, Settings};
 
 /// A [`Store`] on one DynamoDB table.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ const MOST_CONNECT_TIME: Duration = Duration::from_millis(1500);
 
 /// The roots that certificates of AWS' endpoints end in, all five as Amazon asks for
 /// (amazontrust.com/repository). The system's own 140 take a third of a function's start to read.
-const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
+pub const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
 /// Where DynamoDB is, and who calls it. It has no `Debug`, so that no key is printed.
 pub struct Settings {

@@ -12,6 +12,7 @@ mod backup;
 mod cleaning;
 mod control_keys;
 mod data;
+mod deploy;
 mod fleet;
 mod init;
 mod plan;
@@ -80,6 +81,12 @@ enum Command {
             help = format!("Which: {}", stores::NAMES)
         )]
         store: stores::StoreUrl,
+    },
+    /// Deploy the network to a cloud, change what is deployed, or remove it. It can be run again after any
+    /// failure.
+    Deploy {
+        #[command(subcommand)]
+        target: deploy::Target,
     },
     /// Become the first owner with the code that 'init' printed.
     Setup(admins::SetupOptions),
@@ -203,6 +210,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::ControlKeys { action } => control_keys::run(&folder, action.as_ref(), json),
         Command::Up(options) => up::run(&folder, &options, json).await,
         Command::Prepare { store } => stores::prepare(&folder, &store, json).await,
+        Command::Deploy { target } => deploy::run(&folder, &target, json).await,
         Command::Setup(options) => admins::setup(&place()?, &options, json).await,
         Command::Login => admins::login(&place()?, json).await,
         Command::Logout => admins::logout(&place()?, json).await,

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "accounts")]
 pub mod accounts;
+#[cfg(feature = "aws")]
+pub mod aws;
 mod clock;
 mod deployed;
 mod failure;

@@ -5,26 +5,21 @@
 //! (`If-Match` with their entity tag). A call is one request and nothing is tried again here: publishing
 //! counts its calls, looks at what stands there where it must know, and its next run tries again.
 //!
-//! Requests are signed by AWS' own signer (Signature Version 4), which the database's client brings. HTTP
-//! and the time are passed in, since a Worker has others (docs/adr/0010). Objects carry the cache rules of
-//! their kind: a minute for the few that change, for good all others.
+//! HTTP and the time are passed in, since a Worker has others (docs/adr/0010). Objects carry the cache rules
+//! of their kind: a minute for the few that change, for good all others.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use api::http::Http;
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-    UriPathNormalizationMode, sign,
-};
-use aws_sigv4::sign::v4::SigningParams;
 use bytes::Bytes;
 use control::publish::{Etag, Mirror, MirrorError, Object, Replaced};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
+
+use crate::aws;
 
 /// For the few objects that change. No purge is ever needed.
 const CACHED_BRIEFLY: &str = "public, max-age=60";
@@ -87,42 +82,11 @@ impl S3 {
         }
         let request = request.body(body);
         let mut request = request.map_err(|error| failed(path, &error.to_string()))?;
-        self.sign(&mut request)
+        let now = (self.now)();
+        aws::sign(&mut request, "s3", &self.region, &self.credentials, now)
             .map_err(|why| failed(path, &format!("it cannot be signed: {why}")))?;
         let answer = self.http.send(request).await;
         answer.map_err(|why| failed(path, &why))
-    }
-
-    fn sign(&self, request: &mut Request<Bytes>) -> Result<(), String> {
-        let mut settings = SigningSettings::default();
-        // As S3 wants it ("Signature Calculations for the Authorization Header").
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        let identity = self.credentials.clone().into();
-        let parameters = SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("s3")
-            .time(system_time((self.now)()))
-            .settings(settings)
-            .build()
-            .map_err(|error| error.to_string())?
-            .into();
-        let uri = request.uri().to_string();
-        let headers = request.headers().iter();
-        let headers =
-            headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let signable = SignableRequest::new(
-            request.method().as_str(),
-            uri,
-            headers,
-            SignableBody::Bytes(request.body()),
-        );
-        let signed = signable.and_then(|signable| sign(signable, &parameters));
-        let (instructions, _) = signed.map_err(|error| error.to_string())?.into_parts();
-        instructions.apply_to_request_http1x(request);
-        Ok(())
     }
 
     /// Writes an object under a condition.
@@ -218,11 +182,6 @@ fn content_type(path: &str) -> &'static str {
     } else {
         "application/octet-stream"
     }
-}
-
-fn system_time(now: Timestamp) -> SystemTime {
-    let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 fn etag(answer: &Response<Bytes>) -> Option<Etag> {

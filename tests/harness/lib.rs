@@ -5,7 +5,9 @@
 //! Helpers panic with what was seen: they are assertions of the tests.
 
 pub mod agent;
+pub mod cdn;
 pub mod cloud;
+pub mod cloudflare;
 pub mod crowd;
 pub mod document;
 pub mod door;
@@ -38,7 +40,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Looks again and again until `seen` gives a value, and fails with `what` when patience ends.
-pub async fn until<T>(what: &str, mut seen: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, seen: impl AsyncFnMut() -> Option<T>) -> T {
+    let seen = until_or(seen).await;
+    seen.unwrap_or_else(|| panic!("not seen within {PATIENCE:?}: {what}"))
+}
+
+/// The same for who has more to say of it: `None` when patience ends.
+async fn until_or<T>(mut seen: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let look = async {
         loop {
             if let Some(value) = seen().await {
@@ -47,6 +55,5 @@ pub async fn until<T>(what: &str, mut seen: impl AsyncFnMut() -> Option<T>) -> T
             tokio::time::sleep(LOOK).await;
         }
     };
-    let seen = tokio::time::timeout(PATIENCE, look).await;
-    seen.unwrap_or_else(|_| panic!("not seen within {PATIENCE:?}: {what}"))
+    tokio::time::timeout(PATIENCE, look).await.ok()
 }

@@ -65,7 +65,8 @@ fn control_keys(data: &Folder) -> anyhow::Result<Option<(&'static str, String)>>
     Ok((!keys.is_empty()).then(|| (CONTROL_KEY.name, keys.to_json())))
 }
 
-fn of(data: &Folder, function: Function) -> anyhow::Result<Vec<(&'static str, String)>> {
+/// A function's settings that follow from the network, whole.
+pub fn of(data: &Folder, function: Function) -> anyhow::Result<Vec<(&'static str, String)>> {
     let settings = data.settings()?;
     let network = serde_json::to_string(&settings.network)?;
     let mut all = vec![(NETWORK.name, network)];

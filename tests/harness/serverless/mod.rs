@@ -2,8 +2,9 @@
 //! emulator or in PostgreSQL. What a test does with it does not know the runtime, which is a parameter.
 
 pub mod lambda;
-mod process;
+pub(crate) mod process;
 pub mod workers;
+pub mod wrangler;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,18 +23,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use self::wrangler::ROUTES;
 use crate::programs::{posternctl_command, run};
 use crate::{Site, posternctl};
 
-/// Which paths go to which function. A deployment's gateway or routes say the same.
-pub const ROUTES: [(&str, &str); 6] = [
-    ("/v1/enroll", "enroll"),
-    ("/v1/devices/", "enroll"),
-    ("/v1/gateways/", "register"),
-    ("/v1/admin/", "admin"),
-    ("/v1/reconcile/", "reconcile"),
-    ("/v1/cleanup/", "cleanup"),
-];
 /// The functions that answer requests in every network.
 const SERVED: [&str; 3] = ["enroll", "register", "admin"];
 /// Those that hold the credentials of providers, in a network that has an account.
@@ -215,6 +208,15 @@ impl Bucket {
             http: publish::native::http().expect("this machine has HTTP"),
             now: || SystemClock.moment().now,
         }
+    }
+
+    /// Puts an object there, as anybody might have done.
+    pub async fn put(&self, path: &str, bytes: &[u8]) {
+        let client = api::http_client("tests", crate::PATIENCE).expect("this machine has HTTP");
+        let to = format!("{}/{}/{path}", self.endpoint, self.name);
+        let put = client.put(to).body(bytes.to_vec()).send().await;
+        let put = put.expect("the stand-in answers");
+        assert!(put.status().is_success(), "not put: {}", put.status());
     }
 
     /// The paths of all its objects.
@@ -512,7 +514,7 @@ pub fn missing_tools(runtime: Runtime) -> Option<&'static str> {
 
 /// Where the functions are, built first as quickly as may be. `POSTERN_FUNCTIONS` names a folder of
 /// functions to be tested as they are, `target/functions` of those to be deployed.
-fn built(runtime: Runtime) -> PathBuf {
+pub fn built(runtime: Runtime) -> PathBuf {
     static LAMBDA: OnceLock<PathBuf> = OnceLock::new();
     static WORKERS: OnceLock<PathBuf> = OnceLock::new();
     if let Some(folder) = std::env::var_os("POSTERN_FUNCTIONS") {

@@ -26,8 +26,8 @@ backend origin {
     .port = "@PORT@";
     .host_header = "@HOST_HEADER@";
     .connect_timeout = 2s;
-    .first_byte_timeout = 5s;
-    .between_bytes_timeout = 5s;
+    .first_byte_timeout = 3s;
+    .between_bytes_timeout = 3s;
     # An origin that does not answer is found out, and nobody waits for it any more. Every repository has
     # its first root.
     .probe = {

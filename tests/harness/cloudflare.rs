@@ -327,6 +327,12 @@ fn workers(
                 "workers.api.error.service_not_found",
             ),
         },
+        ("GET" | "PATCH", ["workers", name]) => match account.workers.get(*name) {
+            Some(_) => found(json!({
+                "id": name, "name": name, "subdomain": {"enabled": false, "previews_enabled": false},
+            })),
+            None => absent(),
+        },
         ("PUT", ["scripts", name]) => {
             let version = version(account, body);
             let id = version.id.clone();

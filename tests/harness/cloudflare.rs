@@ -52,12 +52,21 @@ pub struct Account {
 pub struct Worker {
     /// Its versions, oldest first.
     pub versions: Vec<Version>,
-    /// What was deployed, oldest first: versions and their shares in percent.
-    pub deployments: Vec<Vec<(String, f64)>>,
+    /// What was deployed, oldest first.
+    pub deployments: Vec<Deployment>,
     /// What its routes match.
     pub routes: Vec<String>,
     /// When it is woken.
     pub crons: Vec<String>,
+}
+
+/// What answers from a moment on.
+#[derive(Clone, Default)]
+pub struct Deployment {
+    /// The versions and their shares in percent.
+    pub shares: Vec<(String, f64)>,
+    message: String,
+    number: u64,
 }
 
 /// A version of a Worker.
@@ -163,7 +172,12 @@ async fn control(
     let Some((name, worker)) = workers.find(|(_, worker)| worker.routes.iter().any(matches)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let shares = worker.deployments.last().cloned().unwrap_or_default();
+    let shares = worker
+        .deployments
+        .last()
+        .cloned()
+        .unwrap_or_default()
+        .shares;
     let wanted = headers
         .get(OVERRIDE)
         .and_then(|wanted| wanted.to_str().ok());
@@ -237,6 +251,7 @@ async fn api(
             workers(&mut account, &method, rest, &body)
                 .unwrap_or_else(|| unknown(&mut account, line))
         }
+        ("GET", ["accounts", ACCOUNT, "storage", "kv", "namespaces"]) => found(json!([])),
         ("GET", ["accounts", ACCOUNT, "r2", "buckets", name]) => match account.buckets.get(*name) {
             Some(_) => found(json!({"name": name})),
             None => refused(
@@ -315,6 +330,8 @@ fn workers(
     };
     let document = || serde_json::from_slice::<Value>(body).unwrap_or_default();
     let answer = match (method.as_str(), path) {
+        // The functions use neither.
+        ("GET", ["durable_objects", "namespaces"]) => found(json!([])),
         ("GET", ["scripts"]) => {
             let names = account.workers.keys().map(|name| json!({"id": name}));
             found(names.collect())
@@ -333,12 +350,20 @@ fn workers(
             })),
             None => absent(),
         },
+        ("GET", ["scripts", name, "references"]) => match account.workers.get(*name) {
+            Some(_) => found(json!({"services": {"incoming": [], "outgoing": []}})),
+            None => absent(),
+        },
         ("PUT", ["scripts", name]) => {
             let version = version(account, body);
-            let id = version.id.clone();
+            let (id, number) = (version.id.clone(), account.count);
             let worker = account.workers.entry((*name).to_owned()).or_default();
             worker.versions.push(version);
-            worker.deployments.push(vec![(id.clone(), 100.0)]);
+            worker.deployments.push(Deployment {
+                shares: vec![(id.clone(), 100.0)],
+                message: String::new(),
+                number,
+            });
             found(json!({
                 "id": name, "etag": id, "pipeline_hash": id, "tag": id, "deployment_id": id,
                 "startup_time_ms": 1,
@@ -354,8 +379,10 @@ fn workers(
             }
             let made =
                 (method == Method::POST && rest == ["versions"]).then(|| version(account, body));
+            account.count += 1;
+            let number = account.count;
             let worker = account.workers.get_mut(*name)?;
-            return of_worker(worker, method, rest, made, &document());
+            return of_worker(worker, method, rest, made, &document(), number);
         }
         _ => return None,
     };
@@ -369,6 +396,7 @@ fn of_worker(
     path: &[&str],
     made: Option<Version>,
     document: &Value,
+    number: u64,
 ) -> Option<Response> {
     let texts = |list: &Value, name: &str| -> Vec<String> {
         let list = list.as_array().into_iter().flatten();
@@ -377,8 +405,7 @@ fn of_worker(
     };
     let answer = match (method.as_str(), path) {
         ("GET", ["deployments"]) => {
-            let all = worker.deployments.iter().enumerate().rev();
-            let all = all.map(|(number, shares)| deployment(number, shares));
+            let all = worker.deployments.iter().rev().map(deployment);
             found(json!({"deployments": all.collect::<Vec<_>>()}))
         }
         ("POST", ["deployments"]) => {
@@ -389,8 +416,13 @@ fn of_worker(
                     share["percentage"].as_f64()?,
                 ))
             });
-            worker.deployments.push(shares.collect::<Option<_>>()?);
-            found(json!({"id": format!("deployment-{}", worker.deployments.len())}))
+            let message = document["annotations"]["workers/message"].as_str();
+            worker.deployments.push(Deployment {
+                shares: shares.collect::<Option<_>>()?,
+                message: message.unwrap_or_default().to_owned(),
+                number,
+            });
+            found(json!({"id": format!("deployment-{number}")}))
         }
         ("POST", ["versions"]) => {
             let made = made?;
@@ -458,13 +490,14 @@ fn service(name: &str) -> Value {
     })
 }
 
-fn deployment(number: usize, shares: &[(String, f64)]) -> Value {
-    let versions = shares.iter();
+fn deployment(deployment: &Deployment) -> Value {
+    let number = deployment.number;
+    let versions = deployment.shares.iter();
     let versions = versions.map(|(id, percent)| json!({"version_id": id, "percentage": percent}));
     json!({
         "id": format!("deployment-{number}"), "source": "wrangler", "strategy": "percentage",
-        "author_email": "operator@example.org", "created_on": "2026-11-30T03:00:00Z",
-        "annotations": {"workers/triggered_by": "deployment"},
+        "author_email": "operator@example.org", "created_on": format!("2026-11-30T03:{:02}:{:02}Z", number / 60, number % 60),
+        "annotations": {"workers/triggered_by": "deployment", "workers/message": deployment.message},
         "versions": versions.collect::<Vec<_>>(),
     })
 }

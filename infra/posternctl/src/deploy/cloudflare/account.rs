@@ -22,6 +22,27 @@ pub struct Account {
     token: String,
 }
 
+/// Which versions of a Worker answer, from a moment on.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Deployment {
+    /// Since when, as Cloudflare writes it; later ones sort behind.
+    pub since: String,
+    /// What whoever deployed it wrote.
+    pub message: String,
+    /// The versions, and their shares of the requests.
+    pub shares: Vec<Share>,
+}
+
+impl Deployment {
+    /// The one version that answers everybody, if it is one.
+    pub fn whole(&self) -> Option<&str> {
+        match &self.shares[..] {
+            [share] => Some(&share.version),
+            _ => None,
+        }
+    }
+}
+
 /// A version of a Worker, and its share of the requests in percent.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Share {
@@ -65,21 +86,34 @@ impl Account {
         Ok(names.collect())
     }
 
-    /// The versions of a Worker that answer requests now; none if there is no such Worker.
-    pub async fn deployed(&self, worker: &str) -> anyhow::Result<Vec<Share>> {
+    /// The deployments of a Worker, the present one first; none if there is no such Worker.
+    pub async fn deployments(&self, worker: &str) -> anyhow::Result<Vec<Deployment>> {
         let path = format!("/accounts/{}/workers/scripts/{worker}/deployments", self.id);
         let all = self.get(&path).await?.unwrap_or_default();
-        // The newest is the first.
-        let versions = all["deployments"][0]["versions"].as_array();
         let share = |version: &Value| {
             Some(Share {
                 version: version["version_id"].as_str()?.to_owned(),
                 percent: version["percentage"].as_f64()?,
             })
         };
-        let shares = versions.into_iter().flatten().map(share);
-        let shares: Option<_> = shares.collect();
-        shares.with_context(|| format!("Cloudflare's answer on {worker} cannot be read"))
+        let read = |deployment: &Value| {
+            let shares = deployment["versions"].as_array()?.iter().map(share);
+            let message = deployment["annotations"]["workers/message"].as_str();
+            Some(Deployment {
+                since: deployment["created_on"].as_str()?.to_owned(),
+                message: message.unwrap_or_default().to_owned(),
+                shares: shares.collect::<Option<_>>()?,
+            })
+        };
+        let all = all["deployments"].as_array().into_iter().flatten();
+        let all: Option<_> = all.map(read).collect();
+        all.with_context(|| format!("Cloudflare's answer on {worker} cannot be read"))
+    }
+
+    /// The versions of a Worker that answer requests now; none if there is no such Worker.
+    pub async fn deployed(&self, worker: &str) -> anyhow::Result<Vec<Share>> {
+        let all = self.deployments(worker).await?.into_iter();
+        Ok(all.map(|newest| newest.shares).next().unwrap_or_default())
     }
 
     /// The tag of a version; empty if it has none.

@@ -17,8 +17,8 @@ use crate::now;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// R2 has one region ("S3 API compatibility").
-const REGION: &str = "auto";
+/// R2 has one region, which it also knows by this name ("S3 API compatibility"); stand-ins know no other.
+const REGION: &str = "us-east-1";
 /// What stays as it is in a key that stands in a path (RFC 3986, section 2.3).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')

@@ -18,9 +18,10 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use url::Url;
 
-use self::account::{Account, Share};
+use self::account::{Account, Deployment, Share};
 use self::bucket::Contents;
 use self::config::{Place, Worker, name_of};
 use self::smoke::Smoke;
@@ -47,6 +48,9 @@ const SECRETS: [&str; 4] = [
     "POSTERN_MIRROR_KEYS",
     "POSTERN_HETZNER_TOKEN",
 ];
+/// What the message of a deployment begins with. A hash of all Workers as they were to be follows, so that a
+/// run that was resumed is the same.
+const MARK: &str = "postern ";
 /// The name of the R2 mirror.
 const MIRROR: &str = "r2";
 
@@ -288,9 +292,11 @@ impl Run<'_> {
             let what = format!("The front door {door}");
             steps.take("door", &what, self.serve(door, &zone)).await?;
         }
+        let mark = mark(workers);
         for worker in workers {
             let is_new = !there.contains(&worker.name);
             let what = format!("The Worker {}", worker.name);
+            let mark = &mark;
             let work = async {
                 if is_new {
                     self.wrangler.deploy(worker).await?;
@@ -299,7 +305,7 @@ impl Run<'_> {
                         "made, with its routes, triggers and secrets",
                     ));
                 }
-                self.update(worker, smoke, &zone).await
+                self.update(worker, smoke, &zone, mark).await
             };
             steps.take("worker", &what, work).await?;
         }
@@ -385,7 +391,13 @@ impl Run<'_> {
     }
 
     /// Brings a Worker that is there to the wanted version, in stages.
-    async fn update(&self, worker: &Worker, smoke: &Smoke, zone: &str) -> anyhow::Result<Done> {
+    async fn update(
+        &self,
+        worker: &Worker,
+        smoke: &Smoke,
+        zone: &str,
+        mark: &str,
+    ) -> anyhow::Result<Done> {
         let name = &worker.name;
         let shares = self.account.deployed(name).await?;
         let mut new = None;
@@ -418,16 +430,22 @@ impl Run<'_> {
                 (version.as_str(), share),
                 (before.version.as_str(), 100 - share),
             ];
-            self.wrangler.share(name, &both).await?;
+            self.wrangler.share(name, &both, mark).await?;
             if let Err(error) = smoke.try_worker(worker, Some(&version)).await {
-                self.wrangler.share(name, &[(&before.version, 100)]).await?;
+                self.wrangler
+                    .share(
+                        name,
+                        &[(&before.version, 100)],
+                        "the new version does not do",
+                    )
+                    .await?;
                 return Err(error).context(format!(
                     "the new version of {name} does not do, and the one before answers again. Look at its log \
                      ('wrangler tail {name}')"
                 ));
             }
         }
-        self.wrangler.share(name, &[(&version, 100)]).await?;
+        self.wrangler.share(name, &[(&version, 100)], mark).await?;
         self.set_triggers(worker, zone).await?;
         Ok(Done::changed((), format!("version {version} answers")))
     }
@@ -443,31 +461,35 @@ impl Run<'_> {
         Ok(differ)
     }
 
+    /// Brings back what was there before the last run that changed anything.
     async fn rollback(
         &self,
         steps: &mut Steps,
         ours: &[String],
         data: &Folder,
     ) -> anyhow::Result<()> {
-        if ours.is_empty() {
-            bail!(
-                "nothing is deployed whose name begins with '{}'",
-                self.options.prefix
-            );
+        let mut all = Vec::new();
+        for name in ours {
+            all.push((name, self.account.deployments(name).await?));
         }
+        let back = before_the_last(&all)?;
         if !self.json {
+            let names: Vec<_> = back.iter().map(|(name, _)| *name).collect();
             say!(
-                "Brings back the version before the last of: {}",
-                ours.join(", ")
+                "Brings back the version before the last run of: {}",
+                names.join(", ")
             );
         }
         if self.options.common.dry_run || !self.options.common.is_wanted("Do it?", self.json)? {
             return Ok(());
         }
-        for name in ours {
+        for (name, version) in back {
             let work = async {
-                self.wrangler.rollback(name).await?;
-                Ok(Done::changed((), "the version before answers"))
+                self.wrangler.rollback(name, version, "rolled back").await?;
+                Ok(Done::changed(
+                    (),
+                    format!("version {version} answers again"),
+                ))
             };
             let what = format!("The Worker {name}");
             steps.take("rollback", &what, work).await?;
@@ -577,6 +599,43 @@ impl Run<'_> {
     }
 }
 
+/// What the deployments of a run are marked with: the same however often it is begun.
+fn mark(workers: &[Worker]) -> String {
+    let mut hash = Sha256::new();
+    for worker in workers {
+        hash.update(format!("{} {}\n", worker.name, worker.tag));
+    }
+    format!(
+        "{MARK}{}",
+        data_encoding::HEXLOWER.encode(&hash.finalize()[..8])
+    )
+}
+
+/// The Workers that the last run changed, each with the version that answered everybody before.
+fn before_the_last<'a>(
+    all: &'a [(&'a String, Vec<Deployment>)],
+) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
+    let present = all
+        .iter()
+        .filter_map(|(_, deployments)| deployments.first());
+    let last = present.max_by(|a, b| a.since.cmp(&b.since));
+    let last = last.context("nothing is deployed")?;
+    if !last.message.starts_with(MARK) {
+        bail!(
+            "what was deployed last is no new version of this command's (its message is '{}'): 'wrangler rollback \
+             VERSION --name WORKER' goes further back",
+            last.message
+        );
+    }
+    let back = |(name, deployments): &'a (&'a String, Vec<Deployment>)| {
+        let (newest, before) = deployments.split_first()?;
+        let mut before = before.iter().filter_map(Deployment::whole);
+        let version = before.find(|version| newest.whole() != Some(version))?;
+        (newest.message == last.message).then_some((name.as_str(), version))
+    };
+    Ok(all.iter().filter_map(back).collect())
+}
+
 /// The host of the control plane, which must be in the zone: else no request comes to Cloudflare.
 fn host_in(control: &str, zone: &str) -> anyhow::Result<String> {
     let url: Url = control
@@ -600,7 +659,49 @@ fn host_in(control: &str, zone: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::host_in;
+    use super::*;
+
+    fn deployment(since: &str, message: &str, versions: &[&str]) -> Deployment {
+        let shares = versions.iter().map(|version| Share {
+            version: (*version).to_owned(),
+            percent: 100.0,
+        });
+        Deployment {
+            since: since.to_owned(),
+            message: message.to_owned(),
+            shares: shares.collect(),
+        }
+    }
+
+    #[test]
+    fn a_rollback_takes_back_what_the_last_run_changed_and_nothing_else() {
+        let [enroll, admin, publish] = ["enroll", "admin", "publish"].map(str::to_owned);
+        let all = [
+            (
+                &enroll,
+                vec![
+                    deployment("2", "postern a", &["e2"]),
+                    deployment("1", "", &["e1"]),
+                ],
+            ),
+            (
+                &admin,
+                vec![
+                    deployment("4", "postern b", &["a2"]),
+                    deployment("3", "postern b", &["a1", "a2"]),
+                    deployment("1", "postern a", &["a1"]),
+                ],
+            ),
+            (&publish, vec![deployment("3", "postern b", &["p1"])]),
+        ];
+
+        assert_eq!(before_the_last(&all).unwrap(), [("admin", "a1")]);
+
+        let after = [(&admin, vec![deployment("5", "rolled back", &["a1"])])];
+        let refused = before_the_last(&after).unwrap_err().to_string();
+        assert!(refused.contains("goes further back"), "{refused}");
+        assert!(before_the_last(&[]).is_err());
+    }
 
     #[test]
     fn a_control_plane_elsewhere_is_found_before_anything_is_changed() {

@@ -86,11 +86,16 @@ impl Wrangler {
     }
 
     /// Has requests to a Worker answered by these versions, each by its share in percent.
-    pub async fn share(&self, worker: &str, shares: &[(&str, u32)]) -> anyhow::Result<()> {
+    pub async fn share(
+        &self,
+        worker: &str,
+        shares: &[(&str, u32)],
+        message: &str,
+    ) -> anyhow::Result<()> {
         let mut arguments = vec!["versions".to_owned(), "deploy".to_owned()];
         let shares = shares.iter();
         arguments.extend(shares.map(|(version, percent)| format!("{version}@{percent}%")));
-        arguments.extend(["--name", worker, "--yes"].map(str::to_owned));
+        arguments.extend(["--name", worker, "--message", message, "--yes"].map(str::to_owned));
         self.alone(&arguments).await
     }
 
@@ -101,14 +106,15 @@ impl Wrangler {
         Ok(())
     }
 
-    /// Has a Worker answered by the version that was deployed before.
-    pub async fn rollback(&self, worker: &str) -> anyhow::Result<()> {
+    /// Has a Worker answered by a version of before.
+    pub async fn rollback(&self, worker: &str, version: &str, message: &str) -> anyhow::Result<()> {
         let arguments = [
             "rollback",
+            version,
             "--name",
             worker,
             "--message",
-            "posternctl deploy cloudflare --rollback",
+            message,
             "--yes",
         ];
         self.alone(&arguments.map(str::to_owned)).await
@@ -218,7 +224,7 @@ impl Wrangler {
         let said = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
-            let all = format!("{}\n{}", said.trim(), errors.trim());
+            let all = plain(&format!("{}\n{}", said.trim(), errors.trim()));
             let begin = all.len().saturating_sub(MOST_SAID);
             let begin = (begin..all.len()).find(|at| all.is_char_boundary(*at));
             bail!(
@@ -229,5 +235,30 @@ impl Wrangler {
             );
         }
         Ok(said.into_owned())
+    }
+}
+
+/// Without what colours a terminal, which wrangler writes whatever it is told.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut parts = text.split("\u{1b}[");
+    plain.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let rest = part.split_once(|end: char| end.is_ascii_alphabetic());
+        plain.push_str(rest.map_or(part, |(_, rest)| rest));
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn colours_are_left_out() {
+        let text = "\u{1b}[31m\u{2718} \u{1b}[41;97mERROR\u{1b}[0m no [right]";
+
+        assert_eq!(plain(text), "\u{2718} ERROR no [right]");
+        assert_eq!(plain("nothing to do"), "nothing to do");
     }
 }

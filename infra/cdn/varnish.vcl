@@ -17,7 +17,7 @@ vcl 4.1;
 # What holds a version or a hash in its name is kept as long as there is room; what changes, timestamp.json
 # and the bundles, for BRIEF seconds, and then the origin is asked whether it is still so, while whoever
 # asked waits. Where the origin gives no answer, or a refusal, what was kept is served on: it is signed, and
-# says itself until when it is good. Nothing that a caller sends reaches the origin but the path.
+# says itself until when it is good. No header that tells of a caller reaches the origin.
 
 import std;
 
@@ -81,7 +81,8 @@ sub vcl_backend_fetch {
         return (fetch);
     }
     set bereq.url = "@PREFIX@" + bereq.url;
-    # Nothing else that a caller sent is for the origin.
+    # Varnish can only take headers away by their names.
+    unset bereq.http.Accept;
     unset bereq.http.Accept;
     unset bereq.http.Accept-Encoding;
     unset bereq.http.Accept-Language;

@@ -177,20 +177,20 @@ impl World {
         posternctl(&data, &init).await;
         // What goes up is of no matter to wrangler and the imitation, as long as it can be told apart.
         for function in FUNCTIONS {
-            let worker = folder.path().join(format!("built/{function}-worker"));
-            std::fs::create_dir_all(&worker).unwrap();
-            let script = "import wasm from \"./index_bg.wasm\"; export default { fetch() { return wasm; } };";
-            std::fs::write(worker.join("index.js"), script).unwrap();
+            let built = folder.path().join(format!("built/{function}-worker"));
+            std::fs::create_dir_all(&built).unwrap();
+            let module = "import wasm from \"./index_bg.wasm\"; export default { fetch() { return wasm; } };";
+            std::fs::write(built.join("index.js"), module).unwrap();
             // An empty module: its magic number and version.
-            std::fs::write(worker.join("index_bg.wasm"), b"\0asm\x01\0\0\0").unwrap();
+            std::fs::write(built.join("index_bg.wasm"), b"\0asm\x01\0\0\0").unwrap();
         }
-        let secrets = folder.path().join("secrets");
+        let told = folder.path().join("secrets");
         let text = "AWS_ACCESS_KEY_ID=AKIASESAME\nAWS_SECRET_ACCESS_KEY=sesame-aws\n\
                     POSTERN_MIRROR_KEYS='{\"r2\":{\"access_key_id\":\"sesame-r2\",\"secret_access_key\":\"sesame\"}}'\n";
-        std::fs::write(&secrets, text).unwrap();
-        let mut mode = std::fs::metadata(&secrets).unwrap().permissions();
+        std::fs::write(&told, text).unwrap();
+        let mut mode = std::fs::metadata(&told).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
-        std::fs::set_permissions(&secrets, mode).unwrap();
+        std::fs::set_permissions(&told, mode).unwrap();
         Some(Self {
             wrangler,
             cloudflare,
@@ -399,7 +399,7 @@ fn fills_the_account(world: &World) {
                 version
                     .modules
                     .iter()
-                    .any(|module| module.ends_with(".wasm")),
+                    .any(|module| module == "index_bg.wasm"),
                 "{:?}",
                 version.modules
             );

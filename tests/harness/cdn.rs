@@ -129,10 +129,10 @@ fn nginx(site: &Path, folder: &Path) -> String {
     // Who runs as root here has folders that nobody else may enter.
     let is_root = std::fs::metadata(folder).expect("it is there").uid() == 0;
     let user = if is_root { "user root;" } else { "" };
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .into_iter()
-        .map(|of| format!("    {of}_temp_path {}/{of};\n", folder.display()))
-        .collect();
+    let at = folder.display();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|of| format!("    {of}_temp_path {at}/{of};\n"))
+        .concat();
     format!(
         "daemon off;\nworker_processes 1;\n{user}\npid {}/nginx.pid;\nevents {{}}\nhttp {{\n{temporary}    \
          include {};\n}}\n",

@@ -13,6 +13,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use aws_credential_types::Credentials;
+use control::publish::Mirror as _;
 use edge::{Clock as _, SystemClock};
 use emulator::{Aws, Emulator};
 use publish::s3::S3;
@@ -217,6 +218,35 @@ impl Bucket {
         let put = client.put(to).body(bytes.to_vec()).send().await;
         let put = put.expect("the stand-in answers");
         assert!(put.status().is_success(), "not put: {}", put.status());
+    }
+
+    /// Puts the repository in the folder `site` there, as publishing does: by the mirror's own code.
+    pub async fn fill(&self, site: &Path) {
+        let mirror = self.mirror();
+        let mut folders = vec![site.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("it is a folder") {
+                let path = entry.expect("it can be read").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(site).expect("it is below");
+                let name = name.to_str().expect("a plain name");
+                if name.starts_with('.') {
+                    continue;
+                }
+                let bytes = std::fs::read(&path).expect("it can be read");
+                let changes = name.starts_with("bundles/") || name.ends_with("timestamp.json");
+                if changes {
+                    let put = mirror.replace(name, &bytes, None).await;
+                    put.expect("the bucket takes it");
+                } else {
+                    let put = mirror.create(name, &bytes).await;
+                    put.expect("the bucket takes it");
+                }
+            }
+        }
     }
 
     /// The paths of all its objects.

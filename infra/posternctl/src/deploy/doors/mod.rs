@@ -51,8 +51,8 @@ pub struct Options {
     /// Where to write the configuration.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Where nginx or Caddy listens: '443 ssl' or '127.0.0.1:8080' for nginx, 'door.example.org' or
-    /// 'http://127.0.0.1:8080' for Caddy. Varnish is told by its own '-a'.
+    /// Where nginx or Caddy listens: '443 ssl' or '127.0.0.1:8080' for nginx; for Caddy 'door.example.org', or
+    /// with 'http://' before it where something else ends TLS. Varnish is told by its own '-a'.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// The certificate for nginx, with its chain.

@@ -17,6 +17,8 @@ const VARNISH_NO_CONTROL: &str = "# No control plane.\nsub control {\n    return
 const CADDY: &str = include_str!("../../../../cdn/Caddyfile");
 const CADDY_CONTROL: &str = include_str!("../../../../cdn/Caddyfile-control");
 
+type Variables = Vec<(&'static str, String)>;
+
 /// What a configuration is made of.
 pub struct Facts {
     /// For which program.
@@ -121,7 +123,8 @@ impl Base {
 
 /// The configuration.
 pub fn fill(facts: &Facts) -> anyhow::Result<String> {
-    if let Some(control) = &facts.control
+    let control = facts.control.as_ref();
+    if let Some(control) = control
         && !control.prefix().is_empty()
     {
         bail!(
@@ -129,100 +132,86 @@ pub fn fill(facts: &Facts) -> anyhow::Result<String> {
             control.text()
         );
     }
-    let brief = facts.brief.to_string();
-    let filled = match &facts.server {
-        Server::Nginx {
-            listen,
-            certificate,
-            origin,
-            resolver,
-            cache,
-            size,
-        } => {
-            let tls = match certificate {
-                Some((certificate, key)) => format!(
-                    "ssl_certificate {};\n    ssl_certificate_key {};",
-                    path(certificate)?,
-                    path(key)?
-                ),
-                None => "# No TLS of its own.".to_owned(),
-            };
-            let control = match &facts.control {
-                Some(base) => put(
-                    NGINX_CONTROL,
-                    &[
-                        ("CONTROL_HOST", &base.authority()),
-                        ("CONTROL_URL", base.text()),
-                    ],
-                ),
-                None => "# No control plane.".to_owned(),
-            };
-            put(
-                NGINX,
-                &[
-                    ("LISTEN", word(listen)?),
-                    ("TLS", &tls),
-                    ("ORIGIN", origin.text()),
-                    ("HOST", &origin.authority()),
-                    ("RESOLVER", word(resolver)?),
-                    ("CACHE", path(cache)?),
-                    ("SIZE", word(size)?),
-                    ("BRIEF", &brief),
-                    ("CONTROL", control.trim()),
-                ],
-            )
-        }
-        Server::Varnish { origin } => {
-            let (name, port) = origin.over_http("Varnish")?;
-            let control = match &facts.control {
-                Some(base) => {
-                    let (name, port) = base.over_http("Varnish")?;
-                    put(
-                        VARNISH_CONTROL,
-                        &[
-                            ("CONTROL_NAME", &name),
-                            ("CONTROL_PORT", &port),
-                            ("CONTROL_HOST", &base.authority()),
-                        ],
-                    )
-                }
-                None => VARNISH_NO_CONTROL.to_owned(),
-            };
-            put(
-                VARNISH,
-                &[
-                    ("HOST", &name),
-                    ("PORT", &port),
-                    ("HOST_HEADER", &origin.authority()),
-                    ("PREFIX", origin.prefix()),
-                    ("BRIEF", &brief),
-                    ("CONTROL", control.trim()),
-                ],
-            )
-        }
+    let (template, mut variables) = match &facts.server {
+        Server::Nginx { .. } => (NGINX, nginx(&facts.server, control)?),
+        Server::Varnish { origin } => (VARNISH, varnish(origin, control)?),
         Server::Caddy { listen, site } => {
-            let control = match &facts.control {
-                Some(base) => put(
-                    CADDY_CONTROL,
-                    &[
-                        ("CONTROL_URL", base.text()),
-                        ("CONTROL_HOST", &base.authority()),
-                    ],
-                ),
-                None => "# No control plane.".to_owned(),
-            };
-            put(
-                CADDY,
-                &[
-                    ("LISTEN", word(listen)?),
-                    ("SITE", path(site)?),
-                    ("BRIEF", &brief),
-                    ("CONTROL", control.trim()),
-                ],
-            )
+            let listen = word(listen)?.to_owned();
+            let site = path(site)?.to_owned();
+            let control = passed_on(CADDY_CONTROL, control);
+            let variables = vec![("LISTEN", listen), ("SITE", site), ("CONTROL", control)];
+            (CADDY, variables)
         }
     };
-    Ok(filled)
+    variables.push(("BRIEF", facts.brief.to_string()));
+    Ok(put(template, &variables))
+}
+
+fn nginx(server: &Server, control: Option<&Base>) -> anyhow::Result<Variables> {
+    let Server::Nginx {
+        listen,
+        certificate,
+        origin,
+        resolver,
+        cache,
+        size,
+    } = server
+    else {
+        return Ok(Vec::new());
+    };
+    let tls = match certificate {
+        Some((certificate, key)) => format!(
+            "ssl_certificate {};\n    ssl_certificate_key {};",
+            path(certificate)?,
+            path(key)?
+        ),
+        None => "# No TLS of its own.".to_owned(),
+    };
+    Ok(vec![
+        ("LISTEN", word(listen)?.to_owned()),
+        ("TLS", tls),
+        ("ORIGIN", origin.text().to_owned()),
+        ("HOST", origin.authority()),
+        ("RESOLVER", word(resolver)?.to_owned()),
+        ("CACHE", path(cache)?.to_owned()),
+        ("SIZE", word(size)?.to_owned()),
+        ("CONTROL", passed_on(NGINX_CONTROL, control)),
+    ])
+}
+
+fn varnish(origin: &Base, control: Option<&Base>) -> anyhow::Result<Variables> {
+    let (name, port) = origin.over_http("Varnish")?;
+    let control = match control {
+        Some(base) => {
+            let (name, port) = base.over_http("Varnish")?;
+            let variables = [
+                ("CONTROL_NAME", name),
+                ("CONTROL_PORT", port),
+                ("CONTROL_HOST", base.authority()),
+            ];
+            put(VARNISH_CONTROL, &variables)
+        }
+        None => VARNISH_NO_CONTROL.to_owned(),
+    };
+    Ok(vec![
+        ("HOST", name),
+        ("PORT", port),
+        ("HOST_HEADER", origin.authority()),
+        ("PREFIX", origin.prefix().to_owned()),
+        ("CONTROL", control),
+    ])
+}
+
+/// The rules for a control plane, or that there is none.
+fn passed_on(template: &str, control: Option<&Base>) -> String {
+    let Some(base) = control else {
+        return "# No control plane.".to_owned();
+    };
+    let variables = [
+        ("CONTROL_HOST", base.authority()),
+        ("CONTROL_URL", base.text().to_owned()),
+    ];
+    put(template, &variables).trim().to_owned()
 }
 
 /// The DNS server that a system's `resolv.conf` names first; this machine where it names none.
@@ -237,7 +226,7 @@ pub fn resolver(resolv_conf: &str) -> String {
     }
 }
 
-fn put(template: &str, variables: &[(&str, &str)]) -> String {
+fn put(template: &str, variables: &[(&str, String)]) -> String {
     variables
         .iter()
         .fold(template.to_owned(), |text, (name, value)| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harness::cdn::{Cdn, Running};
 use harness::programs::{posternctl_lines, program};
-use harness::{Door, Site, Up, posternctl, until};
+use harness::{Door, Fault, Site, Tap, Up, posternctl, until};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -29,6 +29,8 @@ pub struct World {
     pub address: SocketAddr,
     /// What the door stands before.
     pub origin: Door,
+    /// The way there, which can be shut: that cuts the connections that a door keeps open.
+    way: Tap,
     /// What publishes, once the door runs.
     pub up: Option<Up>,
     pub http: reqwest::Client,
@@ -51,11 +53,13 @@ impl World {
             &door,
         ];
         posternctl(&data, &init).await;
+        let origin = Door::open(Site::Folder(data.join("site"))).await;
         Some(Self {
             cdn,
             program,
             address,
-            origin: Door::open(Site::Folder(data.join("site"))).await,
+            way: Tap::to(&origin.url()),
+            origin,
             up: None,
             http: api::http_client("tests", Duration::from_secs(30)).unwrap(),
             folder,
@@ -79,7 +83,7 @@ impl World {
             Cdn::Nginx | Cdn::Varnish => self.address.to_string(),
         };
         let brief = BRIEF.as_secs().to_string();
-        let (url, origin) = (self.url(), self.origin.url());
+        let (url, origin) = (self.url(), self.way.url());
         let (out, cache, site) = (path("site.conf"), path("cache"), path(site));
         let arguments = [
             "deploy",
@@ -132,17 +136,28 @@ impl World {
             .await
     }
 
-    /// Brings a copy for a door that has no cache.
+    /// From now on the origin fails so.
+    pub async fn origin_fails(&mut self, fault: Fault) {
+        if fault == Fault::Stopped {
+            self.way.shut().await;
+        } else {
+            self.origin.set(fault).await;
+            self.way.open();
+        }
+    }
+
+    /// What brings a copy for a door that has no cache.
+    pub fn pulling(&self) -> Vec<String> {
+        let (origin, site) = (self.way.url(), self.path(COPY));
+        let site = site.to_str().unwrap();
+        let pull = ["deploy", "doors", "--pull", site, "--origin", &origin];
+        pull.map(str::to_owned).to_vec()
+    }
+
+    /// Brings a copy.
     pub async fn pull(&self) -> Vec<Value> {
-        let (origin, site) = (self.origin.url(), self.path(COPY));
-        let pull = [
-            "deploy",
-            "doors",
-            "--pull",
-            site.to_str().unwrap(),
-            "--origin",
-            &origin,
-        ];
+        let pull = self.pulling();
+        let pull: Vec<&str> = pull.iter().map(String::as_str).collect();
         posternctl_lines(&self.data, &pull).await
     }
 

@@ -40,6 +40,7 @@ pub struct Door {
     port: u16,
     fault: Arc<Mutex<Fault>>,
     answers: Arc<Mutex<Vec<Answered>>>,
+    heard: Arc<Mutex<String>>,
     server: Option<JoinHandle<()>>,
 }
 
@@ -64,6 +65,7 @@ impl Door {
             port,
             fault: Arc::new(Mutex::new(Fault::None)),
             answers: Arc::default(),
+            heard: Arc::default(),
             server: None,
         };
         door.serve(listener);
@@ -79,6 +81,12 @@ impl Door {
     pub fn take_answers(&self) -> Vec<Answered> {
         let mut answers = self.answers.lock().expect(HELD);
         std::mem::take(&mut answers)
+    }
+
+    /// The heads of all requests since this was asked last, a header a line.
+    pub fn take_heard(&self) -> String {
+        let mut heard = self.heard.lock().expect(HELD);
+        std::mem::take(&mut heard)
     }
 
     /// From now on it fails so.
@@ -101,6 +109,7 @@ impl Door {
             site: self.site.clone(),
             fault: self.fault.clone(),
             answers: self.answers.clone(),
+            heard: self.heard.clone(),
         };
         let router = Router::new().fallback(answer).with_state(state);
         self.server = Some(tokio::spawn(async move {
@@ -122,9 +131,17 @@ struct Served {
     site: Site,
     fault: Arc<Mutex<Fault>>,
     answers: Arc<Mutex<Vec<Answered>>>,
+    heard: Arc<Mutex<String>>,
 }
 
 async fn answer(State(served): State<Served>, request: Request<Body>) -> Response {
+    let head = format!(
+        "{} {}\n{:#?}\n",
+        request.method(),
+        request.uri(),
+        request.headers()
+    );
+    served.heard.lock().expect(HELD).push_str(&head);
     let fault = served.fault.lock().expect(HELD).clone();
     let site = match &fault {
         Fault::Older(copy) => &Site::Folder(copy.clone()),

@@ -6,7 +6,9 @@
 
 pub mod agent;
 pub mod amazon;
+pub mod cdn;
 pub mod cloud;
+pub mod cloudflare;
 pub mod crowd;
 pub mod document;
 pub mod door;
@@ -41,7 +43,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Looks again and again until `seen` gives a value, and fails with `what` when patience ends.
-pub async fn until<T>(what: &str, mut seen: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, seen: impl AsyncFnMut() -> Option<T>) -> T {
+    let seen = until_or(seen).await;
+    seen.unwrap_or_else(|| panic!("not seen within {PATIENCE:?}: {what}"))
+}
+
+/// The same for who has more to say of it: `None` when patience ends.
+async fn until_or<T>(mut seen: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let look = async {
         loop {
             if let Some(value) = seen().await {
@@ -50,6 +58,5 @@ pub async fn until<T>(what: &str, mut seen: impl AsyncFnMut() -> Option<T>) -> T
             tokio::time::sleep(LOOK).await;
         }
     };
-    let seen = tokio::time::timeout(PATIENCE, look).await;
-    seen.unwrap_or_else(|_| panic!("not seen within {PATIENCE:?}: {what}"))
+    tokio::time::timeout(PATIENCE, look).await.ok()
 }

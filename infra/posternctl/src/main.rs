@@ -214,7 +214,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::ControlKeys { action } => control_keys::run(&folder, action.as_ref(), json),
         Command::Up(options) => up::run(&folder, &options, json).await,
         Command::Prepare { store } => stores::prepare(&folder, &store, json).await,
-        Command::Deploy { target } => deploy::run(&folder, &target, json).await,
+        Command::Deploy { target } => deploy::run(&folder, place, &target, json).await,
         Command::Setup(options) => admins::setup(&place()?, &options, json).await,
         Command::Login => admins::login(&place()?, json).await,
         Command::Logout => admins::logout(&place()?, json).await,

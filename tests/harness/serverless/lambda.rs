@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::process::Process;
-use super::{Environment, ROUTES, Runtime, built};
+use super::wrangler::ROUTES;
+use super::{Environment, Runtime, built};
 
 /// Why a lock is never poisoned.
 const HELD: &str = "nobody panics while holding it";

@@ -2,8 +2,9 @@
 //! emulator or in PostgreSQL. What a test does with it does not know the runtime, which is a parameter.
 
 pub mod lambda;
-mod process;
+pub(crate) mod process;
 pub mod workers;
+pub mod wrangler;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,6 +13,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use aws_credential_types::Credentials;
+use control::publish::Mirror as _;
 use edge::{Clock as _, SystemClock};
 use emulator::{Aws, Emulator};
 use publish::s3::S3;
@@ -22,18 +24,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use self::wrangler::ROUTES;
 use crate::programs::{posternctl_command, run};
 use crate::{Site, posternctl};
 
-/// Which paths go to which function. A deployment's gateway or routes say the same.
-pub const ROUTES: [(&str, &str); 6] = [
-    ("/v1/enroll", "enroll"),
-    ("/v1/devices/", "enroll"),
-    ("/v1/gateways/", "register"),
-    ("/v1/admin/", "admin"),
-    ("/v1/reconcile/", "reconcile"),
-    ("/v1/cleanup/", "cleanup"),
-];
 /// The functions that answer requests in every network.
 const SERVED: [&str; 3] = ["enroll", "register", "admin"];
 /// Those that hold the credentials of providers, in a network that has an account.
@@ -214,6 +208,44 @@ impl Bucket {
             credentials: Credentials::from_keys(ACCESS_KEY, SECRET_KEY, None),
             http: publish::native::http().expect("this machine has HTTP"),
             now: || SystemClock.moment().now,
+        }
+    }
+
+    /// Puts an object there, as anybody might have done.
+    pub async fn put(&self, path: &str, bytes: &[u8]) {
+        let client = api::http_client("tests", crate::PATIENCE).expect("this machine has HTTP");
+        let to = format!("{}/{}/{path}", self.endpoint, self.name);
+        let put = client.put(to).body(bytes.to_vec()).send().await;
+        let put = put.expect("the stand-in answers");
+        assert!(put.status().is_success(), "not put: {}", put.status());
+    }
+
+    /// Puts the repository in the folder `site` there, as publishing does: by the mirror's own code.
+    pub async fn fill(&self, site: &Path) {
+        let mirror = self.mirror();
+        let mut folders = vec![site.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("it is a folder") {
+                let path = entry.expect("it can be read").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(site).expect("it is below");
+                let name = name.to_str().expect("a plain name");
+                if name.starts_with('.') {
+                    continue;
+                }
+                let bytes = std::fs::read(&path).expect("it can be read");
+                let changes = name.starts_with("bundles/") || name.ends_with("timestamp.json");
+                if changes {
+                    let put = mirror.replace(name, &bytes, None).await;
+                    put.expect("the bucket takes it");
+                } else {
+                    let put = mirror.create(name, &bytes).await;
+                    put.expect("the bucket takes it");
+                }
+            }
         }
     }
 
@@ -512,7 +544,7 @@ pub fn missing_tools(runtime: Runtime) -> Option<&'static str> {
 
 /// Where the functions are, built first as quickly as may be. `POSTERN_FUNCTIONS` names a folder of
 /// functions to be tested as they are, `target/functions` of those to be deployed.
-pub(crate) fn built(runtime: Runtime) -> PathBuf {
+pub fn built(runtime: Runtime) -> PathBuf {
     static LAMBDA: OnceLock<PathBuf> = OnceLock::new();
     static WORKERS: OnceLock<PathBuf> = OnceLock::new();
     if let Some(folder) = std::env::var_os("POSTERN_FUNCTIONS") {

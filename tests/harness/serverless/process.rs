@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Why a lock is never poisoned.
 const HELD: &str = "nobody panics while holding it";
 
-pub(super) struct Process {
+pub(crate) struct Process {
     id: u32,
     said: Arc<Mutex<String>>,
     /// Counts the lines; closed when the program has ended and everything it said was read.
@@ -21,7 +21,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -50,7 +50,7 @@ impl Process {
 
     /// The time that processors have spent on it so far, as Linux tells it of each thread
     /// (`/proc/<id>/task/<id>/schedstat`); a thread that has ended is not counted.
-    pub(super) fn processor_time(&self) -> Duration {
+    pub(crate) fn processor_time(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id)).expect("it runs");
         let spent = tasks.filter_map(|task| {
             let told = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
@@ -61,7 +61,7 @@ impl Process {
 
     /// The part of it that was spent in the program itself and not in the system for it, in whole
     /// hundredths of a second (`/proc/<id>/stat`, field 14).
-    pub(super) fn own_time(&self) -> Duration {
+    pub(crate) fn own_time(&self) -> Duration {
         let told = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).expect("it runs");
         // Behind the name, which may hold anything, the fields are counted from the third.
         let (_, fields) = told.rsplit_once(')').expect("the name is in brackets");
@@ -69,12 +69,12 @@ impl Process {
         Duration::from_millis(10 * ticks.parse::<u64>().expect("a number"))
     }
 
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().expect(HELD).clone()
     }
 
     /// Waits until it has said `text`.
-    pub(super) async fn heard(&self, text: &str) {
+    pub(crate) async fn heard(&self, text: &str) {
         let mut lines = self.lines.clone();
         let heard = lines.wait_for(|_| self.said().contains(text));
         let heard = tokio::time::timeout(crate::PATIENCE, heard).await;
@@ -86,7 +86,7 @@ impl Process {
     }
 
     /// Waits until what it has said gives a value; `None` where patience ends first.
-    pub(super) async fn until<T>(&self, mut value: impl FnMut() -> Option<T>) -> Option<T> {
+    pub(crate) async fn until<T>(&self, mut value: impl FnMut() -> Option<T>) -> Option<T> {
         let mut lines = self.lines.clone();
         let seen = async {
             loop {
@@ -100,13 +100,29 @@ impl Process {
     }
 
     /// Waits until it has ended, and all that it said was read.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         let mut lines = self.lines.clone();
         while lines.changed().await.is_ok() {}
     }
 
+    /// Asks it to stop (`SIGTERM`).
+    pub(crate) fn terminate(&self) {
+        let id = self.id.to_string();
+        let sent = std::process::Command::new("kill").arg(id).status();
+        assert!(sent.expect("kill runs").success(), "it has ended already");
+    }
+
+    /// Kills whatever is in its group, of which it is the leader: its own children, too.
+    pub(crate) fn kill_group(&self) {
+        let group = format!("-{}", self.id);
+        let _may_have_ended = std::process::Command::new("kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status();
+    }
+
     /// Waits until it has ended by itself, and gives how.
-    pub(super) async fn status(&mut self) -> ExitStatus {
+    pub(crate) async fn status(&mut self) -> ExitStatus {
         let ended = tokio::time::timeout(crate::PATIENCE, &mut self.watched).await;
         let ended = ended.unwrap_or_else(|_| panic!("it goes on:\n{}", self.said()));
         ended.expect("nobody stops the task")

@@ -1,8 +1,9 @@
 //! Cloudflare's side of functions: its runtime `workerd`, configured as the platform would.
 //!
-//! Every function is a service of its own, with its own bindings; a small Worker before them passes
-//! requests on by their paths, and another, on a socket of its own, is the platform's clock: it calls
-//! what a cron trigger would. `fetch` reaches loopback, where the emulators are.
+//! Every function is a service of its own, as its wrangler configuration describes it: that is turned into
+//! the runtime's own here, with the bindings that are declared there. A small Worker before them passes
+//! requests on by their routes, and another, on a socket of its own, is the platform's clock: it calls
+//! what a cron trigger would, where there is one. `fetch` reaches loopback, where the emulators are.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,11 +18,13 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::process::Process;
-use super::{Environment, ROUTES, Runtime, built, root};
+use super::wrangler::{ROUTES, Wrangler};
+use super::{Environment, Runtime, built, root};
 
-/// The rules of the platform that the functions are tested with.
+/// The rules of the platform that the tests' own Workers want.
 const COMPATIBILITY: &str = "2026-11-01";
-const FILES: [&str; 2] = ["index.js", "index_bg.wasm"];
+/// The other module of each, which the configurations name by a rule for compiled code.
+const COMPILED: &str = "index_bg.wasm";
 
 /// Functions in `workerd`.
 pub struct Workers {
@@ -41,7 +44,7 @@ impl Workers {
         for name in told.keys() {
             let folder = config.path().join(name);
             std::fs::create_dir(&folder).expect("the folder is new");
-            for file in FILES {
+            for file in [&Wrangler::of(name).main, COMPILED] {
                 let from = built.join(format!("{name}-worker")).join(file);
                 std::fs::copy(from, folder.join(file)).expect("the function is built");
             }
@@ -143,7 +146,7 @@ fn variable(function: &str, name: &str) -> String {
 /// The Worker that passes requests on.
 fn front_worker(told: &BTreeMap<&str, Environment>) -> String {
     let routes: Vec<_> = ROUTES
-        .into_iter()
+        .iter()
         .filter(|(_, function)| told.contains_key(function))
         .collect();
     let routes = serde_json::to_string(&routes).expect("it is plain data");
@@ -174,39 +177,19 @@ const CLOCK: &str = "export default {
 fn configuration(told: &BTreeMap<&str, Environment>, clock: SocketAddr) -> String {
     let mut services = String::new();
     let mut workers = String::new();
-    let mut bindings = String::new();
+    let (mut bindings, mut woken) = (String::new(), String::new());
     for (function, told) in told {
-        let mut texts = String::new();
-        for name in told.keys() {
-            let variable = variable(function, name);
-            write(
-                &mut texts,
-                format_args!("(name = \"{name}\", fromEnvironment = \"{variable}\"),"),
-            );
-        }
+        let binding = format!("(name = \"{function}\", service = \"{function}\"),");
+        let wrangler = Wrangler::of(function);
         write(
             &mut services,
             format_args!("(name = \"{function}\", worker = .{function}),"),
         );
-        write(
-            &mut bindings,
-            format_args!("(name = \"{function}\", service = \"{function}\"),"),
-        );
-        write(
-            &mut workers,
-            format_args!(
-                "const {function} :Workerd.Worker = (
-  modules = [
-    (name = \"index.js\", esModule = embed \"{function}/index.js\"),
-    (name = \"index_bg.wasm\", wasm = embed \"{function}/index_bg.wasm\"),
-  ],
-  compatibilityDate = \"{COMPATIBILITY}\",
-  globalOutbound = \"loopback\",
-  bindings = [{texts}],
-);
-"
-            ),
-        );
+        bindings.push_str(&binding);
+        if !wrangler.crons.is_empty() {
+            woken.push_str(&binding);
+        }
+        workers.push_str(&worker(function, &wrangler, told));
     }
     format!(
         "using Workerd = import \"/workerd/workerd.capnp\";
@@ -226,7 +209,7 @@ const clock :Workerd.Worker = (
   modules = [(name = \"clock.js\", esModule = embed \"clock.js\")],
   compatibilityDate = \"{COMPATIBILITY}\",
   compatibilityFlags = [\"service_binding_extra_handlers\"],
-  bindings = [{bindings}],
+  bindings = [{woken}],
 );
 const front :Workerd.Worker = (
   modules = [(name = \"front.js\", esModule = embed \"front.js\")],
@@ -234,6 +217,39 @@ const front :Workerd.Worker = (
   bindings = [{bindings}],
 );
 {workers}"
+    )
+}
+
+/// What the wrangler configuration says of a Worker, as the runtime wants to hear it.
+fn worker(function: &str, wrangler: &Wrangler, told: &Environment) -> String {
+    let mut texts = String::new();
+    for name in told.keys() {
+        wrangler.check_declares(name);
+        let variable = variable(function, name);
+        write(
+            &mut texts,
+            format_args!("(name = \"{name}\", fromEnvironment = \"{variable}\"),"),
+        );
+    }
+    let Wrangler {
+        main,
+        compatibility_date,
+        compatibility_flags,
+        ..
+    } = wrangler;
+    let flags = serde_json::to_string(compatibility_flags).expect("it is plain data");
+    format!(
+        "const {function} :Workerd.Worker = (
+  modules = [
+    (name = \"{main}\", esModule = embed \"{function}/{main}\"),
+    (name = \"{COMPILED}\", wasm = embed \"{function}/{COMPILED}\"),
+  ],
+  compatibilityDate = \"{compatibility_date}\",
+  compatibilityFlags = {flags},
+  globalOutbound = \"loopback\",
+  bindings = [{texts}],
+);
+"
     )
 }
 

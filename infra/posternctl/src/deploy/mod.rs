@@ -14,6 +14,8 @@
 //! - `--destroy` removes all that was deployed, and looks whether anything is left.
 
 mod aws;
+mod cloudflare;
+mod doors;
 mod secrets;
 mod steps;
 
@@ -24,12 +26,18 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 
 use crate::data::Folder;
+use crate::profile::Place;
 
 /// To where.
 #[derive(Subcommand)]
 pub enum Target {
     /// The control plane and a front door on AWS: one `CloudFormation` stack.
     Aws(aws::Options),
+    /// The control plane as Cloudflare's Workers, with a bucket of R2 as a front door.
+    Cloudflare(cloudflare::Options),
+    /// A front door of nginx, Varnish, Caddy or anything else: write its configuration, and ask the door
+    /// whether it serves the network.
+    Doors(doors::Options),
 }
 
 /// What every target is told.
@@ -71,8 +79,15 @@ impl Common {
 }
 
 /// Deploys the network in `data`, or what is asked for instead.
-pub async fn run(data: &Folder, target: &Target, json: bool) -> anyhow::Result<()> {
+pub async fn run(
+    data: &Folder,
+    place: impl FnOnce() -> anyhow::Result<Place>,
+    target: &Target,
+    json: bool,
+) -> anyhow::Result<()> {
     match target {
         Target::Aws(options) => aws::run(data, options, json).await,
+        Target::Cloudflare(options) => cloudflare::run(data, options, json).await,
+        Target::Doors(options) => doors::run(data, place, options, json).await,
     }
 }

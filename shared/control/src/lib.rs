@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod gateways;
 pub mod invites;
 pub mod items;
+pub mod migration;
 pub mod policy;
 pub mod publish;
 pub mod restore;

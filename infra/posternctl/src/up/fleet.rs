@@ -109,7 +109,8 @@ impl Rented {
                 if count.is_multiple_of(CLEANUP_AFTER) {
                     match cleanup.sweep(&edge).await {
                         Ok(all) => {
-                            for trouble in all.iter().flat_map(|done| &done.cleaned.troubles) {
+                            let all = all.cleaned.iter();
+                            for trouble in all.flat_map(|done| &done.cleaned.troubles) {
                                 tracing::warn!("cleanup: {trouble}");
                             }
                         }

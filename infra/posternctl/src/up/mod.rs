@@ -12,6 +12,7 @@ mod in_force;
 mod owner;
 mod plane;
 mod schedule;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -124,6 +125,7 @@ async fn start_and_wait(
     }
     let said = rented.borrow().said();
     let present = rented.borrow().clone();
+    upkeep::start(edge.clone(), stopped.clone(), tasks);
     present.start(&edge, rented, options.reconcile_every, stopped, tasks);
     let mut published = schedule::start(data, &settings, in_force, edge, stopped.clone(), tasks)?;
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use control::items::forms::SCHEMA;
+use control::items::{self, forms::SCHEMA};
 use harness::{Up, postern, posternctl, until};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -29,25 +29,30 @@ async fn everything(store: &SqliteStore) -> Vec<Item> {
     }
 }
 
-/// Writes every item as it was written at first, without a number, and gateways without a pool; how many
-/// gateways there are.
+/// Writes every item as it was written at first, without a number, and gateways without a pool; nothing knows
+/// of a background yet. How many gateways there are.
 async fn make_old(state: &Path) -> usize {
     let store = SqliteStore::open(state).unwrap();
     let mut gateways = 0;
     for mut item in everything(&store).await {
         let body = item.body.as_object_mut().unwrap();
         body.remove(SCHEMA);
-        if item.key.pk == "gateway" {
+        if item.key.pk == items::GATEWAYS {
             body.remove("pool").unwrap();
             gateways += 1;
         }
+        let change = if item.key == items::migration() {
+            Change::Delete
+        } else {
+            Change::Put {
+                body: item.body,
+                expires_at: item.expires_at,
+            }
+        };
         let write = Write {
             key: item.key,
             expect: Expect::Version(item.version),
-            change: Change::Put {
-                body: item.body,
-                expires_at: item.expires_at,
-            },
+            change,
         };
         store.commit(now(), vec![write]).await.unwrap();
     }

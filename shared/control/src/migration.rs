@@ -329,12 +329,11 @@ impl Work {
             if !self.page(run, store, pass, &page.items).await? {
                 return Ok(());
             }
-            pass.at = match page.next {
-                Some(after) => Some(Place { after, ..place }),
-                None => {
-                    let mut rest = pass.partitions().into_iter();
-                    rest.find(|next| *next > place.partition).map(Place::begin)
-                }
+            pass.at = if let Some(after) = page.next {
+                Some(Place { after, ..place })
+            } else {
+                let mut rest = pass.partitions().into_iter();
+                rest.find(|next| *next > place.partition).map(Place::begin)
             };
         }
         Ok(())

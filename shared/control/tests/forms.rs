@@ -10,7 +10,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::fleet::FleetView;
 use api::policy::PolicyView;
@@ -607,6 +607,54 @@ fn every_kind_has_a_folder_of_fixtures_and_none_has_another() {
         known
     );
     assert_eq!(folders, known);
+}
+
+/// Where the bodies of items are written, and the only other places that see how.
+const WRITERS: [(&str, &str); 3] = [
+    ("shared/control/src/items/forms.rs", "adds the number"),
+    (
+        "shared/control/src/migration.rs",
+        "writes what `Kind::rewritten` gives, which has it",
+    ),
+    ("shared/control/src/state/import.rs", "counts bytes"),
+];
+
+fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "tests" {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|end| end == "rs") && name != "tests.rs" {
+            all.push(path);
+        }
+    }
+}
+
+/// What reads items is held to it by the compiler: there is no other way.
+#[test]
+fn nothing_writes_a_body_without_its_number() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut all = Vec::new();
+    for folder in [
+        "shared/control/src",
+        "shared/edge/src",
+        "functions",
+        "infra",
+    ] {
+        sources(&root.join(folder), &mut all);
+    }
+    let mut writers = BTreeSet::new();
+    for path in all {
+        let source = std::fs::read_to_string(&path).unwrap();
+        if source.contains("Write::put") || source.contains("Change::Put") {
+            let name = path.strip_prefix(&root).unwrap();
+            writers.insert(name.to_string_lossy().into_owned());
+        }
+    }
+
+    let listed = WRITERS.map(|(name, _)| name.to_owned());
+    assert_eq!(writers, BTreeSet::from(listed));
 }
 
 #[test]

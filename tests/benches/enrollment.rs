@@ -11,13 +11,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use harness::crowd::databases::{Backend, Database};
 use harness::crowd::{CLIENTS, Crowd, Manners, Told, network, serve};
 use harness::invariants::breaches;
 use harness::plane::Plane;
 use jiff::Timestamp;
-use store::{CommitError, Item, Key, MemoryStore, Page, Range, Store, StoreError, Write};
+use store::conformance::{Between, Watched};
+use store::{MemoryStore, Store, Write};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -90,9 +90,9 @@ async fn enroll_in(devices: u32, store: Arc<dyn Store>) -> Told {
 
 /// The commits of a crowd's enrollments.
 async fn commits(devices: u32) -> Vec<Vec<Write>> {
-    let recorder = Arc::new(Recorder::default());
-    enroll_in(devices, recorder.clone()).await;
-    let commits = std::mem::take(&mut *recorder.commits.lock().expect("nobody has panicked"));
+    let store = Arc::new(Watched::new(MemoryStore::new(), Recorder::default()));
+    enroll_in(devices, store.clone()).await;
+    let commits = std::mem::take(&mut *store.between.commits.lock().expect("nobody has panicked"));
     // The invites were made before; an enrollment has more than an item and its event.
     let of_devices = commits.into_iter().filter(|writes| writes.len() > 2);
     let of_devices: Vec<_> = of_devices.collect();
@@ -127,38 +127,16 @@ async fn replay(database: &dyn Database, commits: &[Vec<Write>]) -> Duration {
     began.elapsed()
 }
 
-/// A store in memory that remembers what was committed.
+/// Remembers what was committed.
 #[derive(Default)]
 struct Recorder {
-    store: MemoryStore,
     commits: Mutex<Vec<Vec<Write>>>,
 }
 
-#[async_trait]
-impl Store for Recorder {
-    async fn get_many(
-        &self,
-        now: Timestamp,
-        keys: &[Key],
-    ) -> Result<Vec<Option<Item>>, StoreError> {
-        self.store.get_many(now, keys).await
-    }
-
-    async fn query(
-        &self,
-        now: Timestamp,
-        range: &Range,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.store.query(now, range, after, limit).await
-    }
-
-    async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
-        self.store.commit(now, writes.clone()).await?;
+impl Between for Recorder {
+    fn applied(&self, writes: &[Write]) {
         let mut commits = self.commits.lock().expect("nobody has panicked");
-        commits.push(writes);
-        Ok(())
+        commits.push(writes.to_vec());
     }
 }
 

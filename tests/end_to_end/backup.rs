@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use emulator::Postgres;
 use harness::programs::{postern_command, program, run};
 use harness::{Up, postern, postern_refused, posternctl, until};
 use jiff::Timestamp;
@@ -299,4 +300,81 @@ async fn assert_goes_on(up: &Up, folder: &Path, old: &Path, (invite, revoked): (
         .iter()
         .find(|device| device["id"] == revoked);
     assert_eq!(back.unwrap()["state"], json!("active"));
+}
+
+/// A network moves while it runs: `up` holds its own store, and another one is filled beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_file_comes_back_in_postgresql_beside_a_running_network() {
+    let Some(server) = Postgres::shared("a backup that comes back in PostgreSQL") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("network");
+    let passphrase = passphrase(folder.path());
+    let file = folder.path().join("backup.age");
+    let out = file.to_str().unwrap();
+    posternctl(
+        &data,
+        &["init", "--port=0", "--heartbeat=1", "--gateways=2"],
+    )
+    .await;
+    let up = Up::start(&data, &[]).await;
+    let device = folder.path().join("device.json");
+    let enrolled = postern(&device, &["enroll", &up.invite]).await;
+
+    // What is not there is not read, and not made.
+    let mistyped = folder.path().join("mistyped");
+    let name = format!("sqlite:{}", mistyped.display());
+    let nothing = about_backup(
+        &data,
+        &passphrase,
+        &["backup", "--out", out, "--store", &name],
+    );
+    assert!(refused(nothing).await.contains("there is no store"));
+    let empty = server.fresh_database();
+    let nothing = about_backup(
+        &data,
+        &passphrase,
+        &["backup", "--out", out, "--store", &empty],
+    );
+    assert!(
+        refused(nothing)
+            .await
+            .contains("there is no store postgres")
+    );
+    assert!(!mistyped.exists() && !file.exists());
+
+    let taken = done(about_backup(&data, &passphrase, &["backup", "--out", out])).await;
+    let own = format!(
+        "sqlite:{}",
+        std::path::absolute(data.join("state.sqlite"))
+            .unwrap()
+            .display()
+    );
+    assert_eq!(taken["store"], own.as_str());
+    let check = done(about_backup(&data, &passphrase, &["backup", "check", out])).await;
+    assert_eq!(check["store"], own.as_str());
+    let url = server.fresh_database();
+    let restore = ["restore", out, "--store", &url];
+    let restored = done(about_backup(&data, &passphrase, &restore)).await;
+    assert_eq!(restored["was_done"], false, "{restored}");
+    let again = done(about_backup(&data, &passphrase, &restore)).await;
+    assert_eq!(again["was_done"], true, "{again}");
+    for same in [&["restore", out][..], &["restore", out, "--store", &own]] {
+        let refusal = refused(about_backup(&data, &passphrase, same)).await;
+        assert!(refusal.contains("another 'posternctl up"), "{refusal}");
+    }
+
+    // The network goes on from there.
+    up.stop().await;
+    std::fs::write(data.join("store"), format!("{url}\n")).unwrap();
+    let up = Up::start(&data, &[]).await;
+    let devices = posternctl(&data, &["devices"]).await;
+    assert_eq!(devices[0]["id"], enrolled["device"], "{devices}");
+    until("the device finds both gateways", async || {
+        let synced = postern(&device, &["sync", "--contact"]).await;
+        (synced["gateways"] == 2).then_some(())
+    })
+    .await;
+    up.stop().await;
 }

@@ -11,7 +11,7 @@ use crate::world::World;
 
 /// Kinds that the tests of any route, of what is sealed, of unavailability, of access and of `control::fleet` look for; all
 /// others are among the [`refusals`].
-const ELSEWHERE: [Kind; 24] = [
+const ELSEWHERE: [Kind; 25] = [
     Kind::UnknownRoute,
     Kind::MethodNotAllowed,
     Kind::TooLarge,
@@ -35,6 +35,7 @@ const ELSEWHERE: [Kind; 24] = [
     Kind::Contended,
     Kind::StoreUnavailable,
     Kind::StoreMisconfigured,
+    Kind::BeingUpdated,
     Kind::Internal,
 ];
 

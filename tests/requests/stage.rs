@@ -390,6 +390,8 @@ pub enum Fault {
     Corrupt,
     /// It is not set up for us.
     Misconfigured,
+    /// A newer release wrote it.
+    Newer,
     /// Others are always faster: reads work, no commit does.
     Contended,
 }
@@ -423,6 +425,7 @@ impl Breakable {
             Some(Fault::Misconfigured) => {
                 Err(StoreError::Misconfigured("device#x: no table".to_owned()))
             }
+            Some(Fault::Newer) => Err(StoreError::Newer("device#x: the form 9".to_owned())),
             Some(Fault::Contended) | None => Ok(()),
         }
     }

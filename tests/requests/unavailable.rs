@@ -29,6 +29,11 @@ async fn a_store_that_is_away_or_broken_is_told_and_nothing_of_it() {
             "trying again does not help: the operator must act",
         ),
         (
+            Fault::Newer,
+            Kind::BeingUpdated,
+            "nothing was changed: try again in a minute",
+        ),
+        (
             Fault::Corrupt,
             Kind::Internal,
             "tell the operator the request's id",

@@ -165,15 +165,27 @@ impl StoreUrl {
         self.0 == Kind::Memory
     }
 
-    /// What it names, for comparison: without what may change while the database stays the same.
-    fn place(&self, data: &Folder) -> String {
+    /// What it names, without secrets, for who does not know the data folder.
+    pub fn shown(&self, data: &Folder) -> String {
         match &self.0 {
             Kind::Sqlite(None) => match std::path::absolute(data.path(STATE)) {
                 Ok(path) => format!("sqlite:{}", path.display()),
                 Err(_) => self.to_string(),
             },
-            Kind::Postgres(database) => database.place.clone(),
             _ => self.to_string(),
+        }
+    }
+
+    /// Whether it is the one that an 'up' of `data` works on.
+    pub fn is_of(&self, data: &Folder) -> anyhow::Result<bool> {
+        Ok(self.place(data) == Self::of(data)?.place(data))
+    }
+
+    /// What it names, for comparison: without what may change while the database stays the same.
+    fn place(&self, data: &Folder) -> String {
+        match &self.0 {
+            Kind::Postgres(database) => database.place.clone(),
+            _ => self.shown(data),
         }
     }
 
@@ -182,6 +194,26 @@ impl StoreUrl {
             Kind::Postgres(database) => database.url.clone(),
             _ => self.to_string(),
         }
+    }
+
+    /// Opens it to read what it holds: what is not there is refused, and nothing is made in its place.
+    pub async fn open_to_read(&self, data: &Folder) -> anyhow::Result<Arc<dyn Archive>> {
+        let is_there = match &self.0 {
+            Kind::Memory => {
+                bail!("memory: ends with this command: name a store that outlives it with --store")
+            }
+            Kind::Sqlite(path) => path.clone().unwrap_or_else(|| data.path(STATE)).exists(),
+            Kind::Postgres(database) => postgres(database)?.is_made().await?,
+            // It says so itself when it is read.
+            Kind::DynamoDb(_) => true,
+        };
+        if !is_there {
+            bail!(
+                "there is no store {}: name the right one with --store",
+                self.shown(data)
+            );
+        }
+        self.open(data).await
     }
 
     /// Opens it. It must be there, but for a SQLite file and for the tables of a PostgreSQL database, which
@@ -375,6 +407,40 @@ mod tests {
             let said = refusal(StoreUrl::for_up(&data, Some(&url(other))));
             assert!(said.contains("is in sqlite:"), "{said}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_not_read_and_not_made() {
+        let (folder, data) = folder();
+        let other = folder.path().join("mistyped");
+        let named = url(&format!("sqlite:{}", other.display()));
+
+        for (store, file) in [(&named, &other), (&StoreUrl::default(), &data.path(STATE))] {
+            let said = refusal(store.open_to_read(&data).await);
+            assert!(said.contains("there is no store sqlite:/"), "{said}");
+            assert!(said.contains(&file.display().to_string()), "{said}");
+            assert!(!file.exists());
+            drop(store.open(&data).await.unwrap());
+            drop(store.open_to_read(&data).await.unwrap());
+        }
+        assert!(
+            refusal(url("memory:").open_to_read(&data).await).contains("ends with this command")
+        );
+    }
+
+    #[test]
+    fn the_store_of_a_folder_is_known_by_any_name() {
+        let (folder, data) = folder();
+        let own = format!("sqlite:{}", data.path(STATE).display());
+        let other = format!("sqlite:{}", folder.path().join("other").display());
+
+        assert!(url(&own).is_of(&data).unwrap() && url("sqlite:").is_of(&data).unwrap());
+        assert!(!url(&other).is_of(&data).unwrap());
+        assert_eq!(url("sqlite:").shown(&data), own);
+
+        url("postgres://u:old@db.example/p").keep(&data).unwrap();
+        assert!(url("postgres://u:new@db.example/p").is_of(&data).unwrap());
+        assert!(!url(&own).is_of(&data).unwrap());
     }
 
     #[test]

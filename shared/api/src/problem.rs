@@ -180,6 +180,8 @@ kinds! {
     StoreUnavailable = "store-unavailable", 503, "The database is unavailable";
     /// The database refuses the control plane: its place, credentials or rights are wrong.
     StoreMisconfigured = "store-misconfigured", 500, "The database is not set up for this";
+    /// A newer release has written what this asks for than the one that answers.
+    BeingUpdated = "being-updated", 503, "The control plane is being updated";
     /// Something is broken on the server.
     Internal = "internal", 500, "The control plane failed";
 }

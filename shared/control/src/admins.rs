@@ -11,6 +11,7 @@ use api::admins::NewAdmin;
 use model::{Actor, Admin, AdminId, AdminRole};
 use store::{Change, CommitError, Expect, Range, Write};
 
+use crate::items::Read as _;
 use crate::{Context, Error, audit, items};
 
 /// The longest name, in bytes: what fits a column of a list.
@@ -155,7 +156,7 @@ async fn change(
         };
         let actor = Actor::Admin(by.clone());
         let writes = vec![
-            Write::put(items::admin(&admin.id), expect, &admin),
+            items::put(items::admin(&admin.id), expect, &admin),
             admins.who_stays(by, &admin.id)?,
             audit::write(context, 0, &actor, action, &admin.id, detail),
         ];

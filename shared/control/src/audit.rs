@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use model::{Actor, AuditEvent};
 use store::{Expect, Key, Range, Write};
 
+use crate::items::Read as _;
 use crate::{Context, Error, items};
 
 /// The most events of one answer.
@@ -29,7 +30,7 @@ pub fn write(
         subject: subject.to_string(),
         detail: detail.into(),
     };
-    Write::put(key(&event), Expect::Absent, &event)
+    items::put(key(&event), Expect::Absent, &event)
 }
 
 /// Where an event is kept.

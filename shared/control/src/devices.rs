@@ -6,9 +6,10 @@ use api::Kind;
 use api::enroll::DeviceAnswer;
 use jiff::SignedDuration;
 use model::{Actor, Device, DeviceId, DeviceState, IdentityKey};
-use store::{CommitError, Expect, Range, Write};
+use store::{CommitError, Expect, Range};
 
 use crate::enroll::InForce;
+use crate::items::Read as _;
 use crate::items::Taken;
 use crate::{Context, Error, MOST_TRIES, audit, epochs, items, roster};
 
@@ -52,14 +53,14 @@ pub async fn revoke(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Resu
         device.state = DeviceState::Revoked;
         device.revoked_at = Some(now);
         device.rotation_wanted_at = None;
-        let lease = Write::put_until(
+        let lease = items::put_until(
             items::lease(device.lease),
             Expect::Present,
             &Taken::by(id),
             now.checked_add(rest).ok(),
         );
         let mut writes = vec![
-            Write::put(items::device(id), Expect::Version(version), &device),
+            items::put(items::device(id), Expect::Version(version), &device),
             lease,
             audit::write(context, 0, actor, "device.revoked", id, ""),
         ];

@@ -175,10 +175,10 @@ pub(crate) fn answer(context: &Context<'_>, rules: &InForce, device: &Device) ->
 
 fn writes(context: &Context<'_>, device: &Device, slot: u32) -> Vec<Write> {
     let taken = Taken::by(&device.id);
-    let take = |key| Write::put(key, Expect::Absent, &taken);
+    let take = |key| items::put(key, Expect::Absent, &taken);
     let actor = Actor::Device(device.id.clone());
     let mut writes = vec![
-        Write::put(items::device(&device.id), Expect::Absent, device),
+        items::put(items::device(&device.id), Expect::Absent, device),
         take(items::lease(device.lease)),
         take(items::slot(&device.invite, slot)),
         take(items::wireguard_key(device.tunnel_key.as_bytes())),

@@ -108,7 +108,7 @@ pub(crate) async fn advanced(
             |item: Option<&Item>| item.map_or(Expect::Absent, |item| Expect::Version(item.version));
         let number = next.epochs.present.number;
         let mut writes = vec![
-            Write::put(items::epochs(), expect(read[0].as_ref()), &next.epochs),
+            items::put(items::epochs(), expect(read[0].as_ref()), &next.epochs),
             // The secret of what begins here was drawn after the last revocation.
             Write {
                 key: items::revocations(),
@@ -186,7 +186,7 @@ pub async fn begin(
         }
         epochs.next.begins_at = now;
         let writes = vec![
-            Write::put(items::epochs(), Expect::Version(item.version), &epochs),
+            items::put(items::epochs(), Expect::Version(item.version), &epochs),
             audit::write(context, 0, actor, "epoch.begin-wanted", &present, ""),
         ];
         match context.store.commit(now, writes).await {

@@ -19,6 +19,7 @@ use model::{Actor, Gateway, GatewayId, GatewayState, IdentityKey, Limits, Role, 
 use rules::health::Observed;
 use store::{CommitError, Expect, Range, Write};
 
+use crate::items::Read as _;
 use crate::items::{Heartbeat, Taken};
 use crate::{Context, Error, MOST_TRIES, audit, checks, items};
 
@@ -72,7 +73,7 @@ pub async fn create(
     };
     let detail = format!("{} at {}", gateway.role, gateway.endpoint);
     let writes = vec![
-        Write::put(items::gateway(&gateway.id), Expect::Absent, &gateway),
+        items::put(items::gateway(&gateway.id), Expect::Absent, &gateway),
         audit::write(context, 0, actor, "gateway.created", &gateway.id, detail),
     ];
     match context.store.commit(now, writes).await {
@@ -157,13 +158,13 @@ fn registration(
     let actor = Actor::Gateway(id.clone());
     let detail = format!("key {}", id::key_hash(&keys.identity));
     vec![
-        Write::put(items::gateway(&id), Expect::Version(version), &gateway),
-        Write::put(
+        items::put(items::gateway(&id), Expect::Version(version), &gateway),
+        items::put(
             items::wireguard_key(keys.tunnel.as_bytes()),
             Expect::Absent,
             &Taken::by(&id),
         ),
-        Write::put(
+        items::put(
             items::heartbeat(&id, &keys.identity),
             Expect::Absent,
             &quiet,
@@ -224,7 +225,7 @@ pub async fn heartbeat(
         load: request.load,
     };
     let key = items::heartbeat(id, &identity);
-    let write = Write::put(key.clone(), Expect::Version(request.version), &beat);
+    let write = items::put(key.clone(), Expect::Version(request.version), &beat);
     match context.store.commit(now, vec![write]).await {
         Ok(()) => Ok(HeartbeatAnswer {
             version: request.version + 1,

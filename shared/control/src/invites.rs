@@ -6,8 +6,9 @@
 use api::Kind;
 use api::admin::{InviteView, NewInvite};
 use model::{Actor, Invite, InviteId, Limits, invite::MOST_USES};
-use store::{CommitError, Expect, Range, Write};
+use store::{CommitError, Expect, Range};
 
+use crate::items::Read as _;
 use crate::{Context, Error, MOST_TRIES, audit, checks, items};
 
 /// Makes an invite to a cohort of the signed `limits`.
@@ -41,7 +42,7 @@ pub async fn create(
     };
     let detail = format!("{} uses, cohort {}", invite.uses, invite.cohort);
     let writes = vec![
-        Write::put(items::invite(&invite.id), Expect::Absent, &invite),
+        items::put(items::invite(&invite.id), Expect::Absent, &invite),
         audit::write(context, 0, actor, "invite.created", &invite.id, detail),
     ];
     match context.store.commit(now, writes).await {
@@ -84,7 +85,7 @@ pub async fn withdraw(
         }
         invite.withdrawn_at = Some(now);
         let writes = vec![
-            Write::put(items::invite(id), Expect::Version(version), &invite),
+            items::put(items::invite(id), Expect::Version(version), &invite),
             audit::write(context, 0, actor, "invite.withdrawn", id, ""),
         ];
         match context.store.commit(now, writes).await {

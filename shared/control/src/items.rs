@@ -1,6 +1,9 @@
 //! The kinds of items and their keys. `docs/architecture.md` has the same list with writers,
 //! readers and rates.
 
+pub mod forms;
+mod lifts;
+
 use model::{
     AdminId, CohortName, DeviceId, GatewayId, IdentityKey, InviteId, LeaseIndex, PoolName,
     ProviderName, Shard, id,
@@ -9,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use store::{Item, Key, Range, StoreError};
 
 use crate::Context;
+pub use forms::{Body, Read, body, put, put_until};
 
 /// The partition of all invites.
 pub const INVITES: &str = "invite";
@@ -226,6 +230,11 @@ pub fn roster_version(cohort: &CohortName, shard: Shard) -> Key {
     Key::new(roster_versions(cohort), shard.to_string())
 }
 
+/// [`crate::migration::Progress`].
+pub fn migration() -> Key {
+    Key::new(crate::migration::PARTITION, "progress")
+}
+
 /// [`crate::restore::Marker`].
 pub fn restored() -> Key {
     Key::new("restore", "last")
@@ -289,10 +298,8 @@ pub struct Heartbeat {
 }
 
 /// Reads an optional item.
-pub(crate) fn read<T: serde::de::DeserializeOwned>(
-    item: Option<&Item>,
-) -> Result<Option<T>, StoreError> {
-    item.map(Item::read).transpose()
+pub(crate) fn read<T: Body>(item: Option<&Item>) -> Result<Option<T>, StoreError> {
+    item.map(Read::read).transpose()
 }
 
 /// Up to `limit` items of `range`, from behind the sort key `after` if it is given, and whether

@@ -17,6 +17,7 @@ pub mod gateways;
 pub mod invites;
 pub mod items;
 pub mod measures;
+pub mod migration;
 pub mod policy;
 pub mod publish;
 pub mod restore;

@@ -13,8 +13,9 @@ use api::policy::{
 };
 use model::{Actor, Device, DeviceState, Disclosure, Gateway, Policy, Role};
 use rules::policy::{self as rule, Destination, Subject, Verdict};
-use store::{CommitError, Expect, Item, Range, StoreError, Write};
+use store::{CommitError, Expect, Item, Range, StoreError};
 
+use crate::items::Read as _;
 use crate::{Context, Error, items};
 
 /// The policy in force.
@@ -57,8 +58,8 @@ pub async fn apply(
     );
     let narrows = narrows(there.policy.disclosure, view.policy.disclosure);
     let mut writes = vec![
-        Write::put(items::policy(), expect, &view),
-        Write::put(items::policy_version(view.version), Expect::Absent, &view),
+        items::put(items::policy(), expect, &view),
+        items::put(items::policy_version(view.version), Expect::Absent, &view),
         crate::audit::write(context, 0, actor, "policy.applied", &view.version, detail),
     ];
     // Keys of the next epoch were given by the policy before: it begins with others.

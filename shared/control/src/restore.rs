@@ -16,15 +16,20 @@
 //! Everything is decided by the item, by when the backup was made and by when it comes back, so that a restore
 //! that was interrupted makes the same of it ([`Marker`]).
 
+mod guard;
+
+pub use guard::Guarded;
+
 use jiff::{SignedDuration, Timestamp};
 use model::{Actor, Admin, Device, DeviceState, Gateway, GatewayId, Invite};
 use rules::epochs::Epochs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{CommitError, Expect, Item, Key, Store, StoreError, Write};
+use store::{CommitError, Expect, Item, Key, Store, StoreError};
 
 use crate::epochs::Revocations;
-use crate::items::{self, Heartbeat};
+use crate::items::Read as _;
+use crate::items::{self, Body, Heartbeat};
 use crate::publish::Reserved;
 use crate::{Context, Error, audit};
 use api::fleet::FleetView;
@@ -64,7 +69,7 @@ pub async fn marker(
 
 /// Begins a restore: puts its marker, where none is.
 pub async fn begin(store: &dyn Store, now: Timestamp, marker: &Marker) -> Result<(), CommitError> {
-    let write = Write::put(items::restored(), Expect::Absent, marker);
+    let write = items::put(items::restored(), Expect::Absent, marker);
     store.commit(now, vec![write]).await
 }
 
@@ -83,7 +88,7 @@ pub async fn end(context: &Context<'_>, marker: &Marker, items: u64) -> Result<(
     };
     let detail = format!("{items} items of {}{how}", marker.taken_at);
     let writes = vec![
-        Write::put(items::restored(), Expect::Version(1), &done),
+        items::put(items::restored(), Expect::Version(1), &done),
         audit::write(context, 0, &actor, "state.restored", &marker.backup, detail),
     ];
     Ok(context.store.commit(now, writes).await?)
@@ -339,7 +344,7 @@ impl Revival {
 }
 
 /// `item` with another body.
-fn changed(item: Item, body: &impl Serialize) -> Item {
+fn changed(item: Item, body: &impl Body) -> Item {
     let expires_at = item.expires_at;
     Item {
         expires_at,
@@ -348,18 +353,18 @@ fn changed(item: Item, body: &impl Serialize) -> Item {
 }
 
 /// `item` with another body, or a new one at `key`.
-fn again(item: Option<Item>, key: Key, body: &impl Serialize) -> Item {
+fn again(item: Option<Item>, key: Key, body: &impl Body) -> Item {
     match item {
         Some(item) => changed(item, body),
         None => new(key, 1, body),
     }
 }
 
-fn new(key: Key, version: u64, body: &impl Serialize) -> Item {
+fn new(key: Key, version: u64, body: &impl Body) -> Item {
     Item {
         key,
         version,
-        body: serde_json::to_value(body).expect("items are plain data with string keys"),
+        body: items::body(body),
         expires_at: None,
     }
 }

@@ -24,6 +24,7 @@ use rules::policy::{self as rule, Subject};
 use serde::{Deserialize, Serialize};
 use store::{Change, Expect, Range, StoreError, Write};
 
+use crate::items::Read as _;
 use crate::{Context, Error, items};
 
 /// The most shards of one answer, each of which costs at least one query: Workers allow 50 of them
@@ -92,7 +93,7 @@ pub(crate) fn entry(device: &Device, now: jiff::Timestamp) -> Write {
         }),
     };
     let key = items::roster_entry(&device.cohort, &device.id);
-    Write::put(key, Expect::Any, &entry)
+    items::put(key, Expect::Any, &entry)
 }
 
 /// The writes that shut `device` out: for the commit that revokes it.

@@ -15,6 +15,7 @@ use model::{Actor, Admin, AdminId, IdentityKey, id};
 use serde::{Deserialize, Serialize};
 use store::{Change, CommitError, Expect, Write};
 
+use crate::items::Read as _;
 use crate::{Context, Error, audit, items};
 
 /// How long a challenge may be answered: a program does it at once, over a slow line in seconds.
@@ -66,7 +67,7 @@ pub async fn challenge(
 
     let challenge = context.moment.random(0);
     let expires_at = until(context, CHALLENGE_LIFE)?;
-    let write = Write::put_until(
+    let write = items::put_until(
         items::challenge(&id::challenge_hash(&challenge)),
         Expect::Absent,
         &Challenge { admin: admin.id },
@@ -114,7 +115,7 @@ pub async fn open(
     let actor = Actor::Admin(id.clone());
     let writes = vec![
         delete(challenge, version),
-        Write::put_until(
+        items::put_until(
             items::session(&id, &id::session_hash(&secret)),
             Expect::Absent,
             &session,

@@ -9,7 +9,7 @@
 use api::Kind;
 use api::admins::SetupRequest;
 use model::{Actor, Admin, AdminId, AdminRole, IdentityKey, SetupCode, id};
-use store::{CommitError, Expect, Write};
+use store::{CommitError, Expect};
 
 use crate::items::Taken;
 use crate::{Context, Error, admins, audit, items};
@@ -49,12 +49,12 @@ pub async fn setup(
     let actor = Actor::Admin(owner.id.clone());
     let detail = format!("owner '{}', by the setup code", owner.name);
     let writes = vec![
-        Write::put(
+        items::put(
             items::setup(&code.hash),
             Expect::Absent,
             &Taken::by(&owner.id),
         ),
-        Write::put(items::admin(&owner.id), Expect::Absent, &owner),
+        items::put(items::admin(&owner.id), Expect::Absent, &owner),
         audit::write(context, 0, &actor, "admin.added", &owner.id, detail),
     ];
     match context.store.commit(context.moment.now, writes).await {

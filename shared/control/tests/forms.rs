@@ -1,15 +1,16 @@
 //! The forms of items' bodies: every one that was ever written is read, and none changes unseen.
 //!
 //! `data/fixtures/items/<kind>/<number>.json` has a body of each form that a program of this repository has
-//! written, from the first on; the last one is the present form with every field. A change of a type that a
-//! body is made of does not compile here until [`present`] has it, and then needs a fixture of the next number:
-//! `POSTERN_NEW_FORMS=1 cargo test -p control --test forms` writes it.
+//! written, from the first on; the last one is the newest form with every field. A change of a type that a
+//! body is made of does not compile here until [`present`] has it, and then needs a fixture of the next number
+//! (`POSTERN_NEW_FORMS=1 cargo test -p control --test forms` writes it) and what leads to that form
+//! (`control::items::forms`). Bodies of before they said their number stand as they were written, without one.
 
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::fleet::FleetView;
 use api::policy::PolicyView;
@@ -17,7 +18,9 @@ use common::world::World;
 use common::{START, after, device_id, exit_key, identity, secret, tunnel_key};
 use control::epochs::Revocations;
 use control::fleet::Rest;
-use control::items::{self, Heartbeat, Taken};
+use control::items::forms::{self, Kind, SCHEMA};
+use control::items::{self, Body, Heartbeat, Read as _, Taken};
+use control::migration::{self, Pass, Progress};
 use control::publish::{
     Alarm, CatalogPin, Draft, Failing, Floor, Head, MetadataPins, MirrorState, Reserved, UnderWay,
     Whole,
@@ -33,38 +36,47 @@ use model::node::{Hints, Place, PoolState, SoldOut, Stage as NodeStage};
 use model::policy::{Effect, EgressRule, IngressRule, PortRange, Protocol, Who};
 use model::provider::{Approval, Price, ResourceId};
 use model::{
-    Actor, Admin, AdminId, AdminRole, Amount, AuditEvent, Device, DeviceState, Disclosure,
-    EpochSecret, Fleet, Gateway, GatewayState, IdentityKey, Invite, InviteId, LeaseIndex, Mode,
-    Node, Policy, ProviderPolicy, Role,
+    Actor, AddressPools, Admin, AdminId, AdminRole, Amount, AuditEvent, Device, DeviceState,
+    Disclosure, EpochSecret, Fleet, Gateway, GatewayState, IdentityKey, Invite, InviteId,
+    LeaseIndex, Mode, Network, Node, Policy, ProviderPolicy, Role, Timing,
 };
 use rules::epochs::{Epochs, NextEpoch, PastEpoch, PresentEpoch};
 use rules::listening::Listening;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use store::{Change, Expect, Write};
+use serde_json::{Value, json};
+use store::{Change, Expect, Item, Key, Write};
 
-/// Says how a body of a kind is read and written anew.
-type Rewrite = fn(&Value) -> Result<Value, serde_json::Error>;
-
-/// A kind of item: its name, its present form with every field, and how it is read.
-struct Kind {
-    name: &'static str,
-    present: Value,
-    rewrite: Rewrite,
+/// A kind of item, and its newest form with every field.
+struct Present {
+    kind: &'static Kind,
+    body: Value,
 }
 
-fn kind<T: Serialize + DeserializeOwned + PartialEq + Debug>(
-    name: &'static str,
-    present: &T,
-) -> Kind {
+fn kind<T: Body + PartialEq + Debug>(name: &str, present: &T) -> Present {
+    assert_eq!(name, T::KIND.name);
     let body = serde_json::to_value(present).unwrap();
-    assert_eq!(&serde_json::from_value::<T>(body.clone()).unwrap(), present);
-    Kind {
-        name,
-        present: body,
-        rewrite: |body| serde_json::to_value(T::deserialize(body)?),
+    let read: T = item(numbered(&body, T::KIND.known())).read().unwrap();
+    assert_eq!(&read, present);
+    Present {
+        kind: T::KIND,
+        body,
     }
+}
+
+/// An item somewhere.
+fn item(body: Value) -> Item {
+    Item {
+        key: Key::new("some", "where"),
+        version: 1,
+        body,
+        expires_at: None,
+    }
+}
+
+/// `body` with the number of its form.
+fn numbered(body: &Value, number: u32) -> Value {
+    let mut body = body.clone();
+    body[SCHEMA] = number.into();
+    body
 }
 
 fn name<T: std::str::FromStr<Err: Debug>>(text: &str) -> T {
@@ -72,17 +84,40 @@ fn name<T: std::str::FromStr<Err: Debug>>(text: &str) -> T {
 }
 
 /// Every kind, each with all fields that it can have.
-fn present() -> Vec<Kind> {
+fn present() -> Vec<Present> {
     let mut kinds = enrolled();
     kinds.extend(gateways());
     kinds.extend(operated());
     kinds.extend(published());
     kinds.extend(imported());
     kinds.extend(rented());
+    kinds.push(migrated());
     kinds
 }
 
-fn enrolled() -> Vec<Kind> {
+/// What the background keeps of itself.
+fn migrated() -> Present {
+    let numbers = |number| BTreeMap::from([("gateway".to_owned(), number)]);
+    let progress = Progress {
+        done: numbers(2),
+        pass: Some(Pass {
+            to: numbers(3),
+            since: START,
+            began_at: after(1),
+            at: Some(migration::Place {
+                partition: "gateway".to_owned(),
+                after: "g-0001".to_owned(),
+            }),
+            read: 4,
+            rewritten: 3,
+            lost: 2,
+            unreadable: 1,
+        }),
+    };
+    kind("migration", &progress)
+}
+
+fn enrolled() -> Vec<Present> {
     let invite = Invite {
         id: InviteId::of(&secret(1)),
         cohort: name("default"),
@@ -134,7 +169,7 @@ fn enrolled() -> Vec<Kind> {
     ]
 }
 
-fn gateways() -> Vec<Kind> {
+fn gateways() -> Vec<Present> {
     let keys = |number| GatewayKeys {
         identity: identity(number),
         tunnel: tunnel_key(number),
@@ -168,7 +203,7 @@ fn gateways() -> Vec<Kind> {
     vec![kind("gateway", &gateway), kind("heartbeat", &heartbeat)]
 }
 
-fn operated() -> Vec<Kind> {
+fn operated() -> Vec<Present> {
     let key = IdentityKey::from_bytes([9; 32]);
     let admin = AdminId::of(&key);
     let who = Who {
@@ -251,8 +286,16 @@ fn operated() -> Vec<Kind> {
 }
 
 /// What an import of a document leaves.
-fn imported() -> Vec<Kind> {
+fn imported() -> Vec<Present> {
+    let pool = |third: u8| format!("10.0.{third}.0/24").parse().unwrap();
+    let network = Network {
+        id: name("n-abcdefgh"),
+        pools: AddressPools::new(pool(0), pool(1), "fd00:1:2::/48".parse().unwrap()).unwrap(),
+        timing: Timing::default(),
+        sealed_only: true,
+    };
     vec![
+        kind("network", &network),
         kind(
             "floor",
             &Floor {
@@ -277,7 +320,7 @@ fn imported() -> Vec<Kind> {
     ]
 }
 
-fn published() -> Vec<Kind> {
+fn published() -> Vec<Present> {
     let pins = BTreeMap::from([(
         name("default"),
         CatalogPin {
@@ -380,7 +423,7 @@ fn published() -> Vec<Kind> {
     ]
 }
 
-fn rented() -> Vec<Kind> {
+fn rented() -> Vec<Present> {
     let place = Place {
         region: name("fsn1"),
         size: name("cx23"),
@@ -492,22 +535,33 @@ fn fixtures(kind: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_last_fixture_of_each_kind_is_its_present_form() {
-    for kind in present() {
+fn the_last_fixture_of_each_kind_is_its_newest_form() {
+    for Present { kind, body } in present() {
         let fixtures = fixtures(kind.name);
-        if fixtures.last() == Some(&kind.present) {
+        let mut last = fixtures.last().cloned().unwrap_or_default();
+        if let Some(last) = last.as_object_mut() {
+            last.remove(SCHEMA);
+        }
+        if last == body {
+            assert_eq!(
+                fixtures.len(),
+                kind.known() as usize,
+                "'{}' has another number of fixtures than of forms in control::items::forms",
+                kind.name
+            );
             continue;
         }
-        let next = folder().join(format!("{}/{}.json", kind.name, fixtures.len() + 1));
+        let number = u32::try_from(fixtures.len() + 1).unwrap();
+        let next = folder().join(format!("{}/{number}.json", kind.name));
         if std::env::var_os("POSTERN_NEW_FORMS").is_some() {
             std::fs::create_dir_all(next.parent().unwrap()).unwrap();
-            let text = serde_json::to_string_pretty(&kind.present).unwrap();
+            let text = serde_json::to_string_pretty(&numbered(&body, number)).unwrap();
             std::fs::write(&next, format!("{text}\n")).unwrap();
             continue;
         }
         panic!(
-            "the form of '{}' has changed. Items of the old form are out there: keep reading them, and \
-             have POSTERN_NEW_FORMS=1 write {}",
+            "the form of '{}' has changed. Items of the old form are out there: say in control::items::forms how \
+             they become the new one, and have POSTERN_NEW_FORMS=1 write {}",
             kind.name,
             next.display()
         );
@@ -516,28 +570,97 @@ fn the_last_fixture_of_each_kind_is_its_present_form() {
 
 #[test]
 fn every_form_that_was_ever_written_is_read_and_written_anew() {
-    for kind in present() {
+    for Present { kind, .. } in present() {
         for (number, body) in (1..).zip(fixtures(kind.name)) {
-            let written = (kind.rewrite)(&body);
-            let written = written.unwrap_or_else(|error| panic!("{} {number}: {error}", kind.name));
-            assert_eq!((kind.rewrite)(&written).unwrap(), written, "{}", kind.name);
+            let rewritten = |body: &Value| {
+                let written = kind.rewritten(&item(body.clone()));
+                written.unwrap_or_else(|error| panic!("{} {number}: {error}", kind.name))
+            };
+
+            let written = rewritten(&body);
+
+            assert_eq!(written[SCHEMA], json!(kind.writes), "{}", kind.name);
+            assert_eq!(rewritten(&written), written, "{}", kind.name);
+            assert_eq!(
+                rewritten(&numbered(&body, number)),
+                written,
+                "{}",
+                kind.name
+            );
         }
     }
 }
 
 #[test]
-fn no_folder_of_fixtures_is_of_no_kind() {
-    let kinds: BTreeSet<&str> = present().iter().map(|kind| kind.name).collect();
-    for entry in std::fs::read_dir(folder()).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(kinds.contains(name.as_str()), "{name}");
+fn every_kind_has_a_folder_of_fixtures_and_none_has_another() {
+    let names = |kinds: &mut dyn Iterator<Item = &'static Kind>| -> BTreeSet<String> {
+        kinds.map(|kind| kind.name.to_owned()).collect()
+    };
+    let known = names(&mut forms::ALL.iter().copied());
+    let folders = std::fs::read_dir(folder()).unwrap();
+    let folders: BTreeSet<String> = folders
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+
+    assert_eq!(
+        names(&mut present().iter().map(|present| present.kind)),
+        known
+    );
+    assert_eq!(folders, known);
+}
+
+/// Where the bodies of items are written, and the only other places that see how.
+const WRITERS: [(&str, &str); 3] = [
+    ("shared/control/src/items/forms.rs", "adds the number"),
+    (
+        "shared/control/src/migration.rs",
+        "writes what `Kind::rewritten` gives, which has it",
+    ),
+    ("shared/control/src/state/import.rs", "counts bytes"),
+];
+
+fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "tests" {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|end| end == "rs") && name != "tests.rs" {
+            all.push(path);
+        }
     }
+}
+
+/// What reads items is held to it by the compiler: there is no other way.
+#[test]
+fn nothing_writes_a_body_without_its_number() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut all = Vec::new();
+    for folder in [
+        "shared/control/src",
+        "shared/edge/src",
+        "functions",
+        "infra",
+    ] {
+        sources(&root.join(folder), &mut all);
+    }
+    let mut writers = BTreeSet::new();
+    for path in all {
+        let source = std::fs::read_to_string(&path).unwrap();
+        if source.contains("Write::put") || source.contains("Change::Put") {
+            let name = path.strip_prefix(&root).unwrap();
+            writers.insert(name.to_string_lossy().into_owned());
+        }
+    }
+
+    let listed = WRITERS.map(|(name, _)| name.to_owned());
+    assert_eq!(writers, BTreeSet::from(listed));
 }
 
 #[test]
 fn a_gateway_from_before_there_were_pools_is_in_the_pool_of_its_role() {
     let first = fixtures("gateway").remove(0);
-    let gateway: Gateway = serde_json::from_value(first).unwrap();
+    let gateway: Gateway = item(first).read().unwrap();
     assert_eq!(gateway.pool.as_str(), "ingress");
 }
 

@@ -8,6 +8,7 @@ use api::Kind;
 use api::register::HeartbeatRequest;
 use common::nodes::{gateway_id, gateway_identity, new_gateway, registration};
 use common::{START, Stage, after, kind, limits, operator, request};
+use control::items::Read as _;
 use control::{Error, enroll, gateways, items};
 use model::{Gateway, GatewayState, IdentityKey, Role};
 use store::{Expect, Write};

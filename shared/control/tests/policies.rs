@@ -14,6 +14,7 @@ use common::rosters::{Holder, policy};
 use common::world::World;
 use common::{START, Stage, after, device_id, exit_key, identity, kind, operator, tunnel_key};
 use control::gateways::states;
+use control::items::Read as _;
 use control::{Error, devices, gateways, items, publish};
 use model::policy::Transport;
 use model::{Catalog, CatalogName, Policy, Role};

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use api::Kind;
 use api::fleet::SetMode;
@@ -15,14 +16,19 @@ use common::{
     START, Stage, after, device_id, identity, kind, limits, operator, request, secret, tunnel_key,
 };
 use control::fleet::modes;
+use control::items::Read as _;
 use control::publish::{Draft, Reserved};
-use control::restore::{Marker, Revival};
+use control::restore::{self, Guarded, Marker, Revival};
 use control::{devices, enroll, gateways, invites, items, policy};
 use model::{
     Admin, AdminRole, Disclosure, Gateway, IdentityKey, InviteId, Mode, Policy, Role, Shard,
 };
 use rules::epochs::Epochs;
-use store::{Archive, Expect, Item, Key, MOST_WRITES, MemoryStore, Write};
+use store::conformance::{Call, Fate, Watched};
+use store::{
+    Archive, CommitError, Expect, Item, Key, MOST_WRITES, MemoryStore, Range, Store, StoreError,
+    Write,
+};
 
 /// When the backup is made, and when it comes back, in seconds.
 const TAKEN: i64 = 60;
@@ -76,7 +82,7 @@ async fn restored(stage: &Stage, backup: &[Item], as_it_was: bool) -> Stage {
     stage.through(Arc::new(store))
 }
 
-async fn read<T: serde::de::DeserializeOwned>(stage: &Stage, key: Key) -> Option<T> {
+async fn read<T: items::Body>(stage: &Stage, key: Key) -> Option<T> {
     let found = stage.store.get_many(after(RESTORED), &[key]).await.unwrap();
     found[0].as_ref().map(|item| item.read().unwrap())
 }
@@ -465,4 +471,106 @@ async fn new_invites_can_be_made() {
         .unwrap();
 
     stage.enroll(after(RESTORED), 2, 3).await.unwrap();
+}
+
+/// What a function asks of a store in a minute, each in a call of its own.
+async fn ask_all(store: &dyn Store, now: jiff::Timestamp) -> Vec<Result<(), StoreError>> {
+    let key = items::lease(model::LeaseIndex(1));
+    let read = store.get_many(now, std::slice::from_ref(&key)).await;
+    let range = Range::all(items::GATEWAYS);
+    let listed = store.query(now, &range, None, 10).await;
+    let write = items::put(key, Expect::Any, &items::Taken::by(&"d-somebody"));
+    let written = match store.commit(now, vec![write]).await {
+        Err(CommitError::Store(error)) => Err(error),
+        _ => Ok(()),
+    };
+    vec![read.map(drop), listed.map(drop), written]
+}
+
+/// A function's store in memory, and how often it was called.
+fn guarded() -> (Guarded, Arc<MemoryStore>, Arc<AtomicU32>) {
+    let (store, calls) = (Arc::new(MemoryStore::new()), Arc::new(AtomicU32::new(0)));
+    let count = Arc::clone(&calls);
+    let watched = Watched::new(Arc::clone(&store), move |_: Call<'_>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Fate::Answered
+    });
+    (Guarded::new(Arc::new(watched)), store, calls)
+}
+
+#[tokio::test]
+async fn functions_do_nothing_until_a_restore_has_ended() {
+    let (function, store, _) = guarded();
+    restore::begin(&*store, START, &marker(false))
+        .await
+        .unwrap();
+
+    let before = everything(&*store).await;
+    for second in 0..3 {
+        for refused in ask_all(&function, after(second)).await {
+            let Err(StoreError::Unavailable(why)) = refused else {
+                panic!("{refused:?}");
+            };
+            assert!(why.contains("a backup is being restored here"), "{why}");
+        }
+    }
+    assert_eq!(everything(&*store).await, before);
+
+    let (stage, _) = stage();
+    let stage = stage.through(store.clone());
+    restore::end(&stage.context(after(3)), &marker(false), 1)
+        .await
+        .unwrap();
+    for answered in ask_all(&function, after(4)).await {
+        answered.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_look_at_the_mark_costs_a_read_a_minute_or_none() {
+    let (function, _, calls) = guarded();
+    let spent = || calls.swap(0, Ordering::Relaxed);
+
+    // With a read of items it costs no call.
+    for answered in ask_all(&function, START).await {
+        answered.unwrap();
+    }
+    assert_eq!(spent(), 3);
+    // A heartbeat is one commit: of those in a minute one has a read before it.
+    let write = || {
+        items::put(
+            items::lease(model::LeaseIndex(1)),
+            Expect::Any,
+            &items::Taken::by(&"g"),
+        )
+    };
+    for second in 0..120 {
+        function.commit(after(second), vec![write()]).await.unwrap();
+    }
+    assert_eq!(spent(), 121);
+    let keys: Vec<Key> = (0..100)
+        .map(|n| items::lease(model::LeaseIndex(n)))
+        .collect();
+    let found = function.get_many(after(300), &keys).await.unwrap();
+    assert_eq!((found.len(), spent()), (100, 2));
+    let found = function.get_many(after(600), &keys[..99]).await.unwrap();
+    assert_eq!((found.len(), spent()), (99, 1));
+}
+
+#[tokio::test]
+async fn a_function_that_works_already_hears_of_a_restore_within_a_minute() {
+    let (function, store, _) = guarded();
+    for answered in ask_all(&function, START).await {
+        answered.unwrap();
+    }
+    restore::begin(&*store, after(1), &marker(false))
+        .await
+        .unwrap();
+
+    for refused in ask_all(&function, after(60)).await {
+        assert!(
+            matches!(refused, Err(StoreError::Unavailable(_))),
+            "{refused:?}"
+        );
+    }
 }

@@ -12,6 +12,7 @@ use common::{
     START, Stage, after, device_id, enroll_at_once, exit_key, identity, kind, limits, operator,
     tunnel_key,
 };
+use control::items::Read as _;
 use control::{devices, gateways, items, roster};
 use model::gateway::{GatewayKeys, PreviousGatewayKeys};
 use model::{Gateway, GatewayState, IdentityKey, Policy, Role, Shard, TunnelKey};

@@ -12,6 +12,7 @@ use api::rotation::{GatewayRotated, RotateDevice, RotateGateway};
 use api::{IdentitySecret, Kind, WireGuardSecret};
 use common::nodes::{gateway_id, token};
 use common::{START, Stage, after, kind, network_id, operator, secret};
+use control::items::Read as _;
 use control::{Error, devices, enroll, gateways, items, roster};
 use jiff::Timestamp;
 use model::{Device, DeviceId, Gateway, GatewayId, Role, Shard};

@@ -11,6 +11,7 @@ use common::client::{Client, Reads};
 use common::world::World;
 use common::{START, Stage, after, device_id, identity, kind, operator};
 use control::epochs::Revocations;
+use control::items::Read as _;
 use control::{devices, epochs, items};
 use model::{Disclosure, HeldKey, Policy, Role};
 use rules::epochs::Epochs;

@@ -18,7 +18,7 @@ use control::state::StateError;
 use control::{Error, devices, enroll, items, policy};
 use jiff::Timestamp;
 use model::{DeviceId, Disclosure, Policy, Role};
-use store::conformance::Kept;
+use store::conformance::{Kept, Watched};
 use store::{Archive, Expect, Key, MemoryStore, SqliteStore, Write};
 
 /// An empty store of each kind that is there. One more kind is one more line.
@@ -27,7 +27,7 @@ async fn backends() -> Vec<(&'static str, Arc<dyn Archive>)> {
     let sqlite = SqliteStore::open(&folder.path().join("state.db")).unwrap();
     let mut all: Vec<(&'static str, Arc<dyn Archive>)> = vec![
         ("memory", Arc::new(MemoryStore::new())),
-        ("SQLite", Arc::new(Kept::new(sqlite, folder))),
+        ("SQLite", Arc::new(Watched::new(sqlite, Kept(folder)))),
     ];
     if let Some(postgres) = postgres::fresh("documents on PostgreSQL").await {
         all.push(("PostgreSQL", Arc::new(postgres)));

@@ -3,69 +3,34 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
 use common::documents::{OF_FIXTURE, export, fixture, import};
 use control::items;
+use control::items::Read as _;
 use control::state::{Cursor, Stage, StateError};
-use jiff::Timestamp;
-use store::{
-    Archive, CommitError, Item, Key, MemoryStore, Page, Range, Snapshot, Store, StoreError, Write,
-};
+use store::conformance::{Between, Call, Fate, Watched};
+use store::{MemoryStore, Store};
 
-/// A store that fails at a commit, before or after it is applied.
-struct Stopping {
-    store: Arc<MemoryStore>,
-    commits_left: AtomicU32,
+/// A store that is unavailable from a commit on, which is applied or not.
+fn stopping(
+    store: &Arc<MemoryStore>,
+    commits: u64,
     applies: bool,
-}
-
-#[async_trait]
-impl Store for Stopping {
-    async fn get_many(
-        &self,
-        now: Timestamp,
-        keys: &[Key],
-    ) -> Result<Vec<Option<Item>>, StoreError> {
-        self.store.get_many(now, keys).await
-    }
-
-    async fn query(
-        &self,
-        now: Timestamp,
-        range: &Range,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.store.query(now, range, after, limit).await
-    }
-
-    async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
-        if self.commits_left.load(Ordering::Relaxed) > 0 {
-            self.commits_left.fetch_sub(1, Ordering::Relaxed);
-            return self.store.commit(now, writes).await;
+) -> Watched<Arc<MemoryStore>, impl Between> {
+    let left = AtomicU64::new(commits);
+    let fate = move |call: Call<'_>| {
+        let Call::Commit(_) = call else {
+            return Fate::Answered;
+        };
+        let less = |left: u64| left.checked_sub(1);
+        match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => Fate::Answered,
+            Err(_) if applies => Fate::Lost,
+            Err(_) => Fate::Refused,
         }
-        if self.applies {
-            self.store.commit(now, writes).await?;
-        }
-        Err(StoreError::Unavailable("stopped".to_owned()).into())
-    }
-}
-
-#[async_trait]
-impl Archive for Stopping {
-    async fn snapshot(
-        &self,
-        now: Timestamp,
-        settled: store::Settled,
-    ) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.store.snapshot(now, settled).await
-    }
-
-    async fn load(&self, now: Timestamp, items: &[Item]) -> Result<(), CommitError> {
-        self.store.load(now, items).await
-    }
+    };
+    Watched::new(Arc::clone(store), fate)
 }
 
 async fn cursor(store: &MemoryStore) -> Option<Cursor> {
@@ -97,11 +62,7 @@ async fn an_import_that_is_stopped_at_any_commit_ends_as_one_that_was_not() {
     for applies in [false, true] {
         for stop in 0..commits {
             let store = Arc::new(MemoryStore::new());
-            let stopping = Stopping {
-                store: store.clone(),
-                commits_left: AtomicU32::new(u32::try_from(stop).unwrap()),
-                applies,
-            };
+            let stopping = stopping(&store, stop, applies);
             let stopped = import(&stopping, OF_FIXTURE, &document).await;
             assert!(matches!(stopped, Err(StateError::Store(_))), "{stopped:?}");
             let half = export(store.as_ref(), OF_FIXTURE, None).await;
@@ -133,26 +94,23 @@ async fn an_import_that_is_over_changes_nothing_when_it_is_run_again() {
 
 #[tokio::test]
 async fn another_document_than_the_one_that_was_begun_is_refused() {
-    let stopping = Stopping {
-        store: Arc::new(MemoryStore::new()),
-        commits_left: AtomicU32::new(2),
-        applies: false,
-    };
+    let store = Arc::new(MemoryStore::new());
+    let stopping = stopping(&store, 2, false);
     import(&stopping, OF_FIXTURE, &fixture()).await.unwrap_err();
-    let before = cursor(&stopping.store).await.unwrap();
+    let before = cursor(&store).await.unwrap();
 
     let text = String::from_utf8(fixture()).unwrap();
     let other = text.replace("the first twelve", "the first dozen");
-    let refused = import(stopping.store.as_ref(), OF_FIXTURE, other.as_bytes()).await;
+    let refused = import(store.as_ref(), OF_FIXTURE, other.as_bytes()).await;
     assert!(
         matches!(refused, Err(StateError::Refused(why)) if why.contains("finish that one first"))
     );
     let other = text.replace("n-fixtur23", "n-fixtur24");
-    let refused = import(stopping.store.as_ref(), OF_FIXTURE, other.as_bytes()).await;
+    let refused = import(store.as_ref(), OF_FIXTURE, other.as_bytes()).await;
     assert!(
         matches!(refused, Err(StateError::Refused(why)) if why.contains("holds the network n-fixtur23"))
     );
-    assert_eq!(cursor(&stopping.store).await.unwrap(), before);
+    assert_eq!(cursor(&store).await.unwrap(), before);
 }
 
 #[tokio::test]

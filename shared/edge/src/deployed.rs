@@ -19,6 +19,7 @@ mod function {
     use std::sync::Arc;
 
     use axum::Router;
+    use control::restore::Guarded;
     use store::{Randomness, Store, StoreError};
 
     use super::FromSettings;
@@ -65,7 +66,7 @@ mod function {
         let read = network.zip(open_store).zip(own);
         let ((network, open_store), own) = read.expect("what is not there has a fault");
         let edge = Edge {
-            store: open_store()?,
+            store: Arc::new(Guarded::new(open_store()?)),
             network: Arc::new(network),
             clock: Arc::new(SystemClock),
         };

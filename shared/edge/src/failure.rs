@@ -42,6 +42,13 @@ impl From<control::Error> for Failure {
                     "trying again does not help: the operator must act",
                 )
             }
+            control::Error::Store(StoreError::Newer(why)) => {
+                tracing::error!(why, "a newer release has written this");
+                Problem::new(
+                    Kind::BeingUpdated,
+                    "nothing was changed: try again in a minute; if that does not help, tell the operator",
+                )
+            }
             // What follows is for the operator's log, not for whoever asked.
             error @ (control::Error::Store(_) | control::Error::Defect(_)) => {
                 tracing::error!(%error, "a request failed");
@@ -72,10 +79,14 @@ mod tests {
     #[test]
     fn only_what_passes_asks_to_try_again() {
         let passing = problem(StoreError::Unavailable("down".to_owned()));
+        let newer = problem(StoreError::Newer("device#x".to_owned()));
         let lasting = problem(StoreError::Misconfigured("no table".to_owned()));
 
         assert!(passing.is(Kind::StoreUnavailable) && passing.retry_after().is_some());
+        assert!(newer.is(Kind::BeingUpdated) && newer.retry_after().is_some());
         assert!(lasting.is(Kind::StoreMisconfigured) && lasting.retry_after().is_none());
-        assert!(!lasting.detail.contains("table"), "that is for the log");
+        for (problem, inside) in [(lasting, "table"), (newer, "device")] {
+            assert!(!problem.detail.contains(inside), "that is for the log");
+        }
     }
 }

@@ -91,7 +91,6 @@ impl fmt::Display for Role {
 
 /// A node, as the control plane keeps it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(from = "Written")]
 pub struct Gateway {
     /// Chosen before the node exists.
     pub id: GatewayId,
@@ -123,49 +122,6 @@ pub struct Gateway {
     pub created_at: Timestamp,
     /// When its state last changed.
     pub changed_at: Timestamp,
-}
-
-/// A gateway as it was ever written.
-#[derive(Deserialize)]
-struct Written {
-    id: GatewayId,
-    role: Role,
-    state: GatewayState,
-    region: String,
-    endpoint: SocketAddr,
-    /// There were none at first: what the default policy knows pools of each role by is what they were.
-    pool: Option<PoolName>,
-    cohorts: Vec<CohortName>,
-    bootstrap: Option<Bootstrap>,
-    keys: Option<GatewayKeys>,
-    previous: Option<PreviousGatewayKeys>,
-    rotation_wanted_at: Option<Timestamp>,
-    created_at: Timestamp,
-    changed_at: Timestamp,
-}
-
-impl From<Written> for Gateway {
-    fn from(written: Written) -> Self {
-        let of_role = || {
-            let name = written.role.to_string();
-            name.parse().expect("the name of a role is one of a pool")
-        };
-        Self {
-            pool: written.pool.unwrap_or_else(of_role),
-            id: written.id,
-            role: written.role,
-            state: written.state,
-            region: written.region,
-            endpoint: written.endpoint,
-            cohorts: written.cohorts,
-            bootstrap: written.bootstrap,
-            keys: written.keys,
-            previous: written.previous,
-            rotation_wanted_at: written.rotation_wanted_at,
-            created_at: written.created_at,
-            changed_at: written.changed_at,
-        }
-    }
 }
 
 impl Gateway {

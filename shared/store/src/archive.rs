@@ -3,6 +3,8 @@
 //! Use cases see [`Store`] alone. What stands here is for backups, for moves from one database to
 //! another and for exports: programs that an operator starts, and that may read everything.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -34,6 +36,22 @@ pub trait Archive: Store {
     /// [`CommitError::Failed`] with the first such position. Items that have expired at `now` count
     /// as put.
     async fn load(&self, now: Timestamp, items: &[Item]) -> Result<(), CommitError>;
+}
+
+/// One that is shared is one.
+#[async_trait]
+impl<S: Archive + ?Sized> Archive for Arc<S> {
+    async fn snapshot(
+        &self,
+        now: Timestamp,
+        settled: Settled,
+    ) -> Result<Box<dyn Snapshot>, StoreError> {
+        (**self).snapshot(now, settled).await
+    }
+
+    async fn load(&self, now: Timestamp, items: &[Item]) -> Result<(), CommitError> {
+        (**self).load(now, items).await
+    }
 }
 
 /// A snapshot while it is read.

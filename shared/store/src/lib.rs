@@ -50,10 +50,11 @@ pub use retries::{Randomness, Retries};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The most writes of one commit: DynamoDB's limit for one transaction.
@@ -106,13 +107,6 @@ impl Item {
     /// Whether it is there at `now`: it has not expired.
     pub fn is_live(&self, now: Timestamp) -> bool {
         rules::is_live(self.expires_at.map(Timestamp::as_millisecond), now)
-    }
-
-    /// The body as the type `T`.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
-        T::deserialize(&self.body).map_err(|error| {
-            StoreError::Corrupt(format!("{}/{}: {error}", self.key.pk, self.key.sk))
-        })
     }
 }
 
@@ -242,6 +236,10 @@ pub enum StoreError {
     /// must look.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
+    /// An item was written by a newer release, in a form of which this program does not know: nothing is done with
+    /// it. An instance of that release can; where there is none, an operator must update this program.
+    #[error("what is stored is of a newer release: {0}")]
+    Newer(String),
     /// The call itself breaks a limit of the interface: a defect of this program.
     #[error("the call breaks a limit of the store: {0}")]
     Misuse(String),
@@ -285,6 +283,32 @@ pub trait Store: Send + Sync {
     /// The limits are checked before anything else ([`validate`]), then all expectations, then the
     /// writes are made: a failed expectation is reported before a field that cannot be bumped.
     async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError>;
+}
+
+/// One that is shared is one.
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    async fn get_many(
+        &self,
+        now: Timestamp,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        (**self).get_many(now, keys).await
+    }
+
+    async fn query(
+        &self,
+        now: Timestamp,
+        range: &Range,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        (**self).query(now, range, after, limit).await
+    }
+
+    async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
+        (**self).commit(now, writes).await
+    }
 }
 
 /// All items of `range`, page by page.

@@ -11,7 +11,7 @@ use common::dynamodb::{Behind, fresh, fresh_behind, next_table, open, open_with}
 use emulator::{Emulator, Faults};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use store::conformance::Kept;
+use store::conformance::{Kept, Watched};
 use store::dynamodb::Retries;
 use store::{
     Archive, Change, CommitError, DynamoDbStore, Expect, Key, Range, Store, StoreError, Write,
@@ -36,7 +36,7 @@ mod behind_faults {
 
     async fn make() -> Option<Arc<dyn Archive>> {
         let behind = fresh_behind("the suite on DynamoDB", Faults::HARSH).await?;
-        Some(Arc::new(Kept::new(behind.store, behind.proxy)))
+        Some(Arc::new(Watched::new(behind.store, Kept(behind.proxy))))
     }
 
     store::conformance!(make);

@@ -294,6 +294,9 @@ async fn commit(store: &dyn Store, now: Timestamp, writes: Vec<Write>) -> Outcom
         Err(CommitError::Store(StoreError::Unavailable(_) | StoreError::Misconfigured(_))) => {
             Outcome::Unavailable
         }
+        Err(CommitError::Store(error @ StoreError::Newer(_))) => {
+            panic!("a store knows no forms: {error}")
+        }
     }
 }
 

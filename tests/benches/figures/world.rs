@@ -7,6 +7,7 @@ use std::sync::Arc;
 use api::InviteText;
 use api::enroll::DeviceAnswer;
 use client::Device;
+use control::items::Read as _;
 use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use control::{Context, Moment, items};
 use edge::{Clock, Edge, SystemClock};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::admin::{AUDIT, DEVICES, GATEWAYS, GatewayView, INVITES, InviteView};
 use control::items;
+use control::items::Read as _;
 use model::{AuditEvent, Device, DeviceState, Gateway, Invite, Role};
 
 use super::admins::Admin;
@@ -83,7 +84,7 @@ pub async fn check_roster(node: &mut Node, books: &Books) {
 }
 
 /// All records whose partition's key begins so, in the order of their keys.
-fn records<T: serde::de::DeserializeOwned>(books: &Books, prefix: &'static str) -> Vec<T> {
+fn records<T: control::items::Body>(books: &Books, prefix: &'static str) -> Vec<T> {
     let items = books.partitions(prefix);
     let read = items.map(|item| item.read().expect("the invariants have read it"));
     read.collect()

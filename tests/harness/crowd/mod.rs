@@ -18,6 +18,7 @@ use api::admin::NewInvite;
 use api::enroll::{DeviceAnswer, ENROLL, EnrollRequest, InviteSecret};
 use api::sealed::ControlSecrets;
 use api::{IdentitySecret, WireGuardSecret};
+use control::items::Read as _;
 use control::{Context, items};
 use edge::{Clock as _, Edge, SystemClock};
 use fastrand::Rng;

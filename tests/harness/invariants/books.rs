@@ -1,10 +1,10 @@
 //! Everything that a store holds, and the marks of what has been accounted for.
 
+use control::items::{Body, Read as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use model::AuditEvent;
-use serde::de::DeserializeOwned;
 use store::{Archive, Item, Key, MOST_KEYS, StoreError};
 
 /// Everything that a store holds.
@@ -110,7 +110,7 @@ impl<'a> Audit<'a> {
     }
 
     /// The item at `key`, which must be there and belong to `whose` alone.
-    pub fn claim<T: DeserializeOwned>(&mut self, whose: &str, key: &Key) -> Option<(T, &'a Item)> {
+    pub fn claim<T: Body>(&mut self, whose: &str, key: &Key) -> Option<(T, &'a Item)> {
         let Some(item) = self.books.items.get(key) else {
             self.breach(format!("{whose}: {} / {} is missing", key.pk, key.sk));
             return None;
@@ -118,11 +118,16 @@ impl<'a> Audit<'a> {
         self.claim_item(item).map(|body| (body, item))
     }
 
-    /// The body of `item`, which must not have been claimed before.
-    pub fn claim_item<T: DeserializeOwned>(&mut self, item: &'a Item) -> Option<T> {
+    /// `item`, whatever it says, must not have been claimed before.
+    pub fn claim_any(&mut self, item: &'a Item) {
         if !self.claimed.insert(&item.key) {
             self.breach(format!("{} / {} belongs to two", item.key.pk, item.key.sk));
         }
+    }
+
+    /// The body of `item`, which must not have been claimed before.
+    pub fn claim_item<T: Body>(&mut self, item: &'a Item) -> Option<T> {
+        self.claim_any(item);
         match item.read() {
             Ok(body) => Some(body),
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use control::items::Read as _;
 use control::items::{self, Taken};
 use control::roster::{Entry, PreviousKeys, ShardVersion};
 use jiff::SignedDuration;

@@ -1,5 +1,6 @@
 //! What must not escape the invariants: each of these damages good books in one place.
 
+use control::items::Read as _;
 use model::{Device, DeviceState, Gateway};
 use serde_json::{Value, json};
 use store::{Item, Key};

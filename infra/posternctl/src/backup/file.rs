@@ -1,7 +1,7 @@
 //! What a backup holds, inside of its encryption: lines of JSON.
 //!
 //! ```text
-//! {"schema":"postern-backup/1","network":"…","taken_at":"…","by":"posternctl 0.1.0"}
+//! {"schema":"postern-backup/1","network":"…","taken_at":"…","store":"sqlite:/…","by":"posternctl 0.1.0"}
 //! {"pk":"…","sk":"…","version":3,"body":{…},"expires_at":"…"}        one for each item, in any order
 //! {"end":{"items":1,"sha256":"…"}}                                   of all bytes before this line
 //! ```
@@ -34,17 +34,21 @@ pub struct Header {
     pub network: NetworkId,
     /// When the state was as it is in here, or a moment before.
     pub taken_at: Timestamp,
+    /// The store that it is of, without secrets; backups of before do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
     /// The program that wrote it.
     pub by: String,
 }
 
 impl Header {
-    /// Of a backup that is made now.
-    pub fn new(network: NetworkId, taken_at: Timestamp) -> Self {
+    /// Of a backup of `store` that is made now.
+    pub fn new(network: NetworkId, taken_at: Timestamp, store: String) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
             network,
             taken_at,
+            store: Some(store),
             by: format!("posternctl {}", env!("CARGO_PKG_VERSION")),
         }
     }
@@ -263,8 +267,11 @@ mod tests {
 
     fn written(items: &[Item]) -> (Vec<u8>, Totals) {
         let network = NetworkId::from_random([7; 5]);
-        let mut writer =
-            Writer::begin(Vec::new(), &Header::new(network, Timestamp::UNIX_EPOCH)).unwrap();
+        let mut writer = Writer::begin(
+            Vec::new(),
+            &Header::new(network, Timestamp::UNIX_EPOCH, "sqlite:/s".to_owned()),
+        )
+        .unwrap();
         for item in items {
             writer.item(item).unwrap();
         }

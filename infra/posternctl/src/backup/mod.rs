@@ -98,20 +98,21 @@ pub async fn backup(data: &Folder, options: &BackupOptions, json: bool) -> anyho
     let settings = data.settings()?;
     let passphrase = passphrase::chosen(&options.place.passphrase, "the backup")?;
     let store = store_of(data, &options.place)?;
-    let archive = store.open(data).await?;
-    let header = file::Header::new(settings.network.id, taken_at);
+    let archive = store.open_to_read(data).await?;
+    let shown = store.shown(data);
+    let header = file::Header::new(settings.network.id, taken_at, shown.clone());
     let secret = (passphrase.as_str(), age::WORK);
     let totals = take::take(archive.as_ref(), &header, out, secret).await?;
     if json {
         let line = serde_json::json!({
             "file": out, "network": header.network, "taken_at": header.taken_at,
-            "items": totals.items, "sha256": totals.sha256,
+            "store": shown, "items": totals.items, "sha256": totals.sha256,
         });
         say!("{line}");
         return Ok(());
     }
     say!(
-        "{} items of {store} are in {}.",
+        "{} items of {shown} are in {}.",
         totals.items,
         out.display()
     );
@@ -141,9 +142,9 @@ pub async fn restore(data: &Folder, options: &RestoreOptions, json: bool) -> any
             network.id
         );
     }
-    // No 'up' works on the store meanwhile.
-    let _lock = data.lock()?;
     let store = store_of(data, &options.place)?;
+    // No 'up' works on it meanwhile; it may go on with another one.
+    let _lock = store.is_of(data)?.then(|| data.lock()).transpose()?;
     let archive = store.open(data).await?;
     let context = control::Context {
         store: archive.as_ref(),
@@ -154,13 +155,13 @@ pub async fn restore(data: &Folder, options: &RestoreOptions, json: bool) -> any
     let done = restore::restore(&context, archive.as_ref(), backup, options.as_it_was).await?;
     if json {
         let line = serde_json::json!({
-            "file": file, "store": store.to_string(), "restored": done.marker,
+            "file": file, "store": store.shown(data), "restored": done.marker,
             "items": done.items, "was_done": done.already, "changed": done.told,
         });
         say!("{line}");
         return Ok(());
     }
-    say_done(file, &store, &done);
+    say_done(file, &store.shown(data), &done);
     Ok(())
 }
 
@@ -180,6 +181,7 @@ fn say_checked(file: &Path, checked: &Checked, json: bool) {
     if json {
         let line = serde_json::json!({
             "file": file, "network": header.network, "taken_at": header.taken_at, "by": header.by,
+            "store": header.store,
             "items": totals.items, "sha256": totals.sha256,
         });
         say!("{line}");
@@ -189,10 +191,13 @@ fn say_checked(file: &Path, checked: &Checked, json: bool) {
     say!("  network   {}", header.network);
     say!("  taken at  {:.0}", header.taken_at);
     say!("  items     {}", totals.items);
+    if let Some(store) = &header.store {
+        say!("  of        {store}");
+    }
     say!("  by        {}", header.by);
 }
 
-fn say_done(file: &Path, store: &StoreUrl, done: &Done) {
+fn say_done(file: &Path, store: &str, done: &Done) {
     let taken_at = done.marker.taken_at;
     if let (true, Some(at)) = (done.already, done.marker.done_at) {
         say!(

@@ -11,6 +11,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use control::items::forms;
 use control::restore::{self, Marker, Revival, Told};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -33,11 +34,14 @@ pub struct Checked {
     pub totals: Totals,
 }
 
-/// Reads all of the backup at `path`; writes nothing anywhere.
+/// Reads all of the backup at `path`, whose items must be of forms that this program knows; writes nothing
+/// anywhere.
 pub fn check(path: &Path, passphrase: &str) -> anyhow::Result<Checked> {
     let mut reader = open(path, passphrase)?;
     let place = || format!("the backup {}", path.display());
-    while reader.next().with_context(place)?.is_some() {}
+    while let Some(item) = reader.next().with_context(place)? {
+        forms::check(&item).with_context(place)?;
+    }
     let totals = reader.totals().cloned();
     Ok(Checked {
         header: reader.header().clone(),

@@ -4,6 +4,7 @@
 //! so. What is wrong with a document is printed record by record, as soon as it is found; with `--json` each
 //! finding, and at last the summary, is a line of JSON. The exit code is 3 where a record was left out.
 
+mod forms;
 mod spool;
 mod teller;
 
@@ -44,6 +45,12 @@ pub enum StateAction {
         /// The document.
         file: PathBuf,
     },
+    /// How many items there are of each form, and how far writing the older ones anew is.
+    Forms {
+        /// The database, if it is not the network's.
+        #[arg(long, value_name = "URL")]
+        store: Option<StoreUrl>,
+    },
     /// Put a document into an empty database, or go on with an import that was stopped.
     Import {
         /// The document.
@@ -72,6 +79,7 @@ pub async fn run(data: &Folder, action: StateAction, json: bool) -> anyhow::Resu
     match action {
         StateAction::Export { store, out } => export(data, store, out.as_deref(), json).await,
         StateAction::Check { file } => check(data, &file, json),
+        StateAction::Forms { store } => forms::show(data, &url(data, store)?, json).await,
         StateAction::Import {
             file,
             store,
@@ -87,7 +95,7 @@ async fn export(
     json: bool,
 ) -> anyhow::Result<()> {
     let network = settings(data)?;
-    let store = url(data, store)?.open(data).await?;
+    let store = url(data, store)?.open_to_read(data).await?;
     // The document may go to standard output, so that nothing else does.
     let mut teller = Teller::on_stderr(json);
     let exported = if let Some(path) = out {

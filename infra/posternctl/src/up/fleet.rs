@@ -116,7 +116,8 @@ impl Rented {
                         Ok(all) => {
                             let now = edge.clock.moment().now;
                             gauges.note(now, &all.measures(now));
-                            for trouble in all.iter().flat_map(|done| &done.cleaned.troubles) {
+                            let all = all.cleaned.iter();
+                            for trouble in all.flat_map(|done| &done.cleaned.troubles) {
                                 tracing::warn!("cleanup: {trouble}");
                             }
                         }

@@ -13,6 +13,7 @@ mod metrics;
 mod owner;
 mod plane;
 mod schedule;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,6 +139,7 @@ async fn start_and_wait(
     }
     let said = rented.borrow().said();
     let present = rented.borrow().clone();
+    upkeep::start(edge.clone(), stopped.clone(), tasks);
     let every = options.reconcile_every;
     present.start(&edge, rented, every, &gauges, stopped, tasks);
     let mut published = schedule::start(

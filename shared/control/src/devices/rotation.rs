@@ -81,7 +81,7 @@ pub async fn want(context: &Context<'_>, actor: &Actor, id: &DeviceId) -> Result
         }
         device.rotation_wanted_at = Some(context.moment.now);
         let writes = vec![
-            Write::put(items::device(id), Expect::Version(version), &device),
+            items::put(items::device(id), Expect::Version(version), &device),
             audit::write(context, 0, actor, "device.rotation-wanted", id, ""),
         ];
         match context.store.commit(context.moment.now, writes).await {
@@ -148,11 +148,11 @@ fn rotation(
     device.rotation_wanted_at = None;
 
     let taken = Taken::by(&device.id);
-    let take = |key| Write::put(key, Expect::Absent, &taken);
+    let take = |key| items::put(key, Expect::Absent, &taken);
     let actor = Actor::Device(device.id.clone());
     let detail = format!("key {}", id::key_hash(&signer));
     let mut writes = vec![
-        Write::put(items::device(&device.id), Expect::Version(version), &device),
+        items::put(items::device(&device.id), Expect::Version(version), &device),
         take(items::wireguard_key(request.tunnel_key.as_bytes())),
         take(items::wireguard_key(request.exit_key.as_bytes())),
         audit::write(context, 0, &actor, "device.rotated", &device.id, detail),

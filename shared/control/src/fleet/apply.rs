@@ -30,7 +30,7 @@ pub(super) async fn begin(worker: &mut Worker<'_>, plan: &Plan) -> Result<(), Er
     let mut staged = Staged::default();
     if accepts {
         let expect = worker.state.accepted.1;
-        let accept = Write::put(items::fleet_accepted(), expect, &worker.state.fleet);
+        let accept = items::put(items::fleet_accepted(), expect, &worker.state.fleet);
         staged.others.push(accept);
     }
     for step in &steps {

@@ -67,8 +67,8 @@ pub async fn apply(
         .map(|(name, pool)| format!("{name}: {} at {}", pool.count, pool.provider))
         .collect();
     let mut writes = vec![
-        Write::put(items::fleet(), expect, &view),
-        Write::put(items::fleet_version(view.version), Expect::Absent, &view),
+        items::put(items::fleet(), expect, &view),
+        items::put(items::fleet_version(view.version), Expect::Absent, &view),
         crate::audit::write(
             context,
             0,

@@ -18,7 +18,7 @@ pub(super) async fn take(run: &Run<'_>) -> Result<bool, Error> {
     let seconds = i64::from(run.seconds.saturating_add(MARGIN_SECONDS));
     let until = now + SignedDuration::from_secs(seconds);
     let holder = Taken::by(&run.context.moment.uuid(u32::MAX));
-    let take = Write::put_until(items::fleet_run(), Expect::Absent, &holder, Some(until));
+    let take = items::put_until(items::fleet_run(), Expect::Absent, &holder, Some(until));
     match run.context.store.commit(now, vec![take]).await {
         Ok(()) => Ok(true),
         Err(CommitError::Failed(_)) => Ok(false),

@@ -45,6 +45,7 @@ pub use boot::BootstrapKey;
 pub use reconcile::reconcile;
 
 use crate::calls::{Counted, Meter};
+use crate::items::Read as _;
 use crate::{Context, Error};
 use observe::State;
 

@@ -9,8 +9,9 @@ use api::Kind;
 use api::fleet::{ProviderView, SetMode};
 use model::provider::Approval;
 use model::{Actor, Admin, Mode, ProviderName, ProviderPolicy};
-use store::{Expect, Item, Range, StoreError, Write};
+use store::{Expect, Item, Range, StoreError};
 
+use crate::items::Read as _;
 use crate::{Context, Error, checks, items};
 
 /// What may be done at a provider.
@@ -82,7 +83,7 @@ pub async fn set(
     let actor = Actor::Admin(who.id.clone());
     let action = format!("provider.{}", policy.mode);
     let writes = vec![
-        Write::put(items::provider(provider), expect, &policy),
+        items::put(items::provider(provider), expect, &policy),
         crate::audit::write(context, 0, &actor, &action, provider, detail),
     ];
     context.store.commit(now, writes).await?;

@@ -16,6 +16,7 @@ use rules::planning::{self, Input, Plan, Providing};
 use store::{Expect, Item, Key, Range, StoreError};
 
 use super::{Rest, desired, modes};
+use crate::items::Read as _;
 use crate::publish::Alarm;
 use crate::{Context, Error, gateways, items};
 
@@ -273,7 +274,7 @@ impl Lists {
     }
 }
 
-async fn read_all<T: serde::de::DeserializeOwned>(
+async fn read_all<T: items::Body>(
     context: &Context<'_>,
     partition: &str,
 ) -> Result<Vec<(String, T, u64)>, Error> {

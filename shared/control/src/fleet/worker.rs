@@ -100,7 +100,7 @@ impl<'a> Worker<'a> {
             let expect = expect(self.state.nodes.get(&node.gateway));
             let kept = SignedDuration::from_hours(24 * super::KEPT_DAYS);
             let until = node.stage.is_over().then(|| now + kept);
-            writes.push(Write::put_until(
+            writes.push(items::put_until(
                 items::node(&node.gateway),
                 expect,
                 node,
@@ -109,12 +109,12 @@ impl<'a> Worker<'a> {
         }
         for gateway in &gateways {
             let expect = expect(self.state.gateways.get(&gateway.id));
-            writes.push(Write::put(items::gateway(&gateway.id), expect, gateway));
+            writes.push(items::put(items::gateway(&gateway.id), expect, gateway));
         }
         for (name, pool) in &pools {
             let there = self.state.pools.get(name);
             let expect = there.map_or(Expect::Absent, |(_, expect)| *expect);
-            writes.push(Write::put(items::pool(name), expect, pool));
+            writes.push(items::put(items::pool(name), expect, pool));
         }
         for (action, subject, detail) in events {
             self.events += 1;
@@ -197,7 +197,7 @@ impl<'a> Worker<'a> {
             why,
         };
         let until = Some(rest.not_before);
-        let put = Write::put_until(items::rest(provider), Expect::Any, &rest, until);
+        let put = items::put_until(items::rest(provider), Expect::Any, &rest, until);
         self.context.store.commit(now, vec![put]).await?;
         Ok(())
     }

@@ -15,6 +15,7 @@ use model::{Actor, Gateway, GatewayId, IdentityKey, id};
 use store::{Change, CommitError, Expect, Item, Write};
 
 use super::FIRST_VERSION;
+use crate::items::Read as _;
 use crate::items::{Heartbeat, Taken};
 use crate::{Context, Error, MOST_TRIES, audit, checks, items};
 
@@ -92,7 +93,7 @@ pub async fn want(context: &Context<'_>, actor: &Actor, id: &GatewayId) -> Resul
         }
         gateway.rotation_wanted_at = Some(context.moment.now);
         let writes = vec![
-            Write::put(items::gateway(id), Expect::Version(version), &gateway),
+            items::put(items::gateway(id), Expect::Version(version), &gateway),
             audit::write(context, 0, actor, "gateway.rotation-wanted", id, ""),
         ];
         match context.store.commit(context.moment.now, writes).await {
@@ -126,13 +127,13 @@ fn rotation(
     let actor = Actor::Gateway(id.clone());
     let detail = format!("key {}", id::key_hash(&keys.identity));
     let writes = vec![
-        Write::put(items::gateway(id), Expect::Version(version), &gateway),
-        Write::put(
+        items::put(items::gateway(id), Expect::Version(version), &gateway),
+        items::put(
             items::wireguard_key(keys.tunnel.as_bytes()),
             Expect::Absent,
             &Taken::by(id),
         ),
-        Write::put(items::heartbeat(id, &keys.identity), Expect::Absent, &heard),
+        items::put(items::heartbeat(id, &keys.identity), Expect::Absent, &heard),
         Write {
             key: beat.key.clone(),
             expect: Expect::Version(beat.version),

@@ -37,7 +37,7 @@ pub async fn change(
             (after, Vec::new())
         };
         let detail = format!("was {}", before.state);
-        writes.push(Write::put(
+        writes.push(items::put(
             items::gateway(id),
             Expect::Version(version),
             &after,

@@ -18,6 +18,7 @@ use super::assemble::{self, Lists};
 use super::budget::{Stop, Target};
 use super::slot::{Slot, Work};
 use super::{ACTOR, CatalogPin, Draft, Head, Reserved, event};
+use crate::items::Read as _;
 use crate::{Error, audit, items};
 
 /// How often a publisher tries to reserve a version before it leaves the field to the others.
@@ -77,7 +78,7 @@ pub(super) async fn next(
     let pins = store_catalogs(work, start, slots, lists, &mut draft).await?;
     work.meter.release();
     let Some(pins) = pins else {
-        let write = Write::put(items::draft(), expect(start.draft.map(|(_, v)| v)), &draft);
+        let write = items::put(items::draft(), expect(start.draft.map(|(_, v)| v)), &draft);
         return match work.context.store.commit(now, vec![write]).await {
             Ok(()) => Ok(Made::Unfinished),
             Err(CommitError::Failed(_)) => Ok(Made::Overtaken),
@@ -115,7 +116,7 @@ async fn reserve(
             .checked_add(1)
             .ok_or_else(|| Error::Defect(format!("no version follows {highest}")))?;
         let next = Reserved { version };
-        let write = Write::put(items::reserved(), expect(item), &next);
+        let write = items::put(items::reserved(), expect(item), &next);
         match work.context.store.commit(now, vec![write]).await {
             Ok(()) => return Ok(version),
             Err(CommitError::Failed(_)) => {}
@@ -235,7 +236,7 @@ async fn commit(work: Work<'_>, start: &Start<'_>, head: &Head) -> Result<bool, 
     );
     let over = expect(start.head.map(|(_, version)| version));
     let mut writes = vec![
-        Write::put(items::head(), over, head),
+        items::put(items::head(), over, head),
         start.policy.clone(),
         published,
     ];

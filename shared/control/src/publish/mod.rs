@@ -53,6 +53,7 @@ pub use state::{
     Whole,
 };
 
+use crate::items::Read as _;
 use crate::{Context, Error, epochs, items, policy};
 use assemble::{Lists, Sealing};
 use budget::{Counted, Meter, Target};
@@ -201,9 +202,7 @@ impl Loaded {
     }
 }
 
-fn with_version<T: serde::de::DeserializeOwned>(
-    item: Option<&Item>,
-) -> Result<Option<(T, u64)>, Error> {
+fn with_version<T: items::Body>(item: Option<&Item>) -> Result<Option<(T, u64)>, Error> {
     let Some(item) = item else {
         return Ok(None);
     };

@@ -71,7 +71,7 @@ async fn listen(context: &Context<'_>, item: Option<&Item>) -> Result<Listening,
         return Ok(listening);
     }
     let expect = item.map_or(Expect::Absent, |item| Expect::Version(item.version));
-    let mark = Write::put(items::judged(), expect, &listening);
+    let mark = items::put(items::judged(), expect, &listening);
     match context.store.commit(now, vec![mark]).await {
         // Another run was faster; its mark is as good.
         Ok(()) | Err(CommitError::Failed(_)) => Ok(listening),
@@ -149,7 +149,7 @@ fn change_writes(
     let action = format!("gateway.{}", gateway.state);
     let expect = Expect::Version(version);
     [
-        Write::put(items::gateway(&gateway.id), expect, gateway),
+        items::put(items::gateway(&gateway.id), expect, gateway),
         audit::write(context, number, &actor, &action, &gateway.id, detail),
     ]
 }
@@ -187,7 +187,7 @@ async fn sound(
     let expect = item.map_or(Expect::Absent, |item| Expect::Version(item.version));
     let actor = Actor::Schedule(ACTOR.to_owned());
     let writes = vec![
-        Write::put(items::alarm(), expect, &alarm),
+        items::put(items::alarm(), expect, &alarm),
         audit::write(
             context,
             event::ALARM,

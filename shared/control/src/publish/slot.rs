@@ -1,7 +1,7 @@
 //! A mirror in a run: its state, what came of it, and whether it may be waited for.
 
 use jiff::SignedDuration;
-use store::{CommitError, Expect, Item, Key, Write};
+use store::{CommitError, Expect, Item, Key};
 use tuf::key::SigningKey;
 
 use super::budget::{Meter, Target};
@@ -213,7 +213,7 @@ impl<'a> Slot<'a> {
             return Ok(());
         }
         let expect = version.map_or(Expect::Absent, Expect::Version);
-        let write = Write::put(self.key.clone(), expect, &self.state);
+        let write = items::put(self.key.clone(), expect, &self.state);
         let now = work.context.moment.now;
         match work.context.store.commit(now, vec![write]).await {
             Ok(()) => {

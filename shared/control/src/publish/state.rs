@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::{CatalogName, GatewayId};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use tuf::ceremony::{self, Document};
 
 use super::Etag;
 
 /// What every mirror shall serve.
 ///
-/// Heads of before ADR 50 hold other things of their files, with which nothing can be made again: of them the
-/// versions and times are read, and the next version takes their place.
+/// Of heads of before ADR 50 only the versions and times are known; the next version takes their place.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Head {
     /// The version of `timestamp`, `snapshot` and `catalogs`.
@@ -33,7 +32,6 @@ pub struct Head {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets_expires: Option<Timestamp>,
     /// The catalogs.
-    #[serde(deserialize_with = "pins")]
     pub catalogs: BTreeMap<CatalogName, CatalogPin>,
     /// The metadata, so that nobody signs this version in another way.
     #[serde(default)]
@@ -41,24 +39,6 @@ pub struct Head {
     /// The loads that the catalogs give, for the next ones not to flicker.
     #[serde(default)]
     pub loads: BTreeMap<GatewayId, u8>,
-}
-
-/// The pins of catalogs; none of those that old heads have, which are a hash alone.
-fn pins<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<CatalogName, CatalogPin>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Pin(CatalogPin),
-        Before(#[allow(dead_code, reason = "it says which form this is")] String),
-    }
-    let written = BTreeMap::<CatalogName, Written>::deserialize(deserializer)?.into_iter();
-    let pins = written.filter_map(|(name, written)| match written {
-        Written::Pin(pin) => Some((name, pin)),
-        Written::Before(_) => None,
-    });
-    Ok(pins.collect())
 }
 
 impl Head {

@@ -11,15 +11,14 @@ use model::{
     Admin, AuditEvent, CohortName, Device, DeviceId, Gateway, Invite, LeaseIndex, Network, Shard,
 };
 use rules::epochs::Epochs;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use store::{Item, StoreError};
 
 use super::record::{FleetRecord, LeaseRecord, Seen, numbered};
 use super::report::Desk;
 use super::strict::unknown;
 use super::{Drawer, Level, Place, Row, Spool, StateError, line};
-use crate::items::{self, Taken};
+use crate::items::Read as _;
+use crate::items::{self, Body, Taken, forms};
 use crate::publish::{Floor, Head, Reserved};
 use crate::roster::ShardVersion;
 
@@ -73,6 +72,7 @@ pub fn gather(
         "roster-versions" => on.shard(of),
         "import" => on.import(sk),
         "restore" => on.stays("marks of restores"),
+        "migration" => on.stays("marks of migrations"),
         "heartbeat" => on.stays("heartbeats"),
         "challenge" => on.stays("challenges"),
         "session" => on.stays("sessions"),
@@ -107,12 +107,12 @@ impl On<'_, '_> {
         Ok(())
     }
 
-    fn read<T: DeserializeOwned>(&self) -> Result<T, StateError> {
+    fn read<T: Body>(&self) -> Result<T, StateError> {
         Ok(self.item.read()?)
     }
 
     /// A record whose body is the item's.
-    fn record<T: DeserializeOwned + Serialize>(
+    fn record<T: Body>(
         &mut self,
         drawer: Drawer,
         key: impl Fn(&T) -> String,
@@ -121,7 +121,8 @@ impl On<'_, '_> {
         let id = key(&body);
         let again =
             serde_json::to_value(&body).map_err(|error| self.corrupt(&error.to_string()))?;
-        for name in unknown(&self.item.body, &again) {
+        let there = forms::newest(T::KIND, self.item)?;
+        for name in unknown(&there.into(), &again) {
             let reason = format!("the store's item has '{name}', which the document has not");
             self.desk.about(Level::Rejected, (drawer, &id, 0), reason);
         }

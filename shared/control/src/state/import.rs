@@ -16,6 +16,7 @@ use super::spool::Pages;
 use super::writes::{self, Parts};
 use super::{Document, Drawer, Settled, Spool, SpoolError, StateError, Step, Watcher};
 use crate::items;
+use crate::items::Read as _;
 
 /// The place of the cursor in a commit.
 const CURSOR: usize = 0;
@@ -238,7 +239,7 @@ impl Importing<'_> {
     /// Commits what was added, with the cursor behind it.
     async fn flush(&mut self) -> Result<(), StateError> {
         let expect = self.version.map_or(Expect::Absent, Expect::Version);
-        let mut writes = vec![Write::put(items::import_cursor(), expect, &self.cursor)];
+        let mut writes = vec![items::put(items::import_cursor(), expect, &self.cursor)];
         writes.append(&mut self.batch);
         self.bytes = 0;
         let keys: Vec<_> = writes.iter().map(|write| write.key.clone()).collect();

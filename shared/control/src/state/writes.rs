@@ -11,7 +11,7 @@ use super::record::{
     AdminRecord, DeviceRecord, FleetRecord, GatewayRecord, LeaseRecord, NetworkRecord, numbered,
 };
 use super::{Drawer, Row, Spool, SpoolError, parsed};
-use crate::items::{self, Heartbeat, Taken};
+use crate::items::{self, Body, Heartbeat, Taken};
 use crate::publish::{Floor, Reserved};
 use crate::roster::{self, ShardVersion};
 
@@ -21,8 +21,8 @@ const MOST_KEYS: usize = 64;
 /// What is written together, in this order; the last part has the record itself.
 pub type Parts = Vec<Vec<Write>>;
 
-fn put<T: serde::Serialize>(key: Key, body: &T) -> Write {
-    Write::put(key, Expect::Absent, body)
+fn put<T: Body>(key: Key, body: &T) -> Write {
+    items::put(key, Expect::Absent, body)
 }
 
 /// The settings, and the floors of publishing.
@@ -140,7 +140,7 @@ fn device(record: &DeviceRecord, lease: Option<&LeaseRecord>, now: Timestamp) ->
     let lease = lease.filter(|lease| lease.until.is_none_or(|until| now < until));
     if let Some(lease) = lease {
         let key = items::lease(lease.index);
-        writes.push(Write::put_until(key, Expect::Absent, &taken, lease.until));
+        writes.push(items::put_until(key, Expect::Absent, &taken, lease.until));
     }
     if device.state == DeviceState::Active {
         writes.push(roster::entry(device, now));

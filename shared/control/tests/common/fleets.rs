@@ -9,6 +9,7 @@ use api::fleet::{ApplyFleet, FleetView, SetMode};
 use api::register::{HeartbeatRequest, RegisterRequest};
 use control::calls::{CountedHttp, Meter};
 use control::fleet::{Boot, BootstrapKey, Order, Report, Run, desired, modes, reconcile};
+use control::items::Read as _;
 use control::{Context, Error, gateways, items};
 use jiff::{SignedDuration, Timestamp};
 use model::{

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use api::Kind;
 use api::admin::NewInvite;
 use api::enroll::{DeviceAnswer, EnrollRequest, InviteSecret};
+use control::items::Read as _;
 use control::items::{self, Taken};
 use control::{Context, Error, Moment, audit, enroll, invites};
 use emulator::Faults;
@@ -33,7 +34,7 @@ use model::{
     IdentityKey, InviteId, LeaseIndex, Limits, Network, NetworkId, Policy, Timing, TunnelKey,
 };
 use rules::epochs::Epochs;
-use store::conformance::Kept;
+use store::conformance::{Kept, Watched};
 use store::{MemoryStore, Range, SqliteStore, Store};
 
 /// When every test begins.
@@ -83,7 +84,7 @@ impl Stage {
     pub fn of_each_kind(prefix: u8) -> [Arc<Self>; 2] {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = SqliteStore::open(&folder.path().join("state.db")).unwrap();
-        let sqlite = Kept::new(sqlite, folder);
+        let sqlite = Watched::new(sqlite, Kept(folder));
         [
             Arc::new(Self::on(Arc::new(MemoryStore::new()), prefix)),
             Arc::new(Self::on(Arc::new(sqlite), prefix)),
@@ -95,7 +96,7 @@ impl Stage {
         let mut stages = Self::of_each_kind(prefix).to_vec();
         let behind = dynamodb::fresh_behind("control on DynamoDB", Faults::HARSH).await;
         if let Some(behind) = behind {
-            let store = Kept::new(behind.store, behind.proxy);
+            let store = Watched::new(behind.store, Kept(behind.proxy));
             stages.push(Arc::new(Self::on(Arc::new(store), prefix)));
         }
         stages

@@ -22,12 +22,12 @@ pub mod archive;
 pub mod atomicity;
 pub mod concurrency;
 pub mod expiry;
-mod kept;
 pub mod limits;
 pub mod queries;
+mod watched;
 pub mod writes;
 
-pub use kept::Kept;
+pub use watched::{Between, Call, Fate, Kept, Watched};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

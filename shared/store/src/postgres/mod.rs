@@ -84,6 +84,22 @@ impl PostgresStore {
         self.migrate(&schema::MIGRATIONS).await
     }
 
+    /// Whether a release has made its tables there; this makes none. Fails as [`PostgresStore::prepare`] does.
+    pub async fn is_made(&self) -> Result<bool, StoreError> {
+        let database = &self.database;
+        let mut tries = Tries::begin(database);
+        loop {
+            let asked = async {
+                let client = database.pool.connect_unchecked(database).await?;
+                schema::is_made(database, &client).await
+            };
+            match asked.await {
+                Ok(is_made) => return Ok(is_made),
+                Err(trouble) => tries.pause(trouble).await?,
+            }
+        }
+    }
+
     async fn migrate(&self, migrations: &[&str]) -> Result<(), StoreError> {
         let database = &self.database;
         let mut tries = Tries::begin(database);

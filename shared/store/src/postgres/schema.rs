@@ -62,9 +62,7 @@ async fn migrate_locked(
     migrations: &[&str],
 ) -> Result<(), Trouble> {
     // Asked for first, for a user who may make no tables needs none if they are there.
-    let there = client.query_typed_one("SELECT to_regclass('postern_migrations') IS NOT NULL", &[]);
-    let there: bool = get(database, &database.within(there).await?, 0)?;
-    if !there {
+    if !is_made(database, client).await? {
         let table = "CREATE TABLE postern_migrations (
             version integer PRIMARY KEY,
             applied_at timestamptz NOT NULL DEFAULT now()
@@ -86,6 +84,12 @@ async fn migrate_locked(
             .await?;
     }
     Ok(())
+}
+
+/// Whether a release has made its tables there.
+pub(super) async fn is_made(database: &Database, client: &Client) -> Result<bool, Trouble> {
+    let there = client.query_typed_one("SELECT to_regclass('postern_migrations') IS NOT NULL", &[]);
+    get(database, &database.within(there).await?, 0)
 }
 
 /// Whether this program can work with what `client` is connected to, as it is.

@@ -85,6 +85,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
          PRAGMA checkpoint_fullfsync = ON;
          PRAGMA trusted_schema = OFF;",
     )?;
+    // 64 MB: after a burst the log goes back to what some thousand commits need.
+    connection.query_row("PRAGMA journal_size_limit = 67108864", [], |_| Ok(()))?;
     Ok(connection)
 }
 
@@ -136,8 +138,6 @@ fn set_up(connection: &Connection) -> Result<(), SetupError> {
             "the file cannot be in WAL mode (it is in {mode:?}): is it on a network disk?"
         ))));
     }
-    // 64 MB: after a burst the log goes back to what some thousand commits need.
-    connection.query_row("PRAGMA journal_size_limit = 67108864", [], |_| Ok(()))?;
 
     if version == SCHEMA_VERSION {
         return Ok(());

@@ -50,7 +50,7 @@ impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (path, connection) = file::open(path)?;
         Ok(Self {
-            writer: Writer::start(connection)?,
+            writer: Writer::start(connection, path.clone())?,
             readers: Readers::new(path.clone()),
             path,
         })

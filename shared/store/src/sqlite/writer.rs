@@ -3,9 +3,11 @@
 //! Callers queue their commits. The thread takes what is there, and within one `BEGIN IMMEDIATE` ..
 //! `COMMIT` runs each in a savepoint of its own: a commit whose expectation fails is rolled back
 //! alone, and each sees those before it. Only after the `COMMIT` are the callers answered. If the
-//! transaction itself fails, none of it is applied and all of them hear that.
+//! transaction itself fails, none of it is applied and all of them hear that; where it cannot even be rolled
+//! back, the connection is closed, and the next group has a new one.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use jiff::Timestamp;
@@ -15,7 +17,7 @@ use tokio::sync::mpsc::{self, error::SendError};
 use tokio::sync::oneshot;
 
 use super::reader::{parse_body, parse_version};
-use super::store_error;
+use super::{file, store_error};
 use crate::rules::{self, bumped, holds, is_live, is_same, next_version};
 use crate::{Change, CommitError, Item, Key, StoreError, Write};
 
@@ -54,12 +56,12 @@ pub(super) enum Work {
 }
 
 impl Writer {
-    /// Starts the thread that writes with `connection`.
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+    /// Starts the thread that writes with `connection`, which is one to the file at `path`.
+    pub(super) fn start(connection: Connection, path: PathBuf) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(MOST_QUEUED);
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(&connection, queue))
+            .spawn(move || run(connection, &path, queue))
             .map_err(|error| {
                 StoreError::Unavailable(format!("the writer thread cannot be started: {error}"))
             })?;
@@ -106,7 +108,8 @@ impl Drop for Writer {
 }
 
 /// The thread: groups of commits until the store is dropped.
-fn run(connection: &Connection, mut queue: mpsc::Receiver<Job>) {
+fn run(connection: Connection, path: &Path, mut queue: mpsc::Receiver<Job>) {
+    let mut connection = Some(connection);
     while let Some(first) = queue.blocking_recv() {
         let mut group = vec![first];
         while group.len() < MOST_GROUPED
@@ -119,7 +122,9 @@ fn run(connection: &Connection, mut queue: mpsc::Receiver<Job>) {
             .into_iter()
             .map(|job| ((job.now, job.work), job.answer))
             .unzip();
-        let outcomes = commit_group(connection, &works).unwrap_or_else(|error| {
+        let outcomes =
+            opened(&mut connection, path).and_then(|connection| commit_group(connection, &works));
+        let outcomes = outcomes.unwrap_or_else(|error| {
             let outcome = |_| Err(CommitError::Store(store_error(&error)));
             answers.iter().map(outcome).collect()
         });
@@ -127,10 +132,19 @@ fn run(connection: &Connection, mut queue: mpsc::Receiver<Job>) {
             // A caller that no longer waits wants no answer.
             let _ = answer.send(outcome);
         }
-        if !connection.is_autocommit() {
-            // The rollback failed, so nothing can be begun again. The callers have the reason.
-            return;
-        }
+        // Where even the rollback failed, nothing can be begun on this connection again. To close it rolls back.
+        connection = connection.filter(Connection::is_autocommit);
+    }
+}
+
+/// The connection, or a new one where the last had to be closed.
+fn opened<'a>(
+    connection: &'a mut Option<Connection>,
+    path: &Path,
+) -> Result<&'a Connection, rusqlite::Error> {
+    match connection {
+        Some(connection) => Ok(connection),
+        None => Ok(connection.insert(file::connect(path)?)),
     }
 }
 

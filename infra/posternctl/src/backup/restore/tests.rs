@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
 use control::{Context, Moment, items};
 use model::{AddressPools, Network, NetworkId, Timing};
 use serde_json::json;
-use store::{
-    Expect, Key, MemoryStore, Page, Range, Settled, Snapshot, SqliteStore, Store, StoreError, Write,
-};
+use store::conformance::{Between, Call, Fate, Watched};
+use store::{Expect, Key, MemoryStore, SqliteStore, Store, Write};
 
 use super::*;
 use crate::backup::take::take;
 
 #[path = "../../../../../shared/store/tests/common/dynamodb.rs"]
 mod dynamodb;
+#[path = "../../../../../shared/store/tests/common/postgres.rs"]
+mod postgres;
 
 const TAKEN: Timestamp = Timestamp::constant(1_800_000_000, 0);
 const RESTORED: Timestamp = Timestamp::constant(1_800_000_600, 0);
@@ -70,7 +70,7 @@ impl Backup {
     async fn of(store: &dyn Archive) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("backup.age");
-        let header = Header::new(network().id, TAKEN);
+        let header = Header::new(network().id, TAKEN, "memory:".to_owned());
         take(store, &header, &path, (PASSPHRASE, WORK))
             .await
             .unwrap();
@@ -120,6 +120,9 @@ async fn a_backup_comes_back_into_a_store_of_each_kind() {
     if let Some(store) = dynamodb::fresh("a restore into DynamoDB").await {
         stores.push(Arc::new(store));
     }
+    if let Some(store) = postgres::fresh("a restore into PostgreSQL").await {
+        stores.push(Arc::new(store));
+    }
 
     let mut all = Vec::new();
     for store in stores {
@@ -155,11 +158,7 @@ async fn a_restore_that_ends_at_any_step_goes_on() {
     let mut ends = 0;
     for step in 0.. {
         for is_done in [false, true] {
-            let store = Ending {
-                store: MemoryStore::new(),
-                left: AtomicUsize::new(step),
-                is_done,
-            };
+            let store = ending(MemoryStore::new(), step, is_done);
             let first = backup.restore(&store, RESTORED).await;
             if first.is_ok() {
                 assert!(step > 8, "{step} steps were all that there is to end at");
@@ -167,7 +166,7 @@ async fn a_restore_that_ends_at_any_step_goes_on() {
                 return;
             }
             ends += 1;
-            store.left.store(usize::MAX, Ordering::Relaxed);
+            store.between.left.store(usize::MAX, Ordering::Relaxed);
             let second = backup.restore(&store, later).await.unwrap();
 
             // Where not even the marker was put, the second restore is the first.
@@ -219,13 +218,9 @@ async fn somebody_who_writes_meanwhile_is_noticed() {
     ] {
         let store = MemoryStore::new();
         // Stopped behind its marker.
-        let ending = Ending {
-            store,
-            left: AtomicUsize::new(3),
-            is_done: true,
-        };
+        let ending = ending(store, 3, true);
         backup.restore(&ending, RESTORED).await.unwrap_err();
-        ending.left.store(usize::MAX, Ordering::Relaxed);
+        ending.between.left.store(usize::MAX, Ordering::Relaxed);
         let delete = Write {
             key: key.clone(),
             expect: Expect::Any,
@@ -242,6 +237,29 @@ async fn somebody_who_writes_meanwhile_is_noticed() {
             "{error}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_backup_of_a_newer_release_is_refused_before_anything_is_put() {
+    let source = filled(3).await;
+    let newer = json!({"by": "somebody", "schema": 1_000});
+    let write = Write::put(Key::new("lease#7", "lease"), Expect::Absent, &newer);
+    source.commit(TAKEN, vec![write]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("backup.age");
+    let header = Header::new(network().id, TAKEN, "memory:".to_owned());
+    // It can be taken: items are as they are.
+    take(&source, &header, &path, (PASSPHRASE, WORK))
+        .await
+        .unwrap();
+
+    let error = format!("{:#}", check(&path, PASSPHRASE).unwrap_err());
+
+    assert!(
+        error.contains("lease#7/lease has the form 1000 of 'taken'"),
+        "{error}"
+    );
+    assert!(error.contains("install the newest release"), "{error}");
 }
 
 #[tokio::test]
@@ -284,13 +302,9 @@ async fn a_backup_is_for_its_owner_alone_and_appears_whole() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("backup.age");
-    let header = Header::new(network().id, TAKEN);
+    let header = Header::new(network().id, TAKEN, "memory:".to_owned());
     let empty = take(&MemoryStore::new(), &header, &path, (PASSPHRASE, WORK)).await;
-    let broken = Ending {
-        store: filled(300).await,
-        left: AtomicUsize::new(1),
-        is_done: false,
-    };
+    let broken = ending(filled(300).await, 1, false);
     let cut = take(&broken, &header, &path, (PASSPHRASE, WORK)).await;
 
     assert!(empty.unwrap_err().to_string().contains("holds nothing"));
@@ -298,101 +312,31 @@ async fn a_backup_is_for_its_owner_alone_and_appears_whole() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// A store that ends after some calls: the last one is done, or not.
-struct Ending {
-    store: MemoryStore,
+/// What lets a store end after so many calls: the last one is done, or not.
+struct Ends {
     left: AtomicUsize,
     is_done: bool,
 }
 
-impl Ending {
-    /// Whether a call is answered.
-    fn goes_on(&self) -> bool {
-        let count = |left: usize| Some(left.saturating_sub(1));
+impl Between for Ends {
+    fn fate(&self, call: Call<'_>) -> Fate {
+        if matches!(call, Call::Query(_)) {
+            return Fate::Answered;
+        }
+        let less = |left: usize| Some(left.saturating_sub(1));
         let left = self
             .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
-        left != Ok(0)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        match left {
+            Ok(0) if self.is_done => Fate::Lost,
+            Ok(0) => Fate::Refused,
+            _ => Fate::Answered,
+        }
     }
 }
 
-fn ended() -> StoreError {
-    StoreError::Unavailable("it ended".to_owned())
-}
-
-#[async_trait]
-impl Store for Ending {
-    async fn get_many(
-        &self,
-        now: Timestamp,
-        keys: &[Key],
-    ) -> Result<Vec<Option<Item>>, StoreError> {
-        if !self.goes_on() {
-            return Err(ended());
-        }
-        self.store.get_many(now, keys).await
-    }
-
-    async fn query(
-        &self,
-        now: Timestamp,
-        range: &Range,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.store.query(now, range, after, limit).await
-    }
-
-    async fn commit(&self, now: Timestamp, writes: Vec<Write>) -> Result<(), CommitError> {
-        let goes_on = self.goes_on();
-        if goes_on || self.is_done {
-            self.store.commit(now, writes).await?;
-        }
-        if goes_on { Ok(()) } else { Err(ended().into()) }
-    }
-}
-
-#[async_trait]
-impl Archive for Ending {
-    async fn snapshot(
-        &self,
-        now: Timestamp,
-        settled: Settled,
-    ) -> Result<Box<dyn Snapshot>, StoreError> {
-        if !self.goes_on() {
-            return Err(ended());
-        }
-        let snapshot = self.store.snapshot(now, settled).await?;
-        if self.goes_on() {
-            return Ok(snapshot);
-        }
-        Ok(Box::new(Broken(snapshot)))
-    }
-
-    async fn load(&self, now: Timestamp, items: &[Item]) -> Result<(), CommitError> {
-        let goes_on = self.goes_on();
-        if goes_on || self.is_done {
-            self.store.load(now, items).await?;
-        }
-        if goes_on { Ok(()) } else { Err(ended().into()) }
-    }
-}
-
-/// Gives one page.
-struct Broken(Box<dyn Snapshot>);
-
-#[async_trait]
-impl Snapshot for Broken {
-    async fn next(&mut self, _most: usize) -> Result<Vec<Item>, StoreError> {
-        let page = self.0.next(1).await?;
-        if page.is_empty() {
-            Ok(page)
-        } else {
-            Err(ended())
-        }
-    }
-
-    async fn confirm(self: Box<Self>) -> Result<(), StoreError> {
-        self.0.confirm().await
-    }
+/// `store`, which ends after so many calls.
+fn ending(store: MemoryStore, left: usize, is_done: bool) -> Watched<MemoryStore, Ends> {
+    let left = AtomicUsize::new(left);
+    Watched::new(store, Ends { left, is_done })
 }

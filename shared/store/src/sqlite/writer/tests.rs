@@ -125,7 +125,8 @@ fn a_failed_transaction_does_not_stand_in_the_way_of_the_next() {
 async fn a_locked_file_is_unavailable_until_it_is_free() {
     let (folder, connection) = new_file();
     connection.busy_timeout(Duration::ZERO).unwrap();
-    let writer = Writer::start(connection).unwrap();
+    let path = folder.path().join("store");
+    let writer = Writer::start(connection, path).unwrap();
     let other = file::connect(&folder.path().join("store")).unwrap();
 
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -139,6 +140,29 @@ async fn a_locked_file_is_unavailable_until_it_is_free() {
 
     assert!(is_unavailable(&locked), "{locked:?}");
     assert!(free.is_ok(), "{free:?}");
+}
+
+#[tokio::test]
+async fn a_transaction_that_cannot_be_ended_ends_with_its_connection() {
+    let (folder, connection) = new_file();
+    // As after a rollback that failed: what was begun stands in the way of every other transaction.
+    connection
+        .execute_batch("BEGIN IMMEDIATE; INSERT INTO items VALUES ('p', 'lost', 1, '{}', NULL)")
+        .unwrap();
+    let path = folder.path().join("store");
+    let writer = Writer::start(connection, path.clone()).unwrap();
+    let commit = || Work::Commit(vec![put("a", Expect::Absent)]);
+
+    let stuck = writer.run(NOW, commit()).await;
+    std::fs::rename(&path, folder.path().join("away")).unwrap();
+    let away = writer.run(NOW, commit()).await;
+    std::fs::rename(folder.path().join("away"), &path).unwrap();
+    let again = writer.run(NOW, commit()).await;
+
+    assert!(is_unavailable(&stuck), "{stuck:?}");
+    assert!(is_unavailable(&away), "{away:?}");
+    assert!(again.is_ok(), "{again:?}");
+    assert_eq!(stored(&file::connect(&path).unwrap()), ["a"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
-"""Asks a stand-in for AWS, by AWS's own client: aws.py URL left|roles|functions. Prints JSON."""
+"""Asks a stand-in for AWS, by AWS's own client: aws.py URL left|roles|functions|occupy|vacate. Prints JSON."""
 
+import io
 import json
 import sys
+import zipfile
 
 import botocore.session
 
@@ -37,6 +39,7 @@ def left():
         "log groups": [group["logGroupName"] for group in client("logs").describe_log_groups()["logGroups"]],
         "schedules": [one["Name"] for one in client("scheduler").list_schedules()["Schedules"]],
         "alarms": [one["AlarmName"] for one in client("cloudwatch").describe_alarms()["MetricAlarms"]],
+        "dashboards": [one["DashboardName"] for one in client("cloudwatch").list_dashboards()["DashboardEntries"]],
         "topics": [one["TopicArn"] for one in client("sns").list_topics()["Topics"]],
     }
     cloudfront = client("cloudfront")
@@ -80,4 +83,38 @@ def functions():
     return found
 
 
-print(json.dumps({"left": left, "roles": roles, "functions": functions}[WHAT]()))
+def occupy():
+    """Somebody else's function, with an alias and a URL, has a name that a deployment wants."""
+    aws = client("lambda")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("bootstrap", "#!/bin/sh")
+    aws.create_function(
+        FunctionName=TAKEN,
+        Runtime="provided.al2023",
+        Handler="bootstrap",
+        Role="arn:aws:iam::000000000000:role/somebody",
+        Code={"ZipFile": archive.getvalue()},
+    )
+    aws.create_alias(FunctionName=TAKEN, Name="live", FunctionVersion="$LATEST")
+    aws.create_function_url_config(FunctionName=TAKEN, Qualifier="live", AuthType="NONE")
+    return {}
+
+
+def vacate():
+    """What occupy made is gone."""
+    aws = client("lambda")
+    for remove, also in [
+        (aws.delete_function_url_config, {"Qualifier": "live"}),
+        (aws.delete_function, {}),
+    ]:
+        try:
+            remove(FunctionName=TAKEN, **also)
+        except aws.exceptions.ResourceNotFoundException:
+            pass
+    return {}
+
+
+TAKEN = "postern-register"
+ASKED = {"left": left, "roles": roles, "functions": functions, "occupy": occupy, "vacate": vacate}
+print(json.dumps(ASKED[WHAT]()))

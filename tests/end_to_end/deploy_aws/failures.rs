@@ -97,6 +97,7 @@ async fn it_is_made_step_by_failing_step(deployment: &Deployment) {
     deployment
         .stops("secrets", "secretsmanager:PutSecretValue", 1, &[])
         .await;
+    a_change_that_cannot_be_made_is_taken_back(deployment).await;
     deployment
         .stops("functions", "cloudformation:ExecuteChangeSet", 0, &[])
         .await;
@@ -116,6 +117,22 @@ async fn it_is_made_step_by_failing_step(deployment: &Deployment) {
         .filter(|(_, changed)| *changed)
         .collect();
     assert_eq!(changed, [], "all was done by the runs that failed");
+}
+
+/// A name is taken: the change fails when other functions and their versions were made already.
+async fn a_change_that_cannot_be_made_is_taken_back(deployment: &Deployment) {
+    deployment.amazon.ask("occupy").await;
+
+    let said = deployment.run(&[]).await;
+
+    stopped_at(&said, "functions");
+    let error = said.error();
+    assert!(
+        error.contains("took it back (UPDATE_ROLLBACK_COMPLETE)"),
+        "{error}"
+    );
+    assert!(error.contains("Register"), "{error}");
+    deployment.amazon.ask("vacate").await;
 }
 
 async fn a_network_that_cannot_be_made_stops_it(deployment: &Deployment, data: &Path) {

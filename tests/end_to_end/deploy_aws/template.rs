@@ -144,10 +144,13 @@ fn a_function_url_has_both_rights_that_aws_asks_for() {
 }
 
 #[test]
-fn the_budget_and_the_front_door_say_what_the_stand_in_does_not_do() {
+fn budget_dashboard_and_front_door_say_what_the_stand_in_does_not_do() {
     let Some(resources) = resources("template-rest") else {
         return;
     };
+    let dashboard = &resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"];
+    let dashboard: Value = serde_json::from_str(dashboard.as_str().unwrap()).expect("JSON");
+    assert_eq!(dashboard["widgets"].as_array().map(Vec::len), Some(6));
     let budget = &resources["Budget"];
     assert_eq!(budget["Type"], "AWS::Budgets::Budget");
     assert_eq!(budget["Condition"], "HasBudget");

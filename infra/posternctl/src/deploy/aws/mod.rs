@@ -130,6 +130,12 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         return rollback(data, options, &stack, state, &mut steps, json).await;
     }
     let rents = rents(options, &secrets, state.as_ref())?;
+    let told = state
+        .as_ref()
+        .and_then(|state| state.parameters.get("AlarmAddress"));
+    if options.budget.is_some() && options.alarms.is_none() && told.is_none_or(String::is_empty) {
+        bail!("nobody would hear of the budget: say who with --alarms ADDRESS");
+    }
     let deployment = Deployment {
         aws: &aws,
         stack: &stack,

@@ -44,13 +44,11 @@ pub struct State {
 }
 
 impl State {
-    /// The versions that answer now.
+    /// The versions that answer now. One that was told for a function that is gone is none.
     pub fn live(&self) -> List {
-        let told = List::read(self.parameters.get("Live"), NO_VERSION);
-        let newest = self.newest();
-        let mut live = told;
-        for (own, newest) in live.0.iter_mut().zip(newest.0) {
-            if own == NO_VERSION {
+        let mut live = List::read(self.parameters.get("Live"), NO_VERSION);
+        for (own, newest) in live.0.iter_mut().zip(self.newest().0) {
+            if own == NO_VERSION || newest == NO_VERSION {
                 *own = newest;
             }
         }
@@ -401,12 +399,12 @@ mod tests {
         };
         let state = State {
             status: "UPDATE_COMPLETE".to_owned(),
-            parameters: texts(&[("Live", "3,0,3,3,0,3")]),
+            parameters: texts(&[("Live", "3,0,3,3,2,3")]),
             outputs: texts(&[("AdminVersion", "4"), ("CleanupVersion", "1")]),
         };
 
         assert_eq!(state.newest().parameter(), "4,1,0,0,0,0");
-        assert_eq!(state.live().parameter(), "3,1,3,3,0,3");
+        assert_eq!(state.live().parameter(), "3,1,0,0,0,0");
     }
 
     #[test]

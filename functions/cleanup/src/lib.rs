@@ -79,7 +79,10 @@ pub struct Swept {
 
 impl Measured for Swept {
     fn measures(&self, now: Timestamp) -> Vec<Measure> {
-        self.cleaned.measures(now)
+        let leaked = self.cleaned.iter().map(|done| done.cleaned.removals.len());
+        let mut measures = self.cleaned.measures(now);
+        measures.push(Measure::count("LeakedResources", leaked.sum()));
+        measures
     }
 }
 

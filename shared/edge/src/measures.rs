@@ -13,8 +13,14 @@ use serde_json::{Map, Value, json};
 /// The metrics' namespace.
 const NAMESPACE: &str = "Postern";
 
-/// A line for what was measured of the whole network, and one for each mirror or provider.
-pub fn lines(network: &NetworkId, now: Timestamp, measures: &[Measure]) -> Vec<String> {
+/// A line for what was measured of the whole network, and one for each mirror or provider. `function` is
+/// who measured, where alarms go by that.
+pub fn lines(
+    network: &NetworkId,
+    function: Option<&str>,
+    now: Timestamp,
+    measures: &[Measure],
+) -> Vec<String> {
     let mut by_place: BTreeMap<Option<&str>, Vec<&Measure>> = BTreeMap::new();
     for measure in measures {
         by_place
@@ -24,17 +30,31 @@ pub fn lines(network: &NetworkId, now: Timestamp, measures: &[Measure]) -> Vec<S
     }
     let by_place = by_place.into_iter();
     by_place
-        .map(|(place, measures)| line(network, now, place, &measures).to_string())
+        .map(|(place, measures)| {
+            let function = function.filter(|_| place.is_none());
+            line(network, function, now, place, &measures).to_string()
+        })
         .collect()
 }
 
-fn line(network: &NetworkId, now: Timestamp, place: Option<&str>, measures: &[&Measure]) -> Value {
+fn line(
+    network: &NetworkId,
+    function: Option<&str>,
+    now: Timestamp,
+    place: Option<&str>,
+    measures: &[&Measure],
+) -> Value {
     let mut line = Map::new();
     line.insert("Network".to_owned(), json!(network));
     let mut dimensions = vec!["Network"];
     if let Some(place) = place {
         dimensions.push("Place");
         line.insert("Place".to_owned(), json!(place));
+    }
+    let mut dimensions = vec![dimensions];
+    if let Some(function) = function {
+        dimensions.push(vec!["FunctionName"]);
+        line.insert("FunctionName".to_owned(), json!(function));
     }
     let metrics = measures.iter();
     let metrics: Vec<_> = metrics
@@ -45,7 +65,7 @@ fn line(network: &NetworkId, now: Timestamp, place: Option<&str>, measures: &[&M
         json!({
             "Timestamp": now.as_millisecond(),
             "CloudWatchMetrics": [
-                {"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics},
+                {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics},
             ],
         }),
     );
@@ -77,7 +97,7 @@ mod tests {
             Measure::count("GatewaysInService", 3),
         ];
 
-        let lines = lines(&network, now, &measures);
+        let lines = lines(&network, Some("postern-publish"), now, &measures);
 
         let read = |line: &String| serde_json::from_str::<Value>(line).unwrap();
         let [whole, mirror] = &lines.iter().map(read).collect::<Vec<_>>()[..] else {
@@ -90,7 +110,7 @@ mod tests {
                     "Timestamp": 1_800_000_000_000_i64,
                     "CloudWatchMetrics": [{
                         "Namespace": "Postern",
-                        "Dimensions": [["Network"]],
+                        "Dimensions": [["Network"], ["FunctionName"]],
                         "Metrics": [
                             {"Name": "CatalogAge", "Unit": "Seconds"},
                             {"Name": "GatewaysInService", "Unit": "Count"},
@@ -98,6 +118,7 @@ mod tests {
                     }],
                 },
                 "Network": network,
+                "FunctionName": "postern-publish",
                 "CatalogAge": 12.5,
                 "GatewaysInService": 3.0,
             })

@@ -144,6 +144,32 @@ fn a_function_url_has_both_rights_that_aws_asks_for() {
 }
 
 #[test]
+fn what_runs_measure_has_alarms_of_the_functions_that_measure_it() {
+    let docs = include_str!("../../../docs/observability.md");
+    let Some(resources) = resources("template-measures") else {
+        return;
+    };
+    let alarms: Vec<_> = of_type(&resources, "AWS::CloudWatch::Alarm")
+        .into_iter()
+        .map(|(_, alarm)| &alarm["Properties"])
+        .filter(|alarm| alarm["Namespace"] == "Postern")
+        .collect();
+
+    assert_eq!(alarms.len(), 7);
+    for alarm in alarms {
+        let Some(name) = alarm["MetricName"].as_str() else {
+            // The one that is counted in a log.
+            continue;
+        };
+        assert!(docs.contains(&format!("`{name}`")), "{name}");
+        let function = &alarm["Dimensions"][0];
+        assert_eq!(function["Name"], "FunctionName", "{name}");
+        let by = function["Value"]["Ref"].as_str().unwrap();
+        assert_eq!(resources[by]["Type"], "AWS::Lambda::Function", "{name}");
+    }
+}
+
+#[test]
 fn budget_dashboard_and_front_door_say_what_the_stand_in_does_not_do() {
     let Some(resources) = resources("template-rest") else {
         return;

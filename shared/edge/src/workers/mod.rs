@@ -101,7 +101,7 @@ impl<T: Sync> Scheduled<T> {
                 let report = serde_json::to_string(&report).unwrap_or_default();
                 tracing::info!(report, "done");
                 let now = edge.clock.moment().now;
-                for line in measures::lines(&edge.network.id, now, &measured) {
+                for line in measures::lines(&edge.network.id, None, now, &measured) {
                     worker::console_log!("{line}");
                 }
             }

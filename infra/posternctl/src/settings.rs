@@ -9,7 +9,7 @@ use edge::settings::{self, CONTROL_KEY, LIMITS, NETWORK};
 use crate::data::Folder;
 
 /// A function that can be deployed.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 pub enum Function {
     /// Devices come in.
     Enroll,
@@ -65,7 +65,7 @@ fn control_keys(data: &Folder) -> anyhow::Result<Option<(&'static str, String)>>
     Ok((!keys.is_empty()).then(|| (CONTROL_KEY.name, keys.to_json())))
 }
 
-/// A function's settings that follow from the network, whole.
+/// The settings of a function that the data folder holds, by their names.
 pub fn of(data: &Folder, function: Function) -> anyhow::Result<Vec<(&'static str, String)>> {
     let settings = data.settings()?;
     let network = serde_json::to_string(&settings.network)?;

@@ -115,12 +115,15 @@ impl Client {
         action: &str,
         parameters: &[(&str, &str)],
     ) -> anyhow::Result<String> {
-        let mut form = format!("Action={action}&Version={version}");
-        for (name, text) in parameters {
-            let text =
-                percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
-            form.push_str(&format!("&{name}={text}"));
-        }
+        let encoded =
+            |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+        let mut form = vec![format!("Action={action}&Version={version}")];
+        form.extend(
+            parameters
+                .iter()
+                .map(|(name, text)| format!("{name}={}", encoded(text))),
+        );
+        let form = form.join("&");
         let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded")];
         let what = format!("{}:{action}", service.0);
         let answer = self
@@ -197,6 +200,7 @@ impl Client {
 /// What AWS answered.
 pub struct Answer {
     /// The headers.
+    #[allow(dead_code, reason = "the steps that follow read it")]
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,

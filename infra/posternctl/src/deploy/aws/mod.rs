@@ -16,7 +16,7 @@ use crate::data::Folder;
 pub struct Options {
     #[command(flatten)]
     common: Common,
-    /// The region; without it, the one that AWS_REGION names.
+    /// The region; without it, the one that `AWS_REGION` names.
     #[arg(long)]
     region: Option<String>,
 }

@@ -184,13 +184,13 @@ impl World {
             // An empty module: its magic number and version.
             std::fs::write(built.join("index_bg.wasm"), b"\0asm\x01\0\0\0").unwrap();
         }
-        let told = folder.path().join("secrets");
+        let own_secrets = folder.path().join("secrets");
         let lines = "AWS_ACCESS_KEY_ID=AKIASESAME\nAWS_SECRET_ACCESS_KEY=sesame-aws\n\
                     POSTERN_MIRROR_KEYS='{\"r2\":{\"access_key_id\":\"sesame-r2\",\"secret_access_key\":\"sesame\"}}'\n";
-        std::fs::write(&told, lines).unwrap();
-        let mut mode = std::fs::metadata(&told).unwrap().permissions();
+        std::fs::write(&own_secrets, lines).unwrap();
+        let mut mode = std::fs::metadata(&own_secrets).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
-        std::fs::set_permissions(&told, mode).unwrap();
+        std::fs::set_permissions(&own_secrets, mode).unwrap();
         Some(Self {
             wrangler,
             cloudflare,

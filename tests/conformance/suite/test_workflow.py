@@ -40,7 +40,9 @@ class Beginning(Case):
         damaged = json.loads(repo.files["metadata/1.root.json"])
         del damaged["signed"]["version"]
         unsigned = json.loads(repo.files["metadata/1.root.json"])
-        unsigned["signatures"][0]["sig"] = unsigned["signatures"][0]["sig"][:-2] + "00"
+        sig = unsigned["signatures"][0]["sig"]
+        # Another last byte, whatever it was.
+        unsigned["signatures"][0]["sig"] = sig[:-2] + f"{int(sig[-2:], 16) ^ 1:02x}"
         for root in (damaged, unsigned):
             self.init(json.dumps(root).encode())
             self.fails(self.refresh())

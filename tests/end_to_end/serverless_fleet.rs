@@ -174,7 +174,8 @@ async fn a_fleet_a_few_steps_a_run(runtime: Runtime, test: &'static str) {
 
     let came = network.until("five in service", async || network.active().await == 5);
     let came = came.await;
-    assert!(came > 1, "{came} runs for five nodes");
+    // The owner's own run, before these, was not enough either.
+    assert!(came > 0, "one run for five nodes");
 
     let published = until("all in a catalog", async || {
         let published = network.control.publish().await;
@@ -186,7 +187,8 @@ async fn a_fleet_a_few_steps_a_run(runtime: Runtime, test: &'static str) {
     network.owner(&begin).await;
     let nothing = async || network.cloud.resources().is_empty();
     let went = network.until("nothing left", nothing).await;
-    assert!(went > 1, "{went} runs for five nodes");
+    // The owner's own run, before these, was not enough either.
+    assert!(went > 0, "one run for five nodes");
 
     let swept = network.wake("cleanup").await;
     assert_eq!(swept["cleaned"][0]["cleaned"]["done"], true, "{swept}");

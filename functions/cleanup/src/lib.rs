@@ -4,9 +4,6 @@
 //! asks. The schedule removes trials that have expired or whose record says that they are gone; what
 //! carries live labels and has no record goes only when somebody asks for just that. A run that removed
 //! something, and every one that an operator asked for, writes a record.
-//!
-//! What is left of the calls of the schedule's run goes into writing items of older forms anew
-//! ([`control::migration`]).
 
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
@@ -20,12 +17,11 @@ use control::calls::Counted;
 use control::fleet::cleanup::{Cleaned, Cleanup, cleanup};
 use control::fleet::evidence::{Evidence, What};
 use control::measures::{Measure, Measured};
-use control::migration::{self, Migrated};
 use control::{Context, Error, Moment};
-use edge::Edge;
-use edge::accounts::{Accounts, Opened, Shelf, is_late};
+use edge::accounts::{Accounts, Opened, Shelf};
 use edge::mirrors::MakeHttp;
 use edge::settings::Reader;
+use edge::{Edge, is_late};
 use jiff::Timestamp;
 use model::{Actor, ProviderName};
 use providers::Provider;
@@ -68,19 +64,15 @@ impl Measured for CleanAnswer {
     }
 }
 
-/// What a run of the schedule did.
+/// What a run of the schedule did, at each provider.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Swept {
-    /// At each provider.
-    pub cleaned: Vec<CleanAnswer>,
-    /// Of the items of older forms.
-    pub items: Migrated,
-}
+#[serde(transparent)]
+pub struct Swept(pub Vec<CleanAnswer>);
 
 impl Measured for Swept {
     fn measures(&self, now: Timestamp) -> Vec<Measure> {
-        let leaked = self.cleaned.iter().map(|done| done.cleaned.removals.len());
-        let mut measures = self.cleaned.measures(now);
+        let leaked = self.0.iter().map(|done| done.cleaned.removals.len());
+        let mut measures = self.0.measures(now);
         measures.push(Measure::count("LeakedResources", leaked.sum()));
         measures
     }
@@ -112,32 +104,10 @@ impl CleanUp {
         Some(Arc::new(Self::new(accounts?, shelf?)))
     }
 
-    /// One run of the schedule: at each provider, and with the calls that are left over the items of older
-    /// forms, whatever came of the providers.
+    /// One run of the schedule: at each provider.
     pub async fn sweep(&self, edge: &Edge) -> Result<Swept, Error> {
         let moment = edge.clock.moment();
         let opened = self.accounts.open(&edge.clock);
-        let cleaned = self.clean_all(edge, &moment, &opened).await;
-        let is_late = is_late(&edge.clock, moment.now);
-        let run = migration::Run {
-            store: edge.store.as_ref(),
-            meter: &opened.meter,
-            now: moment.now,
-            is_late: &is_late,
-        };
-        let items = migration::run(&run).await;
-        Ok(Swept {
-            cleaned: cleaned?,
-            items: items?,
-        })
-    }
-
-    async fn clean_all(
-        &self,
-        edge: &Edge,
-        moment: &Moment,
-        opened: &Opened,
-    ) -> Result<Vec<CleanAnswer>, Error> {
         let order = Order {
             by: Actor::Schedule(ACTOR.to_owned()),
             is_alone: false,
@@ -147,10 +117,10 @@ impl CleanUp {
         };
         let mut all = Vec::new();
         for provider in &opened.providers {
-            let done = self.clean(edge, moment, opened, provider.as_ref(), order.clone());
+            let done = self.clean(edge, &moment, &opened, provider.as_ref(), order.clone());
             all.push(done.await?);
         }
-        Ok(all)
+        Ok(Swept(all))
     }
 
     /// One run at this provider without any record: for whoever lost the database. None if the provider is

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use control::measures::{Measure, Measured};
+use control::migration::{self, LEAST_CALLS as LEAST_TO_MIGRATE, Migrated};
 use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
-use edge::Edge;
 use edge::mirrors::{Keys, MakeHttp, mirrors};
 use edge::settings::{self, Reader, Setting};
+use edge::{Edge, is_late};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tuf::key::SigningKey;
 
@@ -57,6 +60,23 @@ const LEAST_CALLS: u32 = 20;
 /// The schema of [`OFFLINE`].
 const SCHEMA: &str = "postern-offline/1";
 
+/// What a run did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Done {
+    /// Of publishing.
+    #[serde(flatten)]
+    pub report: Report,
+    /// Of the items of older forms; None where publishing left too few calls, or an error that is in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Migrated>,
+}
+
+impl Measured for Done {
+    fn measures(&self, now: Timestamp) -> Vec<Measure> {
+        self.report.measures(now)
+    }
+}
+
 /// What a run stands on besides the state.
 pub struct Publish {
     offline: Offline,
@@ -90,10 +110,13 @@ impl Publish {
         })
     }
 
-    /// One run, at the moment that the edge's clock shows.
-    pub async fn run(&self, edge: &Edge) -> Result<Report, control::Error> {
+    /// One run, at the moment that the edge's clock shows: publishes, and with the calls that are left writes
+    /// items of older forms anew. Every network has this schedule, whether it rents nodes or not.
+    pub async fn run(&self, edge: &Edge) -> Result<Done, control::Error> {
+        let moment = edge.clock.moment();
+        let (now, is_late) = (moment.now, is_late(&edge.clock, moment.now));
         let publisher = Publisher {
-            context: edge.context(edge.clock.moment()),
+            context: edge.context(moment),
             offline: &self.offline,
             keys: &self.keys,
             mirrors: &self.mirrors,
@@ -101,7 +124,25 @@ impl Publish {
             budget: self.budget,
         };
         let report = publisher.run().await?;
-        Ok(report)
+        let meter = self.budget.left(report.calls);
+        let mut items = None;
+        if meter.spare() >= LEAST_TO_MIGRATE {
+            let run = migration::Run {
+                store: edge.store.as_ref(),
+                meter: &meter,
+                now,
+                is_late: &is_late,
+            };
+            // What was published stands, whatever comes of this.
+            match migration::run(&run).await {
+                Ok(migrated) => items = Some(migrated),
+                Err(error) => tracing::error!(
+                    %error,
+                    "items of older forms were not written anew; the next run tries again"
+                ),
+            }
+        }
+        Ok(Done { report, items })
     }
 }
 

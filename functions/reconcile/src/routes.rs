@@ -187,7 +187,7 @@ async fn begin_smoke(by: ByOperator) -> Result<Json<SmokeBegun>, Failure> {
     let context = by.edge.context(by.request.moment);
     let fleet = desired::show(&context).await?.fleet;
     let order = order(fleet.as_ref(), &name, request)?;
-    let is_late = edge::accounts::is_late(&by.edge.clock, context.moment.now);
+    let is_late = edge::is_late(&by.edge.clock, context.moment.now);
     let run = by.own.means(context, &opened, &is_late);
     let gateway = smoke::begin(&run, &by.actor, &order).await?;
     Ok(Json(SmokeBegun { gateway }))

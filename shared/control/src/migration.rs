@@ -44,6 +44,8 @@ const PAGE: usize = MOST_WRITES;
 const MOST_BYTES: usize = MOST_COMMIT_BYTES - MOST_BODY_BYTES;
 /// What a run must have left to begin a page: the query, a commit of what it has found, and the progress.
 const CALLS_OF_A_PAGE: u32 = 3;
+/// The least that a run is worth: to see how far it is, a page, and to keep how far it is then.
+pub const LEAST_CALLS: u32 = 1 + CALLS_OF_A_PAGE;
 /// How many items that cannot be read a report names.
 const MOST_NAMED: usize = 20;
 

@@ -48,10 +48,6 @@ const CALLS_UNSAID: u32 = 150;
 const LEAST_CALLS: u32 = 40;
 /// What an invocation spends besides its run: whose session it is, what all costs, the evidence.
 const CALLS_AROUND: u32 = 4;
-/// How long a run lasts, in seconds: within what HTTP before a Lambda waits (29 s), and of what
-/// `posternctl` does.
-pub const RUN_SECONDS: u32 = 20;
-
 /// A provider as a deployment names it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -230,14 +226,6 @@ fn is_here(url: &str) -> bool {
     let host = url.host().unwrap_or_default();
     let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
     host == "localhost" || address.is_some_and(|address| address.is_loopback())
-}
-
-/// Whether a run that began at `began` has lasted long enough. Where the clock stands between calls,
-/// its budget ends it.
-pub fn is_late(clock: &Arc<dyn Clock>, began: Timestamp) -> impl Fn() -> bool + Send + Sync {
-    let clock = clock.clone();
-    let ends = began + SignedDuration::from_secs(i64::from(RUN_SECONDS));
-    move || clock.moment().now >= ends
 }
 
 /// Why a provider cannot be asked.

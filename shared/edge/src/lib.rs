@@ -32,7 +32,7 @@ use control::{Context, Moment};
 use model::Network;
 use store::Store;
 
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, RUN_SECONDS, SystemClock, is_late};
 pub use deployed::{FromSettings, MakeRoutes};
 pub use failure::Failure;
 pub use finish::finish;

@@ -8,7 +8,7 @@ use harness::amazon::FUNCTIONS;
 use serde_json::Value;
 
 /// What no call was seen of, and why it is allowed.
-const UNSEEN: [(&str, &str, &str); 5] = [
+const UNSEEN: [(&str, &str, &str); 4] = [
     (
         "enroll",
         "dynamodb:Query",
@@ -18,11 +18,6 @@ const UNSEEN: [(&str, &str, &str); 5] = [
         "cleanup",
         "dynamodb:PutItem",
         "the audit event of a run that removed something (control::fleet::cleanup); nothing was left to remove",
-    ),
-    (
-        "cleanup",
-        "dynamodb:UpdateItem",
-        "items of an older form, rewritten by its hourly schedule (control::migration), which does not come here",
     ),
     (
         "publish",

@@ -63,7 +63,7 @@ fn said(progress: &migration::Progress, left: &Left) -> String {
             pass.began_at, pass.read, pass.rewritten, pass.lost, pass.unreadable
         ),
         (_, None) => {
-            "The background has not begun: 'posternctl up' or the schedule of 'cleanup' does it."
+            "The background has not begun: 'posternctl up' or the schedule of 'publish' does it."
                 .to_owned()
         }
     }

@@ -116,7 +116,7 @@ impl Rented {
                         Ok(all) => {
                             let now = edge.clock.moment().now;
                             gauges.note(now, &all.measures(now));
-                            let all = all.cleaned.iter();
+                            let all = all.0.iter();
                             for trouble in all.flat_map(|done| &done.cleaned.troubles) {
                                 tracing::warn!("cleanup: {trouble}");
                             }

@@ -1,5 +1,5 @@
 //! The upkeep of `up`: items of older forms are written anew ([`control::migration`]), as the schedule of
-//! `cleanup` does it for deployed functions.
+//! `publish` does it for deployed functions.
 
 use std::time::Duration;
 

@@ -35,6 +35,11 @@ impl Budget {
         Self { calls }
     }
 
+    /// What is left of it after so many calls, for what a run does besides.
+    pub fn left(self, spent: u32) -> Meter {
+        Meter::new(self.calls.saturating_sub(spent))
+    }
+
     /// How many files a run looks at on each of so many mirrors that seem to be well: a quarter of
     /// all calls goes there.
     pub(super) fn checks(self, mirrors: usize) -> usize {

@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 /// The metrics' namespace.
 const NAMESPACE: &str = "Postern";
 
-/// A line for what was measured of the whole network, and one for each mirror or provider. `function` is
-/// who measured, where alarms go by that.
+/// A line for what was measured of the whole network, and one for each mirror or provider. Metrics go by
+/// `function`, who measured, as alarms do on Lambda, or else by the network: by one of them, because each
+/// combination is a metric that is paid for.
 pub fn lines(
     network: &NetworkId,
     function: Option<&str>,
@@ -28,47 +29,36 @@ pub fn lines(
             .or_default()
             .push(measure);
     }
-    let by_place = by_place.into_iter();
-    by_place
-        .map(|(place, measures)| {
-            let function = function.filter(|_| place.is_none());
-            line(network, function, now, place, &measures).to_string()
-        })
-        .collect()
+    let network = network.to_string();
+    let who = function.map_or(("Network", &*network), |name| ("FunctionName", name));
+    let lines = by_place.into_iter().map(|(place, measures)| {
+        let place = place.map(|place| ("Place", place));
+        let by: Vec<_> = [who].into_iter().chain(place).collect();
+        line(&by, now, &measures).to_string()
+    });
+    lines.collect()
 }
 
-fn line(
-    network: &NetworkId,
-    function: Option<&str>,
-    now: Timestamp,
-    place: Option<&str>,
-    measures: &[&Measure],
-) -> Value {
-    let mut line = Map::new();
-    line.insert("Network".to_owned(), json!(network));
-    let mut dimensions = vec!["Network"];
-    if let Some(place) = place {
-        dimensions.push("Place");
-        line.insert("Place".to_owned(), json!(place));
-    }
-    let mut dimensions = vec![dimensions];
-    if let Some(function) = function {
-        dimensions.push(vec!["FunctionName"]);
-        line.insert("FunctionName".to_owned(), json!(function));
-    }
-    let metrics = measures.iter();
-    let metrics: Vec<_> = metrics
+/// One line, of metrics by these dimensions.
+fn line(by: &[(&str, &str)], now: Timestamp, measures: &[&Measure]) -> Value {
+    let dimensions: Vec<_> = by.iter().map(|(name, _)| name).collect();
+    let metrics: Vec<_> = measures
+        .iter()
         .map(|measure| json!({"Name": measure.name, "Unit": unit(measure.unit)}))
         .collect();
+    let mut line = Map::new();
     line.insert(
         "_aws".to_owned(),
         json!({
             "Timestamp": now.as_millisecond(),
             "CloudWatchMetrics": [
-                {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics},
+                {"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics},
             ],
         }),
     );
+    for (name, value) in by {
+        line.insert((*name).to_owned(), json!(value));
+    }
     for measure in measures {
         line.insert(measure.name.to_owned(), json!(measure.value));
     }
@@ -110,14 +100,13 @@ mod tests {
                     "Timestamp": 1_800_000_000_000_i64,
                     "CloudWatchMetrics": [{
                         "Namespace": "Postern",
-                        "Dimensions": [["Network"], ["FunctionName"]],
+                        "Dimensions": [["FunctionName"]],
                         "Metrics": [
                             {"Name": "CatalogAge", "Unit": "Seconds"},
                             {"Name": "GatewaysInService", "Unit": "Count"},
                         ],
                     }],
                 },
-                "Network": network,
                 "FunctionName": "postern-publish",
                 "CatalogAge": 12.5,
                 "GatewaysInService": 3.0,
@@ -126,6 +115,8 @@ mod tests {
         assert_eq!(mirror["Place"], "bucket");
         assert_eq!(mirror["MirrorLagging"], 1.0);
         let metric = &mirror["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(metric["Dimensions"], json!([["Network", "Place"]]));
+        assert_eq!(metric["Dimensions"], json!([["FunctionName", "Place"]]));
+        let elsewhere = super::lines(&network, None, now, &measures[1..]);
+        assert_eq!(read(&elsewhere[0])["Network"], json!(network));
     }
 }

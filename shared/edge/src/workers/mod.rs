@@ -97,10 +97,10 @@ impl<T: Sync> Scheduled<T> {
         };
         match run(edge, own).await {
             Ok(report) => {
-                let measured = report.measures(edge.clock.moment().now);
+                let now = edge.clock.moment().now;
+                let measured = report.measures(now);
                 let report = serde_json::to_string(&report).unwrap_or_default();
                 tracing::info!(report, "done");
-                let now = edge.clock.moment().now;
                 for line in measures::lines(&edge.network.id, None, now, &measured) {
                     worker::console_log!("{line}");
                 }

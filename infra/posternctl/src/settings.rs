@@ -25,6 +25,19 @@ pub enum Function {
     Cleanup,
 }
 
+impl Function {
+    /// Its name for people, for its archive and for clouds.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether it holds a provider's token, and is there only where there is one.
+    pub fn rents(self) -> bool {
+        matches!(self, Self::Reconcile | Self::Cleanup)
+    }
+}
+
 /// What a function is deployed on.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Runtime {

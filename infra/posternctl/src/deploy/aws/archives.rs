@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::function;
 use crate::settings::Function;
 
 /// The one file of an archive ("Building a custom runtime for AWS Lambda").
@@ -57,7 +56,7 @@ pub fn read(folder: &Path, functions: &[Function]) -> anyhow::Result<Vec<Archive
 }
 
 fn one(folder: &Path, function: Function) -> anyhow::Result<Archive> {
-    let name = function::name(function);
+    let name = function.name();
     let zip = folder.join(format!("{name}-lambda.zip"));
     let binary = folder.join(format!("{name}-lambda"));
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());

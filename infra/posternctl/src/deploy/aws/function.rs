@@ -31,16 +31,6 @@ pub fn part(function: Function) -> &'static str {
     }
 }
 
-/// Its name for people, for its archive and for Lambda.
-pub fn name(function: Function) -> String {
-    part(function).to_lowercase()
-}
-
-/// Whether it holds a provider's token, and is there only where there is one.
-pub fn rents(function: Function) -> bool {
-    matches!(function, Function::Reconcile | Function::Cleanup)
-}
-
 /// A text for each function.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct List(pub [String; COUNT]);

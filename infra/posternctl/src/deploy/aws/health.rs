@@ -18,7 +18,6 @@ use model::{DeviceId, GatewayId, NetworkId};
 use serde_json::{Value, json};
 
 use super::client::{Client, Service};
-use super::function;
 use crate::data::Settings;
 use crate::settings::Function;
 use crate::{now, random};
@@ -71,7 +70,7 @@ pub async fn version(
     function: Function,
     version: &str,
 ) -> anyhow::Result<()> {
-    let name = format!("{stack}-{}", function::name(function));
+    let name = format!("{stack}-{}", function.name());
     let key = IdentitySecret::from_seed(random()?);
     let asked = question(function, &key)?;
     let event = match &asked {

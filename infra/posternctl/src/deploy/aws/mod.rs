@@ -268,7 +268,7 @@ fn tell(state: &State, json: bool) -> anyhow::Result<()> {
         .each()
         .filter(|(_, version)| *version != NO_VERSION)
     {
-        say!("   {:<10} version {version}", function::name(function));
+        say!("   {:<10} version {version}", function.name());
     }
     Ok(())
 }

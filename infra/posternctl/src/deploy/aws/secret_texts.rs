@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::client::{Client, Service, TARGET};
-use super::function;
 use crate::data::Folder;
 use crate::deploy::secrets::Secrets;
 use crate::settings::{self, Function};
@@ -45,7 +44,7 @@ pub fn of(
 ) -> anyhow::Result<Vec<SecretText>> {
     let texts = functions.iter().map(|function| {
         let mut all: BTreeMap<&str, String> = settings::of(data, *function)?.into_iter().collect();
-        if function::rents(*function) {
+        if function.rents() {
             for name in GIVEN {
                 if let Some(text) = given.get(name) {
                     all.insert(name, text.to_owned());
@@ -56,7 +55,7 @@ pub fn of(
         if text.len() > MOST {
             bail!(
                 "the settings of {} have {} bytes, and a secret has room for {MOST}",
-                function::name(*function),
+                function.name(),
                 text.len()
             );
         }

@@ -352,8 +352,7 @@ pub async fn smoke(
 /// Those that are there.
 fn functions(rents: bool) -> Vec<Function> {
     let all = ALL.into_iter();
-    all.filter(|function| rents || !function::rents(*function))
-        .collect()
+    all.filter(|function| rents || !function.rents()).collect()
 }
 
 /// The release's name: a hash over all that makes a version what it is. A function publishes no version that

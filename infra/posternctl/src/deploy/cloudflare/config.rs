@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use edge::settings::in_parts;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -71,12 +70,6 @@ pub fn shipped(function: Function) -> anyhow::Result<Value> {
     serde_json::from_str(&plain).context("a shipped wrangler configuration cannot be read")
 }
 
-/// The function's name.
-pub fn name_of(function: Function) -> String {
-    let value = function.to_possible_value();
-    value.map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
 /// The Worker of `function` at `place`, which is told `settings` and whose modules are below `archives`.
 pub fn worker(
     function: Function,
@@ -84,7 +77,7 @@ pub fn worker(
     settings: Vec<(String, String)>,
     archives: &Path,
 ) -> anyhow::Result<Worker> {
-    let short = name_of(function);
+    let short = function.name();
     let name = format!("{}-{short}", place.prefix);
     let folder = archives.join(format!("{short}-worker"));
     let folder = folder.canonicalize().with_context(|| {
@@ -215,7 +208,7 @@ mod tests {
     fn archives() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for function in ALL {
-            let worker = folder.path().join(format!("{}-worker", name_of(function)));
+            let worker = folder.path().join(format!("{}-worker", function.name()));
             std::fs::create_dir(&worker).unwrap();
             std::fs::write(worker.join("index.js"), "").unwrap();
             std::fs::write(worker.join("index_bg.wasm"), "").unwrap();

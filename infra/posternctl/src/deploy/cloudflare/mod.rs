@@ -24,7 +24,7 @@ use serde_json::json;
 use url::Url;
 
 use self::account::Account;
-use self::config::{Place, Worker, name_of};
+use self::config::{Place, Worker};
 use self::smoke::Smoke;
 use self::wrangler::Wrangler;
 use super::Common;
@@ -126,7 +126,7 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         wrangler,
         json,
     };
-    let names = ALL.map(|function| format!("{}-{}", options.prefix, name_of(function)));
+    let names = ALL.map(|function| format!("{}-{}", options.prefix, function.name()));
     let ours: Vec<String> = names
         .into_iter()
         .filter(|name| there.contains(name))
@@ -138,6 +138,13 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         return run.rollback(&mut steps, &ours, data).await;
     }
     let (workers, smoke) = run.wanted(data)?;
+    let wanted: Vec<_> = workers.iter().map(|worker| &worker.name).collect();
+    if let Some(left) = ours.iter().find(|name| !wanted.contains(name)) {
+        bail!(
+            "{left} is deployed, and would stay of the release before: give POSTERN_HETZNER_TOKEN again (--secrets, or \
+             the environment), or remove it with 'wrangler delete --name {left}' after 'posternctl cleanup'"
+        );
+    }
     run.deploy(
         &mut steps,
         &workers,
@@ -164,11 +171,9 @@ impl Run<'_> {
         };
         let secrets = self.secrets()?;
         let rents = secrets.get("POSTERN_HETZNER_TOKEN").is_some();
-        let renting =
-            |function: &Function| matches!(function, Function::Reconcile | Function::Cleanup);
         let functions = ALL
             .into_iter()
-            .filter(|function| rents || !renting(function));
+            .filter(|function| rents || !function.rents());
         let worker = |function| {
             let mut told: Vec<(String, String)> = settings::of(data, function)?
                 .into_iter()

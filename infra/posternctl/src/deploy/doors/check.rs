@@ -12,15 +12,13 @@ use tuf::repository::{TIMESTAMP_PATH, bundle_path, root_path};
 use tuf::{MOST_BUNDLE_BYTES, Start, Wanted, limits, verify_bundle, verify_whole};
 
 use super::Known;
-use super::door::Door;
+use super::door::{Door, MOST_TIMESTAMP};
 use crate::deploy::steps::Done;
 use crate::now;
 
 /// What never changes is kept for at least so many seconds: a day. Less is no fault of trust, but costs the
 /// origin what a door is there to save.
 const LEAST_FOR_GOOD: u64 = 24 * 60 * 60;
-/// The most bytes of a timestamp, as python-tuf takes them.
-const MOST_TIMESTAMP: u64 = 16_384;
 
 /// What a door serves, verified.
 pub struct Served {

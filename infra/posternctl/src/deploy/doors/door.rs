@@ -12,6 +12,8 @@ use tuf::VerifyError;
 
 use super::template::Base;
 
+/// The most bytes of a timestamp, as python-tuf takes them.
+pub const MOST_TIMESTAMP: u64 = 16_384;
 /// How long one file may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
 

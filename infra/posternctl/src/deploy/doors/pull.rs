@@ -18,12 +18,9 @@ use tempfile::NamedTempFile;
 use tuf::repository::{TIMESTAMP_PATH, bundle_path};
 use tuf::{MOST_BUNDLE_BYTES, Start, Wanted, verify_bundle, verify_whole};
 
-use super::door::Door;
+use super::door::{Door, MOST_TIMESTAMP};
 use crate::deploy::steps::Done;
 use crate::now;
-
-/// The most bytes of a timestamp, as python-tuf takes them.
-const MOST_TIMESTAMP: u64 = 16_384;
 
 /// Brings what `origin` serves into `folder`.
 pub async fn pull(contact: &FirstContact, origin: &Door, folder: &Path) -> anyhow::Result<Done> {

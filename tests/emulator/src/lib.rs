@@ -11,6 +11,7 @@ mod faults;
 mod postgres;
 mod process;
 mod proxy;
+mod serve;
 pub mod stops;
 mod watch;
 

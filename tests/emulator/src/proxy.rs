@@ -10,15 +10,15 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use hyper::http::request::Parts;
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::faults::{Busy, Faults, Lost, Touched, error, halved, throttled};
+use crate::serve::serve;
 
 /// Sets the seed of every proxy that is not given one: to see again what a test has seen.
 const SEED: &str = "POSTERN_FAULT_SEED";
@@ -99,7 +99,9 @@ impl Proxy {
         Self {
             url: format!("http://{address}"),
             state: Arc::clone(&state),
-            server: tokio::spawn(serve(listener, state)),
+            server: tokio::spawn(serve(listener, move |request| {
+                Arc::clone(&state).handle(request)
+            })),
         }
     }
 
@@ -149,26 +151,6 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.server.abort();
     }
-}
-
-async fn serve(listener: TcpListener, state: Arc<State>) {
-    // Connections end with the server, which is aborted.
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve_connection(stream, Arc::clone(&state)));
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve_connection(stream: TcpStream, state: Arc<State>) {
-    let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { state.handle(request).await }
-    });
-    // An error is a connection that was cut: by the other side, or as it was to be.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
 }
 
 /// The connection is cut without an answer.

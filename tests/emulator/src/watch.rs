@@ -2,6 +2,7 @@
 //!
 //! A call is named as a right to it is (`s3:PutObject`): a transaction of `DynamoDB` by the rights of its parts.
 
+use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,13 +11,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::serve::serve;
 
 /// A port of loopback that leads to the stand-in.
 pub struct Watch {
@@ -72,7 +74,10 @@ impl Watch {
         Self {
             url: format!("http://{address}"),
             state: Arc::clone(&state),
-            server: tokio::spawn(serve(listener, state)),
+            server: tokio::spawn(serve(listener, move |request| {
+                let state = Arc::clone(&state);
+                async move { Ok::<_, Infallible>(state.handle(request).await) }
+            })),
         }
     }
 
@@ -124,26 +129,6 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.server.abort();
     }
-}
-
-async fn serve(listener: TcpListener, state: Arc<State>) {
-    // Connections end with the server, which is aborted.
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve_connection(stream, Arc::clone(&state)));
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve_connection(stream: TcpStream, state: Arc<State>) {
-    let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { Ok::<_, std::convert::Infallible>(state.handle(request).await) }
-    });
-    // An error is a connection that the other side cut.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
 }
 
 impl State {

@@ -431,11 +431,11 @@ async fn a_deployment_goes_on_after_each_step_failed_once() {
     let Some(world) = World::make("cloudflare-failures").await else {
         return;
     };
-    let fails = async |refuse: &str, at: &str| {
+    let fails_to = async |arguments: &[&str], refuse: &str, at: &str| {
         world
             .cloudflare
             .with(|account| account.refuse = Some(refuse.to_owned()));
-        let (ok, said) = world.deploy(&["--yes"]).await;
+        let (ok, said) = world.deploy(&[&["--yes"], arguments].concat()).await;
         assert!(!ok, "{refuse}: {said}");
         assert!(
             said.contains(at) && said.contains("run the same command again"),
@@ -444,6 +444,9 @@ async fn a_deployment_goes_on_after_each_step_failed_once() {
         assert!(said.contains("refused by the test"), "{refuse}: {said}");
     };
 
+    let fails = async |refuse: &str, at: &str| fails_to(&[], refuse, at).await;
+
+    fails("GET /zones", "(zone)").await;
     fails("/r2/buckets", "(bucket)").await;
     fails("/domains/custom", "(door)").await;
     fails(
@@ -478,4 +481,17 @@ async fn a_deployment_goes_on_after_each_step_failed_once() {
     world.cloudflare.with(|account| account.breaks = false);
     world.deployed(&[]).await;
     assert_ne!(answers(&world), before);
+
+    let rollback = ["--rollback"];
+    fails_to(&rollback, "net-admin/deployments", "(rollback)").await;
+    world.deployed(&rollback).await;
+    assert_eq!(answers(&world), before);
+
+    let destroy = ["--destroy"];
+    fails_to(&destroy, "scripts/net-register", "(remove)").await;
+    fails_to(&destroy, "r2/buckets/net-site", "(bucket)").await;
+    world.deployed(&destroy).await;
+    world.cloudflare.with(|account| {
+        assert!(account.workers.is_empty() && account.buckets.is_empty());
+    });
 }

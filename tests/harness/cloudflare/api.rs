@@ -30,16 +30,15 @@ pub async fn api(
         .unwrap_or_default()
         .to_owned();
     let line = format!("{method} {path}");
-    if method != Method::GET {
+    let changes = method != Method::GET;
+    if changes {
         account.changes.push(line.clone());
-        if account
-            .refuse
-            .as_ref()
-            .is_some_and(|refuse| line.contains(refuse))
-        {
-            account.refuse = None;
-            return refused(StatusCode::FORBIDDEN, 10023, "refused by the test");
-        }
+    }
+    let is_meant =
+        |refuse: &String| line.contains(refuse) && (changes || refuse.starts_with("GET"));
+    if account.refuse.as_ref().is_some_and(is_meant) {
+        account.refuse = None;
+        return refused(StatusCode::FORBIDDEN, 10023, "refused by the test");
     }
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let document = || serde_json::from_slice::<Value>(&body).unwrap_or_default();

@@ -39,7 +39,7 @@ pub struct Account {
     pub buckets: BTreeMap<String, Vec<String>>,
     /// All that was asked to be changed, as "POST /path".
     pub changes: Vec<String>,
-    /// The next change whose line contains this is refused, once.
+    /// The next change whose line contains this is refused, once; a look, too, where it begins with `GET`.
     pub refuse: Option<String>,
     /// Versions that are made from now on answer nobody as they should.
     pub breaks: bool,

@@ -14,9 +14,8 @@ use harness::cdn::Cdn;
 use harness::{Fault, postern};
 
 use story::{
-    a_new_catalog_arrives_by_itself, comes_back, comes_up,
-    its_origin_is_asked_no_more_than_it_must_be, its_origin_is_told_nothing_of_who_asks,
-    passes_the_control_plane_on, serves_on_without_its_origin, syncs,
+    comes_back, comes_up, keeps_what_it_may, passes_the_control_plane_on,
+    serves_on_without_its_origin, syncs,
 };
 use world::{BUNDLE, COPY, TIMESTAMP, World};
 
@@ -25,12 +24,7 @@ async fn nginx_keeps_what_it_may_and_serves_on_without_its_origin() {
     let Some(mut world) = World::make(Cdn::Nginx).await else {
         return;
     };
-    let door = comes_up(&mut world).await;
-    its_origin_is_asked_no_more_than_it_must_be(&world).await;
-    its_origin_is_told_nothing_of_who_asks(&world).await;
-    a_new_catalog_arrives_by_itself(&world).await;
-    passes_the_control_plane_on(&world).await;
-    let device = syncs(&world).await;
+    let (door, device) = keeps_what_it_may(&mut world).await;
     serves_on_without_its_origin(&mut world, &device).await;
 
     // What it keeps is on disk: it may start while the origin is down.
@@ -47,12 +41,7 @@ async fn varnish_keeps_what_it_may_and_serves_on_without_its_origin() {
     let Some(mut world) = World::make(Cdn::Varnish).await else {
         return;
     };
-    let door = comes_up(&mut world).await;
-    its_origin_is_asked_no_more_than_it_must_be(&world).await;
-    its_origin_is_told_nothing_of_who_asks(&world).await;
-    a_new_catalog_arrives_by_itself(&world).await;
-    passes_the_control_plane_on(&world).await;
-    let device = syncs(&world).await;
+    let (door, device) = keeps_what_it_may(&mut world).await;
     // It has seen nothing but an origin that lives: what it serves then is not what its probe found out.
     door.stop().await;
     let _door = world.start().await;

@@ -44,7 +44,18 @@ pub async fn comes_up(world: &mut World) -> Running {
     door
 }
 
-pub async fn its_origin_is_asked_no_more_than_it_must_be(world: &World) {
+/// What a door with a cache does while its origin lives; the door, and a device that has synced through it.
+pub async fn keeps_what_it_may(world: &mut World) -> (Running, PathBuf) {
+    let door = comes_up(world).await;
+    its_origin_is_asked_no_more_than_it_must_be(world).await;
+    its_origin_is_told_nothing_of_who_asks(world).await;
+    a_new_catalog_arrives_by_itself(world).await;
+    passes_the_control_plane_on(world).await;
+    let device = syncs(world).await;
+    (door, device)
+}
+
+async fn its_origin_is_asked_no_more_than_it_must_be(world: &World) {
     let for_good = world.kept_for_good(PUBLISHED);
     for path in &for_good {
         world.get(path).await;
@@ -104,7 +115,7 @@ pub async fn its_origin_is_asked_no_more_than_it_must_be(world: &World) {
     );
 }
 
-pub async fn its_origin_is_told_nothing_of_who_asks(world: &World) {
+async fn its_origin_is_told_nothing_of_who_asks(world: &World) {
     let url = format!("{}/metadata/98.root.json?sesame", world.url());
     let mut request = world.http.get(url);
     for name in [
@@ -130,7 +141,7 @@ pub async fn its_origin_is_told_nothing_of_who_asks(world: &World) {
 }
 
 /// Who asks first after the time that it may be kept is given the new one, and not what the last one was given.
-pub async fn a_new_catalog_arrives_by_itself(world: &World) {
+async fn a_new_catalog_arrives_by_itself(world: &World) {
     let before = world.get(TIMESTAMP).await.1;
     let newest = world.publish_anew().await;
     let meanwhile = world.get(TIMESTAMP).await;

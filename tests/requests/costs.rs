@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use api::enroll::ENROLL;
 use api::roster::RosterPart;
+use control::calls::Meter;
+use control::migration;
 use harness::units::Units;
+use jiff::SignedDuration;
 use rules::costs;
 use serde_json::{Value, json};
 
@@ -103,6 +106,29 @@ async fn a_roster_takes_what_the_costs_say_new_or_not() {
         pair(all_new) == [read, 0.0],
         "two shards are new: {all_new:?}"
     );
+}
+
+#[tokio::test]
+async fn a_look_at_a_network_without_old_items_takes_what_the_costs_say() {
+    let world = World::new().await;
+    let edge = &world.stage.edge;
+    let look = async |later: SignedDuration| {
+        let run = migration::Run {
+            store: edge.store.as_ref(),
+            meter: &Meter::new(1_000),
+            now: edge.clock.moment().now + later,
+            is_late: &|| false,
+        };
+        migration::run(&run).await.unwrap().left
+    };
+    // A pass, and the one that counts.
+    look(SignedDuration::ZERO).await;
+    look(migration::SETTLE).await;
+    world.stage.take_units();
+
+    assert_eq!(look(migration::SETTLE).await, migration::Left::Nothing);
+
+    assert_is("a look", world.stage.take_units(), costs::UPKEEP);
 }
 
 #[tokio::test]

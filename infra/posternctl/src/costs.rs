@@ -68,8 +68,8 @@ impl Cloud {
     const fn prices(self) -> Prices {
         match self {
             Self::Aws => Prices {
-                // Six secrets and nine alarms.
-                base: 3.30,
+                // Six secrets; sixteen alarms and fifteen metrics, ten of each free.
+                base: 4.50,
                 invocations: tier(0.20, 1.0),
                 // 1,000 seconds of a quarter of a GB at 0.0000133334 a GB and second; 400,000 of those are free.
                 milliseconds: tier(0.003_333_35, 1_600.0),

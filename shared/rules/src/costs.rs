@@ -59,6 +59,9 @@ pub const CONTACT: Units = units(3.0, 0.0);
 /// A device that enrolls, and whose first place is free.
 pub const ENROLLMENT: Units = units(4.0, 16.0);
 
+/// The look at the background's progress that is in each publishing run, where no item is old.
+pub const UPKEEP: Units = units(3.0, 0.0);
+
 /// What a publishing run takes that finds nothing new.
 pub fn publishing(gateways: f64) -> Units {
     units(11.0 + 0.185 * gateways, 0.0)
@@ -174,7 +177,11 @@ pub fn usage(size: &Size) -> Vec<(&'static str, Usage)> {
                 puts: changes * FILES_A_CHANGE * size.mirrors,
                 gets: runs * LOOKS_A_RUN * size.mirrors,
                 ..Usage::calls(runs, run_ms, publishing(size.gateways))
-            },
+            }
+            .plus(Usage {
+                read_units: runs * UPKEEP.read,
+                ..Usage::default()
+            }),
         ),
         (
             // Each reads what publishing reads: gateways, nodes, heartbeats.

@@ -12,7 +12,6 @@ use api::http::Http;
 use api::{Kind, Problem};
 use control::calls::{CountedHttp, Meter};
 use control::fleet::evidence::Against;
-use jiff::{SignedDuration, Timestamp};
 use model::{Admin, AdminRole, ProviderName};
 use providers::record::{Call, Recorder};
 use providers::{Hetzner, Provider, Token, hetzner};

@@ -10,7 +10,7 @@ use model::{ControlKey, Limits, RecoveryKit};
 use tuf::ceremony::{Change, Document, Edits, Role, RoleEdit};
 use tuf::key::SigningKey;
 
-use super::{keys, read_text, show};
+use super::{doors, keys, read_text, show};
 use crate::data::{self, Folder};
 use crate::{now, random};
 
@@ -41,6 +41,13 @@ pub struct Options {
     /// A new recovery kit ('root show --file recovery-kit.json').
     #[arg(long, value_name = "FILE")]
     kit: Option<PathBuf>,
+    /// A front door that comes: its URL. Its host comes into the limits, it into the recovery kit, and into
+    /// network.json when the change is finished (repeatable).
+    #[arg(long, value_name = "URL", conflicts_with_all = ["limits", "kit"])]
+    add_door: Vec<String>,
+    /// A front door that goes (repeatable).
+    #[arg(long, value_name = "URL", conflicts_with_all = ["limits", "kit"])]
+    remove_door: Vec<String>,
     /// What devices and gateways shall seal their requests to, as 'control-keys' lists it. The functions
     /// 'enroll' and 'register' must have its secret before.
     #[arg(long, value_name = "KEY")]
@@ -69,7 +76,18 @@ pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
              Name one that 'posternctl control-keys' lists"
         );
     }
+    let base = data.base()?;
     let mut edits = edits(options)?;
+    if !options.add_door.is_empty() || !options.remove_door.is_empty() {
+        let settings = data.settings()?;
+        let changed = doors::change(
+            &base.files,
+            &settings,
+            &options.add_door,
+            &options.remove_door,
+        );
+        edits.files.extend(changed?);
+    }
     let mut made: Vec<(Role, SigningKey)> = Vec::new();
     for (roles, replace) in [(&options.rotate, true), (&options.new, false)] {
         for role in roles {
@@ -80,7 +98,7 @@ pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
             made.push((*role, key));
         }
     }
-    let change = Change::begin(data.base()?, &edits, now())?;
+    let change = Change::begin(base, &edits, now())?;
     // No secret is lost that a change names: the keys first.
     for (role, key) in &made {
         data.write_online_key(*role, key)?;

@@ -1,11 +1,14 @@
 //! Putting a change in force.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use model::RecoveryKit;
+use tuf::ceremony::Base;
 use tuf::repository::Pin;
 
-use super::{read_change, told};
+use super::{doors, read_change, told};
 use crate::data::{Folder, root_file, signed_file, targets_file};
 use crate::now;
 
@@ -20,11 +23,15 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
     }
     // Beside an 'up' that runs, but not beside another finish.
     let _lock = data.lock_offline()?;
-    let finished = told(change.finish(&data.base()?, now()))?;
+    let base = data.base()?;
+    let finished = told(change.finish(&base, now()))?;
     for (path, text) in &finished.files {
         let name = signed_file(path, &Pin::of(1, text.as_bytes()).sha256);
         data.write(&name, text.as_bytes())?;
     }
+    // Before what puts it in force, so that an interrupted finish loses none: what the limits do not allow yet
+    // is left out of catalogs.
+    let doors_changed = follow(data, &base, &finished.files)?;
     if let Some((version, text)) = &finished.targets {
         data.write(&targets_file(*version), text.as_bytes())?;
     }
@@ -57,6 +64,11 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
         "Deployed functions get them, and the keys that changed, with 'posternctl settings publish' (and"
     );
     say!("register, admin, reconcile), all of one function in one deployment.");
+    if doors_changed {
+        say!(
+            "network.json names other front doors: restart 'up', or deploy again, so that invites do, too."
+        );
+    }
     for lack in lacks {
         say!("NOTE {lack}");
     }
@@ -64,4 +76,19 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
         say!("WARNING {end}");
     }
     Ok(())
+}
+
+/// Lets `network.json` follow a recovery kit that names other doors; whether it changed.
+fn follow(data: &Folder, base: &Base, files: &BTreeMap<String, String>) -> anyhow::Result<bool> {
+    if !files.contains_key(RecoveryKit::PATH) {
+        return Ok(false);
+    }
+    let mut settings = data.settings()?;
+    let before = doors::read(&base.files, RecoveryKit::PATH)?;
+    let after = doors::read(files, RecoveryKit::PATH)?;
+    let changed = doors::follow(&mut settings, &before, &after);
+    if changed {
+        data.write_settings(&settings)?;
+    }
+    Ok(changed)
 }

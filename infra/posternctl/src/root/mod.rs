@@ -6,6 +6,7 @@
 //! key and nothing else (docs/runbooks/key-ceremony.md).
 
 mod begin;
+mod doors;
 mod finish;
 mod keys;
 pub mod passphrase;

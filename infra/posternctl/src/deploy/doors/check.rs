@@ -201,17 +201,14 @@ pub fn is_named(network: &Known, door: &Door, served: &Served) -> Done {
     if named.any(|named| named.url.trim_end_matches('/') == door.url()) {
         return Done::as_it_was((), "invites and catalogs name it");
     }
-    let host = if limits::allows_front_door(&served.limits, door.url()) {
-        ""
+    let what = if limits::allows_front_door(&served.limits, door.url()) {
+        "name it among the front doors in network.json, and deploy 'publish' and 'admin' (or restart 'up') with it"
     } else {
-        ". Its host is not among those that the offline keys allow: 'posternctl root begin' changes that"
+        "the offline keys must allow it, see 'posternctl root begin --add-door'"
     };
     Done::as_it_was(
         (),
-        format!(
-            "it is right, and no device knows of it yet: name it among the front doors in network.json, and \
-             deploy 'publish' (or restart 'up') with it{host}"
-        ),
+        format!("it is right, and no device knows of it yet: {what}"),
     )
 }
 

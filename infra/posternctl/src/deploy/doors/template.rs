@@ -172,6 +172,7 @@ fn nginx(server: &Server, control: Option<&Base>) -> anyhow::Result<Variables> {
         ("TLS", tls),
         ("ORIGIN", origin.text().to_owned()),
         ("HOST", origin.authority()),
+        ("NAME", origin.name()),
         ("RESOLVER", word(resolver)?.to_owned()),
         ("CACHE", path(cache)?.to_owned()),
         ("SIZE", word(size)?.to_owned()),
@@ -209,6 +210,7 @@ fn passed_on(template: &str, control: Option<&Base>) -> String {
     };
     let variables = [
         ("CONTROL_HOST", base.authority()),
+        ("CONTROL_NAME", base.name()),
         ("CONTROL_URL", base.text().to_owned()),
     ];
     put(template, &variables).trim().to_owned()

@@ -14,7 +14,12 @@ struct Deployment {
 impl Deployment {
     async fn run(&self, arguments: &[&str]) -> Said {
         let archives = release().to_str().unwrap();
-        let mut all = vec!["--yes", "--archives", archives];
+        let mut all = vec![
+            "--yes",
+            "--archives",
+            archives,
+            "--gateway-network=198.18.0.0/15",
+        ];
         all.extend_from_slice(arguments);
         let data = self.amazon.path("network");
         self.amazon.deploy(&data, &all, &[]).await
@@ -82,6 +87,10 @@ async fn it_is_made_step_by_failing_step(deployment: &Deployment) {
         .await;
     let nothing = deployment.amazon.path("nothing");
     let arguments = ["--yes", "--archives", nothing.to_str().unwrap()];
+    let nowhere = deployment.amazon.deploy(&data, &arguments, &[]).await;
+    assert!(!nowhere.ok, "{nowhere:?}");
+    assert!(nowhere.error().contains("--gateway-network"), "{nowhere:?}");
+    let arguments = [arguments.as_slice(), &["--gateway-network=0.0.0.0/0"]].concat();
     let missing = deployment.amazon.deploy(&data, &arguments, &[]);
     stopped_at(&missing.await, "archives");
     deployment

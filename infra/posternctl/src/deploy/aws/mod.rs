@@ -129,6 +129,16 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
     if options.rollback {
         return rollback(data, options, &stack, state, &mut steps, json).await;
     }
+    let is_deployed = state
+        .as_ref()
+        .is_some_and(|state| state.release().is_some());
+    let makes_network = !data.is_made() && !is_deployed && !options.common.dry_run;
+    if makes_network && options.gateway_networks.is_empty() {
+        bail!(
+            "a network is made, and its offline keys sign where its gateways may stand: say --gateway-network \
+             203.0.113.0/24 for each range of yours, or 0.0.0.0/0 for anywhere"
+        );
+    }
     let rents = rents(options, &secrets, state.as_ref())?;
     let told = state
         .as_ref()
@@ -191,8 +201,8 @@ async fn settled(stack: &Stack<'_>) -> anyhow::Result<Done<Option<State>>> {
              say, and run 'aws cloudformation continue-update-rollback'"
         ),
         status => {
-            let said = match state.parameters.get("Release").map(String::as_str) {
-                None | Some("") => format!("{status}, without functions"),
+            let said = match state.release() {
+                None => format!("{status}, without functions"),
                 Some(release) => format!("{status}, release {release}"),
             };
             Ok(Done::as_it_was(Some(state), said))
@@ -251,8 +261,7 @@ async fn rollback(
 /// The state, at the end of a run.
 fn tell(state: &State, json: bool) -> anyhow::Result<()> {
     let door = state.output("FrontDoor")?;
-    let unsaid = String::new();
-    let release = state.parameters.get("Release").unwrap_or(&unsaid);
+    let release = state.release().unwrap_or_default();
     if json {
         let line = json!({
             "deployed": true, "front_door": door, "release": release,
@@ -270,5 +279,6 @@ fn tell(state: &State, json: bool) -> anyhow::Result<()> {
     {
         say!("   {:<10} version {version}", function.name());
     }
+    say!("Its state: dynamodb:{}", state.output("Table")?);
     Ok(())
 }

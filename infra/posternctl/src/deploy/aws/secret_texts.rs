@@ -21,8 +21,7 @@ const SECRETS_MANAGER: Service = Service("secretsmanager");
 /// The most bytes of a secret ("AWS Secrets Manager quotas").
 const MOST: usize = 65_536;
 
-/// What an operator may give: a provider's token, what else the two functions that rent are told, and keys
-/// of mirrors elsewhere.
+/// What an operator may give: a provider's token, and what else the two functions that rent are told.
 pub const GIVEN: [&str; 3] = [TOKEN, "POSTERN_PROVIDERS", "POSTERN_CALLS"];
 /// Without it, no function rents.
 pub const TOKEN: &str = "POSTERN_HETZNER_TOKEN";

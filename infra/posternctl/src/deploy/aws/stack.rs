@@ -65,6 +65,12 @@ impl State {
         }))
     }
 
+    /// The release that is deployed; none while there are no functions.
+    pub fn release(&self) -> Option<&str> {
+        let release = self.parameters.get("Release").map(String::as_str);
+        release.filter(|release| !release.is_empty())
+    }
+
     /// The output of this name.
     pub fn output(&self, name: &str) -> anyhow::Result<&str> {
         let found = self.outputs.get(name).map(String::as_str);

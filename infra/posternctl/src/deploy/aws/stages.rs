@@ -175,11 +175,7 @@ impl Deployment<'_> {
             let id = self.data.settings()?.network.id;
             return Ok(Done::as_it_was((), format!("{id}")));
         }
-        if state
-            .parameters
-            .get("Release")
-            .is_some_and(|release| !release.is_empty())
-        {
+        if state.release().is_some() {
             bail!(
                 "{} holds no network, and one is deployed: name its data folder with --data",
                 self.data.root().display()
@@ -230,7 +226,7 @@ impl Deployment<'_> {
         let release = release(&asked);
         let live = match before.parameters.get("Live") {
             // The same release: what it was told stays, too, and so nothing changes.
-            Some(told) if before.parameters.get("Release") == Some(&release) => told.clone(),
+            Some(told) if before.release() == Some(&release) => told.clone(),
             _ => before.live().parameter(),
         };
         asked.extend(self.options.parameters());

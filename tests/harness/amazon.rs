@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::programs::program;
+use crate::programs::{free_ports, program};
 use crate::serverless::{Runtime, built};
 
 /// The functions, in the order of the template's lists.
@@ -102,6 +102,29 @@ impl Amazon {
         self.aws.url()
     }
 
+    /// What whoever deploys is told of the account.
+    fn variables(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", self.watch.url()),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ]
+    }
+
+    /// The same as a file for shells, with `DOOR`, where people reach the network, and `SECOND`, where another
+    /// door may stand.
+    pub fn for_shells(&self) -> String {
+        let mut lines = vec!["unset AWS_SESSION_TOKEN AWS_PROFILE".to_owned()];
+        let second = free_ports(&mut fastrand::Rng::new());
+        let second = format!("http://127.0.0.1:{second}");
+        let named = self.variables().into_iter();
+        for (name, text) in named.chain([("DOOR", self.front.url()), ("SECOND", &second)]) {
+            lines.push(format!("export {name}={text}"));
+        }
+        lines.join("\n") + "\n"
+    }
+
     /// A place for files of the test.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -115,10 +138,7 @@ impl Amazon {
             .arg(data)
             .args(["--json", "deploy", "aws"])
             .args(arguments)
-            .env("AWS_ENDPOINT_URL", self.watch.url())
-            .env("AWS_REGION", "eu-central-1")
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .envs(self.variables())
             .env_remove("AWS_SESSION_TOKEN")
             .env_remove("POSTERN_HETZNER_TOKEN")
             .envs(told.iter().copied())
@@ -134,6 +154,16 @@ impl Amazon {
         Said {
             ok: output.status.success(),
             lines,
+        }
+    }
+
+    /// Fails if anything is left of any type that the template has.
+    pub async fn holds_nothing(&self) {
+        let left = self.ask("left").await;
+        let left = left.as_object().expect("lists by type");
+        assert!(left.len() > 10, "{left:?}");
+        for (kind, left) in left {
+            assert_eq!(left, &serde_json::json!([]), "{kind}");
         }
     }
 

@@ -83,7 +83,6 @@ sub vcl_backend_fetch {
     set bereq.url = "@PREFIX@" + bereq.url;
     # Varnish can only take headers away by their names.
     unset bereq.http.Accept;
-    unset bereq.http.Accept;
     unset bereq.http.Accept-Encoding;
     unset bereq.http.Accept-Language;
     unset bereq.http.Authorization;

@@ -488,7 +488,7 @@ async fn a_deployment_goes_on_after_each_step_failed_once() {
     assert_eq!(answers(&world), before);
 
     let destroy = ["--destroy"];
-    fails_to(&destroy, "scripts/net-register", "(remove)").await;
+    fails_to(&destroy, "services/net-register", "(remove)").await;
     fails_to(&destroy, "r2/buckets/net-site", "(bucket)").await;
     world.deployed(&destroy).await;
     world.cloudflare.with(|account| {

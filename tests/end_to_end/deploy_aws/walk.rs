@@ -72,7 +72,7 @@ impl Walk {
         let path = std::env::var("PATH").unwrap();
         let mut shell = Command::new("script");
         shell
-            .args(["--quiet", "--return", "--command"])
+            .args(["--quiet", "--echo", "never", "--return", "--command"])
             .arg(format!("set -e; [ ! -e aws.env ] || . ./aws.env; {line}"))
             .arg("/dev/null")
             .current_dir(&self.folder)
@@ -169,11 +169,15 @@ async fn what_the_page_says_is_typed_word_for_word() {
     let Some(walk) = Walk::start("deploy-aws-walk").await else {
         return;
     };
-    for line in blocks().into_iter().flatten() {
+    let lines: Vec<_> = blocks().into_iter().flatten().collect();
+    for line in &lines {
         if GOES_ON.iter().any(|program| line.starts_with(program)) {
             walk.leaves(line);
-        } else if line == "postern sync" {
-            syncs(&walk).await;
+        } else if *line == "postern sync" {
+            let second = syncs(&walk).await;
+            if let Some(second) = second {
+                goes_on_without_its_first_door(&walk, &lines, &second).await;
+            }
         } else if line.contains("--url") {
             // Until the server listens.
             until(line, async || walk.tries(line).await.ok()).await;
@@ -188,8 +192,9 @@ async fn what_the_page_says_is_typed_word_for_word() {
     walk.amazon.holds_nothing().await;
 }
 
-/// The schedule publishes each minute: until the catalog has both gateways, and the door that was added.
-async fn syncs(walk: &Walk) {
+/// The schedule publishes each minute: until the catalog has both gateways, and the door that was added, which
+/// is given.
+async fn syncs(walk: &Walk) -> Option<String> {
     let is_added = walk.folder.join("change.json").exists();
     let second = walk.types("echo SECOND=$SECOND").await;
     let second = second.split_once('=').expect("it echoes").1.trim();
@@ -204,9 +209,21 @@ async fn syncs(walk: &Walk) {
             .expect("doors")
             .contains_key(second);
         if status["catalog"]["gateways"] == 2 && knows == is_added {
-            return;
+            return is_added.then(|| second.to_owned());
         }
         assert!(began.elapsed() < LINE, "{said}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// The network's own door, and with it the control plane, is shut: the second one has the same catalog.
+async fn goes_on_without_its_first_door(walk: &Walk, lines: &[&str], second: &str) {
+    let pull = lines.iter().find(|line| line.contains("--pull"));
+    walk.types(pull.expect("the page pulls")).await;
+    walk.amazon.front.set_down(true);
+
+    let said = walk.types("postern sync").await;
+
+    assert!(said.contains(&format!("from {second}")), "{said}");
+    walk.amazon.front.set_down(false);
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use control::measures::{Measure, Measured};
+use control::measures::{Measure, Measured, WARNINGS};
 use control::migration::{self, LEAST_CALLS as LEAST_TO_MIGRATE, Migrated};
 use control::publish::{Budget, Mirror, Offline, OnlineKeys, Publisher, Report};
 use edge::mirrors::{Keys, MakeHttp, mirrors};
 use edge::settings::{self, Reader, Setting};
 use edge::{Edge, is_late};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
 use tuf::key::SigningKey;
 
 /// The key of the delegated role `catalogs`.
@@ -61,19 +63,42 @@ const LEAST_CALLS: u32 = 20;
 const SCHEMA: &str = "postern-offline/1";
 
 /// What a run did.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Done {
     /// Of publishing.
-    #[serde(flatten)]
     pub report: Report,
-    /// Of the items of older forms; None where publishing left too few calls, or an error that is in the log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub items: Option<Migrated>,
+    /// Of the items of older forms, or why it failed, for the next run tries again; None where publishing left too
+    /// few calls.
+    pub items: Option<Result<Migrated, String>>,
+}
+
+/// The report, with the items as one more field. Not as a flattened struct: that is the report's code twice, and
+/// Workers are weighed.
+impl Serialize for Done {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut done = serde_json::to_value(&self.report).map_err(S::Error::custom)?;
+        done["items"] = match &self.items {
+            Some(Ok(items)) => serde_json::to_value(items).map_err(S::Error::custom)?,
+            Some(Err(failed)) => json!({"failed": failed}),
+            None => Value::Null,
+        };
+        done.serialize(serializer)
+    }
 }
 
 impl Measured for Done {
     fn measures(&self, now: Timestamp) -> Vec<Measure> {
-        self.report.measures(now)
+        let mut measures = self.report.measures(now);
+        let wrong = match &self.items {
+            None => 0,
+            Some(Ok(items)) => items.unreadable.len(),
+            Some(Err(_)) => 1,
+        };
+        let warnings = measures.iter_mut().find(|one| one.name == WARNINGS);
+        if let Some(warnings) = warnings {
+            warnings.value += Measure::count(WARNINGS, wrong).value;
+        }
+        measures
     }
 }
 
@@ -135,11 +160,12 @@ impl Publish {
             };
             // What was published stands, whatever comes of this.
             match migration::run(&run).await {
-                Ok(migrated) => items = Some(migrated),
-                Err(error) => tracing::error!(
-                    %error,
-                    "items of older forms were not written anew; the next run tries again"
-                ),
+                Ok(migrated) => items = Some(Ok(migrated)),
+                Err(error) => {
+                    let failed = error.to_string();
+                    tracing::error!(failed, "items of older forms were not written anew");
+                    items = Some(Err(failed));
+                }
             }
         }
         Ok(Done { report, items })

@@ -352,7 +352,7 @@ fn role_body(
     body["spec_version"] = json!(SPEC_VERSION);
     body["version"] = json!(version);
     // TUF's date-time has no fraction (specification, section 4.2.1), and tough refuses one.
-    body["expires"] = json!(expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    body["expires"] = json!(format!("{expires:.0}"));
     Ok(body)
 }
 

@@ -194,7 +194,7 @@ impl Evidence {
 
     /// Its name among others: `<time>-<what>-<providers>.json`.
     pub fn name(&self) -> String {
-        let at = self.started_at.strftime("%Y%m%dT%H%M%SZ");
+        let at = format!("{:.0}", self.started_at).replace(['-', ':'], "");
         let what = match self.what {
             What::Reconcile => "reconcile",
             What::Smoke => "smoke",

@@ -98,6 +98,9 @@ impl Kind {
 }
 
 macro_rules! kinds {
+    // What has one form needs no type to become it: types weigh, and the background is in every deployment.
+    (@rewrite) => { |item| as_it_is(Self::KIND, item) };
+    (@rewrite $($lift:expr),+) => { |item| Ok(body(&item.read::<Self>()?)) };
     ($($body:ty: $name:literal $place:expr, writes $writes:literal, [$($lift:expr),*];)*) => {
         $(impl Body for $body {
             const KIND: &'static Kind = &Kind {
@@ -105,7 +108,7 @@ macro_rules! kinds {
                 writes: $writes,
                 lifts: &[$($lift),*],
                 place: $place,
-                rewrite: |item| Ok(body(&item.read::<Self>()?)),
+                rewrite: kinds!(@rewrite $($lift),*),
             };
         })*
 
@@ -196,6 +199,13 @@ pub fn body<T: Body>(body: &T) -> Value {
     let fields = body.as_object_mut().expect("items are objects");
     fields.insert(SCHEMA.to_owned(), T::KIND.writes.into());
     body
+}
+
+/// The body of `item`, which has the one form of `kind`, as it is written.
+fn as_it_is(kind: &Kind, item: &Item) -> Result<Value, StoreError> {
+    let mut body = newest(kind, item)?;
+    body.insert(SCHEMA.to_owned(), kind.writes.into());
+    Ok(Value::Object(body))
 }
 
 /// Puts `body`, where `expect` holds.

@@ -82,6 +82,8 @@ async fn from_setup_to_a_catalog(runtime: Runtime, test: &'static str) {
     a_device_enrolls_once(&network, &device).await;
     let published = network.control.publish().await;
     assert_eq!(published["published"], true, "{published}");
+    // With the calls that were left it went through all items, of which a last look is due in an hour.
+    assert_eq!(published["items"]["left"]["state"], "waits", "{published}");
     a_gateway_comes_into_service(&network).await;
 
     let published = network.control.publish().await;

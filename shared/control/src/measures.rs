@@ -8,6 +8,9 @@ use jiff::Timestamp;
 
 use crate::{fleet, publish};
 
+/// What a run of publishing, or something beside it, has to complain of.
+pub const WARNINGS: &str = "Warnings";
+
 /// In what something is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
@@ -82,7 +85,7 @@ impl Measured for publish::Report {
                 share(self.unhealthy, self.listed + self.unhealthy),
             ),
             Measure::count("MirrorsLagging", self.lagging.len()),
-            Measure::count("Warnings", self.warnings.len()),
+            Measure::count(WARNINGS, self.warnings.len()),
         ];
         if let Some(at) = self.published_at {
             let age = now.duration_since(at).as_secs_f64();

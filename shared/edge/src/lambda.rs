@@ -94,11 +94,13 @@ pub fn serve_on_schedule<T, R: Serialize + Measured>(
 }
 
 /// Says what a run measured, in lines that `CloudWatch` makes metrics of.
-fn tell(edge: &Edge, report: &impl Measured) {
+fn tell(edge: &Edge, report: &(impl Measured + Serialize)) {
     let now = edge.clock.moment().now;
     // Lambda's own name for the function, by which the stack's alarms know it.
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").ok();
     let measured = report.measures(now);
+    let report = serde_json::to_string(report).unwrap_or_default();
+    tracing::info!(report, "done");
     for line in measures::lines(&edge.network.id, function.as_deref(), now, &measured) {
         println!("{line}");
     }

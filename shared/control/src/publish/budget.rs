@@ -12,6 +12,9 @@ pub(super) use crate::calls::{Counted, Meter};
 
 use super::{Etag, Mirror, MirrorError, Object, Replaced};
 
+/// What stays of a run's calls after all that it does.
+const UNSPENT: u32 = 4;
+
 /// How many calls a run may make.
 ///
 /// The least with which every repair gets to its end is 10 and 4 a mirror, and two more for each
@@ -35,9 +38,10 @@ impl Budget {
         Self { calls }
     }
 
-    /// What is left of it after so many calls, for what a run does besides.
+    /// What is left of it after so many calls, for what a run does besides. Some stay unspent: calls that the
+    /// store made again are counted by platforms and not by us.
     pub fn left(self, spent: u32) -> Meter {
-        Meter::new(self.calls.saturating_sub(spent))
+        Meter::new(self.calls.saturating_sub(spent + UNSPENT))
     }
 
     /// How many files a run looks at on each of so many mirrors that seem to be well: a quarter of

@@ -12,6 +12,7 @@ use rules::health::Observed;
 use rules::listing;
 use serde::Serialize;
 use tuf::bundle::Bundle;
+use tuf::limits::allows_front_door;
 use tuf::repository::{self, Pin};
 
 use super::{CatalogPin, Head, MetadataPins, Offline, OnlineKeys, Publisher};
@@ -139,6 +140,15 @@ pub(super) fn lists<'a>(
     loads: &BTreeMap<GatewayId, u8>,
 ) -> Result<Lists<'a>, Error> {
     let limits = &publisher.offline.limits;
+    let is_allowed = |url: &&String| {
+        let allowed = allows_front_door(limits, url);
+        if !allowed {
+            tracing::warn!(door = %url, "left out: its host is outside the signed limits");
+        }
+        allowed
+    };
+    let doors = publisher.front_doors.iter().filter(is_allowed);
+    let doors: Vec<String> = doors.cloned().collect();
     let list_of = |name: &CatalogName| {
         let mut gateways = listing::list(observed, policy, name, loads);
         gateways.retain(|gateway| {
@@ -149,7 +159,7 @@ pub(super) fn lists<'a>(
             }
             allowed
         });
-        List::new(gateways, publisher.front_doors.to_vec(), sealing)
+        List::new(gateways, doors.clone(), sealing)
     };
     limits
         .cohorts

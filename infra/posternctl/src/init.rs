@@ -21,6 +21,7 @@ use model::{
 };
 use tuf::ceremony::Role;
 use tuf::key::SigningKey;
+use tuf::limits::host_of;
 use tuf::repository::{Pin, RoleKeys, RootRoles, sign_root, sign_targets};
 
 use crate::data::{Folder, Ports, SCHEMA, SETUP, Settings, root_file, signed_file, targets_file};
@@ -120,6 +121,7 @@ pub fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result<()> {
     }
     // Bound to learn that they are free, and let go for `up`.
     let ports = bind(options.listen, options.port)?.ports()?;
+    options.check_networks()?;
     let passphrase = passphrase::new(&options.passphrase)?;
     let (settings, code) = make(data, options, ports, passphrase.as_deref())?;
     if !json {
@@ -351,14 +353,13 @@ fn offline_files(
     let network = settings.network.id.clone();
     let mut hosts = Vec::new();
     for door in &settings.front_doors {
-        let uri: http::Uri = door.url.parse()?;
-        let Some(host) = uri.host() else {
+        let Some(host) = host_of(&door.url) else {
             bail!(
                 "the front door '{}' must be a URL with a host, as https://door.example.net",
                 door.url
             );
         };
-        hosts.push(host.to_owned());
+        hosts.push(host.to_ascii_lowercase());
     }
     hosts.sort();
     hosts.dedup();
@@ -391,6 +392,15 @@ fn offline_files(
     ]))
 }
 
+/// Whether the URL leads to this machine.
+fn is_here(url: &str) -> bool {
+    let host = host_of(url).unwrap_or_default();
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 fn single(key: &SigningKey) -> RoleKeys {
     RoleKeys {
         keys: vec![key.public()],
@@ -411,15 +421,28 @@ fn signers(keys: &[SigningKey]) -> Vec<&SigningKey> {
 }
 
 impl Options {
+    /// Fails where others shall reach the network, and its gateways may stand on this machine alone: the offline
+    /// keys would sign that.
+    fn check_networks(&self) -> anyhow::Result<()> {
+        let mut urls = self.control.iter().chain(&self.doors);
+        let mut networks = self.gateway_networks.iter();
+        if urls.any(|url| !is_here(url)) && networks.all(|network| network.network().is_loopback())
+        {
+            bail!(
+                "others reach the network, and its gateways could stand on this machine alone: say \
+                 --gateway-network 203.0.113.0/24 for each range of theirs, or 0.0.0.0/0 and ::/0 for anywhere"
+            );
+        }
+        Ok(())
+    }
+
     /// The options of a network whose control plane and front door are at `url`, with gateways in these
     /// networks.
     pub fn deployed(url: &str, heartbeat: u32, gateway_networks: Vec<IpNet>) -> Self {
         let mut options = Self::local(0, heartbeat, 0);
         options.control = vec![url.to_owned()];
         options.doors = vec![url.to_owned()];
-        if !gateway_networks.is_empty() {
-            options.gateway_networks = gateway_networks;
-        }
+        options.gateway_networks = gateway_networks;
         options
     }
 

@@ -90,8 +90,9 @@ pub fn allows_front_door(limits: &Limits, url: &str) -> bool {
         .any(|allowed| is_same_host(allowed, host))
 }
 
-/// The host of `http(s)://host[:port][/path]`; None for anything less plain.
-fn host_of(url: &str) -> Option<&str> {
+/// The host of `http(s)://host[:port][/path]`, an address of IPv6 without its brackets; None for anything
+/// less plain.
+pub fn host_of(url: &str) -> Option<&str> {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))?;

@@ -1,6 +1,6 @@
 //! Whether functions work: a version before it answers anybody, and the network as its users reach it.
 //!
-//! The questions are harmless. Strangers ask about a device, a gateway and a challenge that are not there,
+//! The questions change nothing that any run would not. Strangers ask about a device, a gateway and a challenge that are not there,
 //! which the function must look up to say so; `publish` does one of its runs, as any other version could.
 //! An answer that is no failure of the server's shows that the function started, could read its secret and
 //! its table, and knows the network.
@@ -134,10 +134,11 @@ fn event(question: &Question, network: &NetworkId, key: &IdentitySecret) -> anyh
     }))
 }
 
-/// Asks the network where its users do: every control plane and every front door that its settings name.
-/// `door` is where the deployment answers, for who has to lead a name there.
+/// Asks the network where its users do: every control plane that its settings name, and of its front doors those
+/// that are this deployment's `own`. `door` is where it answers, for who has to lead a name there.
 pub async fn smoke(
     settings: &Settings,
+    own: &[String],
     functions: &[Function],
     door: &str,
 ) -> anyhow::Result<String> {
@@ -181,7 +182,11 @@ pub async fn smoke(
             asked += 1;
         }
     }
-    for front in &settings.front_doors {
+    let (fronts, others): (Vec<_>, Vec<_>) = settings
+        .front_doors
+        .iter()
+        .partition(|front| own.contains(&front.url));
+    for front in fronts {
         let url = format!("{}/{}", front.url, tuf::repository::TIMESTAMP_PATH);
         let answer = patiently(began, || http.get(&url).send()).await;
         let answer = answer.with_context(|| leads_nowhere(&front.url, door))?;
@@ -203,7 +208,12 @@ pub async fn smoke(
         }
         asked += 1;
     }
-    Ok(format!("{asked} answers, all as they should be"))
+    let others = others.iter().map(|other| {
+        let url = &other.url;
+        format!("; {url} is not asked ('posternctl deploy doors --url' does)")
+    });
+    let others: String = others.collect();
+    Ok(format!("{asked} answers, all as they should be{others}"))
 }
 
 /// Asks until there is a connection, as long as patience lasts.

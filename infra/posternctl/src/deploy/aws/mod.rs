@@ -34,6 +34,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::IpNet;
+use model::Limits;
 use roxmltree::Document;
 use serde_json::json;
 
@@ -127,18 +128,12 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         .take("stack", "Looking at the stack", settled(&stack))
         .await?;
     if options.rollback {
-        return rollback(data, options, &stack, state, &mut steps, json).await;
+        return rollback(&aws, data, options, &stack, state, &mut steps, json).await;
     }
     let is_deployed = state
         .as_ref()
         .is_some_and(|state| state.release().is_some());
-    let makes_network = !data.is_made() && !is_deployed && !options.common.dry_run;
-    if makes_network && options.gateway_networks.is_empty() {
-        bail!(
-            "a network is made, and its offline keys sign where its gateways may stand: say --gateway-network \
-             203.0.113.0/24 for each range of yours, or 0.0.0.0/0 for anywhere"
-        );
-    }
+    check_networks(data, options, is_deployed)?;
     let rents = rents(options, &secrets, state.as_ref())?;
     let told = state
         .as_ref()
@@ -156,6 +151,35 @@ pub async fn run(data: &Folder, options: &Options, json: bool) -> anyhow::Result
         json,
     };
     deployment.run(state, &mut steps).await
+}
+
+/// Fails where a network is made whose gateways could stand nowhere, and where they shall stand elsewhere than
+/// the offline keys of one that is there have signed.
+fn check_networks(data: &Folder, options: &Options, is_deployed: bool) -> anyhow::Result<()> {
+    let asked = &options.gateway_networks;
+    if !data.is_made() {
+        if asked.is_empty() && !is_deployed && !options.common.dry_run {
+            bail!(
+                "a network is made, and its offline keys sign where its gateways may stand: say \
+                 --gateway-network 203.0.113.0/24 for each range of yours, or 0.0.0.0/0 and ::/0 for anywhere"
+            );
+        }
+        return Ok(());
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let offline = data.offline()?;
+    let limits = offline.files.get(Limits::PATH).context(Limits::PATH)?;
+    let signed = serde_json::from_slice::<Limits>(limits)?.gateway_networks;
+    let is_signed = |network: &IpNet| signed.iter().any(|signed| signed.contains(network));
+    if let Some(new) = asked.iter().find(|network| !is_signed(network)) {
+        bail!(
+            "the offline keys of this network have not signed that gateways may stand in {new}: 'posternctl root \
+             begin --limits' changes it (docs/runbooks/key-ceremony.md)"
+        );
+    }
+    Ok(())
 }
 
 /// Whether the functions that rent are deployed, too.
@@ -212,6 +236,7 @@ async fn settled(stack: &Stack<'_>) -> anyhow::Result<Done<Option<State>>> {
 
 /// Lets the versions of before answer.
 async fn rollback(
+    aws: &Client,
     data: &Folder,
     options: &Options,
     stack: &Stack<'_>,
@@ -242,6 +267,22 @@ async fn rollback(
     if options.common.dry_run || !options.common.is_wanted(question, json)? {
         return stack.drop_plan(&plan).await;
     }
+    let network = data.settings()?.network.id;
+    let check = async {
+        for (function, version) in to.each().filter(|(_, version)| *version != NO_VERSION) {
+            health::version(aws, &options.stack, &network, function, version)
+                .await
+                .context(
+                    "it does not come back, and those that answer go on answering. What a ceremony has put in \
+                     force since then only the new ones know: deploy the release of before anew",
+                )?;
+        }
+        let said = format!("versions {} work", to.parameter());
+        Ok(Done::as_it_was((), said))
+    };
+    steps
+        .take("health", "Asking the versions of before", check)
+        .await?;
     let what = "Letting the versions of before answer";
     let state = steps
         .take("switch", what, async {

@@ -336,8 +336,13 @@ pub async fn smoke(
 ) -> anyhow::Result<()> {
     let settings = data.settings()?;
     let door = state.output("FrontDoor")?;
+    let domains = state.parameters.get("Domains").map(String::as_str);
+    let domains = domains.unwrap_or_default().split(',');
+    let mut own: Vec<String> = domains.map(|name| format!("https://{name}")).collect();
+    own.push(door.to_owned());
+    own.extend(settings.control.iter().cloned());
     let ask = async {
-        let said = health::smoke(&settings, &functions(rents), door).await?;
+        let said = health::smoke(&settings, &own, &functions(rents), door).await?;
         Ok(Done::as_it_was((), said))
     };
     steps

@@ -57,23 +57,26 @@ impl Remote {
         self.profile().contact
     }
 
-    /// The same with the control key that the offline keys have signed by now, which the profile keeps.
-    /// Where no front door tells, it is the one that the profile knew, and that is said.
+    /// The same with the control key and the doors that the offline keys have signed by now, which the profile
+    /// keeps. Where no front door tells, they are those that the profile knew, and that is said.
     pub async fn contact_in_force(&self) -> anyhow::Result<FirstContact> {
         match signed::learn(&self.profile()).await {
             Ok(learnt) => {
                 let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
                 let known = profile.trusted.as_ref().map(TrustedState::digest);
-                let before = profile.contact.control_key;
+                let before = profile.contact.clone();
                 profile.contact.adopt(learnt.control_key);
-                if known != Some(learnt.trusted.digest()) || profile.contact.control_key != before {
+                if !learnt.front_doors.is_empty() {
+                    profile.contact.front_doors = learnt.front_doors;
+                }
+                if known != Some(learnt.trusted.digest()) || profile.contact != before {
                     profile.trusted = Some(learnt.trusted);
                     self.place.save(&profile)?;
                 }
             }
             Err(error) => tracing::warn!(
-                "{error:#}: if the network has another control key since this profile last heard, \
-                 what it makes now cannot be used"
+                "{error:#}: if the network has another control key or other doors since this profile last \
+                 heard, what it makes now cannot be used"
             ),
         }
         Ok(self.contact())

@@ -1,5 +1,5 @@
-//! What the offline keys have signed, as a profile learns it from the front doors: the control key that
-//! invites, bootstrap tokens and contacts are to name.
+//! What the offline keys have signed, as a profile learns it from the front doors: the control key and the
+//! doors that invites, bootstrap tokens and contacts are to name.
 //!
 //! A profile keeps what it verified last, so that no door can show it something older.
 
@@ -9,7 +9,7 @@ use anyhow::bail;
 use client::doors::{self, Ask, Came, Lane};
 use client::{Clock, Web};
 use jiff::Timestamp;
-use model::ControlKey;
+use model::{ControlKey, FrontDoor};
 use tuf::client::{TrustedState, Wanted, read_state};
 
 use crate::now;
@@ -21,6 +21,8 @@ pub struct Learnt {
     pub trusted: TrustedState,
     /// The control key that it names, if it names one.
     pub control_key: Option<ControlKey>,
+    /// The front doors of its recovery kit; none if it has no kit.
+    pub front_doors: Vec<FrontDoor>,
 }
 
 struct SystemClock;
@@ -74,7 +76,8 @@ pub async fn learn(profile: &Profile) -> anyhow::Result<Learnt> {
     let trusted = served.verified.state;
     let kit = read_state(&trusted, &wanted)?.kit;
     Ok(Learnt {
-        control_key: kit.and_then(|kit| kit.control_key),
+        control_key: kit.as_ref().and_then(|kit| kit.control_key),
+        front_doors: kit.map(|kit| kit.front_doors).unwrap_or_default(),
         trusted,
     })
 }

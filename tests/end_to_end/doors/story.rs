@@ -40,7 +40,7 @@ pub async fn comes_up(world: &mut World) -> Running {
         steps.iter().all(|step| step["changed"] == false),
         "{steps:?}"
     );
-    assert_eq!(steps[6]["said"], "invites and catalogs name it");
+    assert_eq!(steps[6]["said"], "the network names it");
     door
 }
 

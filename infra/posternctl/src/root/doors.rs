@@ -1,14 +1,14 @@
 //! Front doors that come and go.
 //!
 //! A door stands at three places: its host in the limits and its URL in the recovery kit, which the offline
-//! keys sign, and its URL in `network.json`, by which invites and catalogs name it. A change that begins
+//! keys sign, and its URL in `network.json`, by which catalogs name it. A change that begins
 //! with `--add-door` changes the first two, and the third follows when it is finished.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use model::{FrontDoor, Limits, RecoveryKit};
-use tuf::limits::{MOST_FRONT_DOORS, allows_front_door};
+use tuf::limits::{MOST_FRONT_DOORS, allows_front_door, host_of};
 
 use crate::data::Settings;
 
@@ -20,50 +20,35 @@ pub fn change(
     remove: &[String],
 ) -> anyhow::Result<BTreeMap<String, String>> {
     let mut limits: Limits = read(files, Limits::PATH)?;
-    let mut kit: RecoveryKit = read(files, RecoveryKit::PATH)?;
+    let before: RecoveryKit = read(files, RecoveryKit::PATH)?;
+    let mut kit = before.clone();
     for url in remove {
-        let url = plain(url);
-        let before = kit.front_doors.len();
-        kit.front_doors.retain(|door| plain(&door.url) != url);
-        if kit.front_doors.len() == before {
-            let there: Vec<_> = kit.front_doors.iter().map(|door| &*door.url).collect();
-            bail!(
-                "{url} is no door of the recovery kit, which names {}",
-                there.join(", ")
-            );
-        }
-        let mut left = kit.front_doors.iter().chain(&settings.front_doors);
+        take_out(&mut kit, url)?;
+    }
+    let is_gone = |door: &&FrontDoor| remove.iter().any(|url| is_same(&door.url, url));
+    let mut left = kit.front_doors.iter().chain(&settings.front_doors);
+    let left: BTreeSet<String> = left
+        .by_ref()
+        .filter(|door| !is_gone(door))
+        .filter_map(|door| host(&door.url).ok())
+        .collect();
+    for url in remove {
         let host = host(url)?;
-        let is_left = left.any(|door| {
-            plain(&door.url) != url && self::host(&door.url).is_ok_and(|of| of == host)
-        });
-        if !is_left {
-            limits.front_door_hosts.retain(|of| *of != host);
-        }
+        limits
+            .front_door_hosts
+            .retain(|of| left.contains(&host) || !of.eq_ignore_ascii_case(&host));
     }
     for url in add {
-        let url = plain(url);
-        if kit.front_doors.iter().any(|door| plain(&door.url) == url) {
-            bail!("{url} is a door of the recovery kit already");
-        }
-        let host = host(url)?;
-        if !limits.front_door_hosts.contains(&host) {
-            limits.front_door_hosts.push(host);
-        }
-        if !allows_front_door(&limits, url) {
-            bail!("{}", unusable(url));
-        }
-        kit.front_doors.push(FrontDoor {
-            url: url.to_owned(),
-            fallback: Vec::new(),
-        });
+        bring_in(&mut kit, &mut limits, url)?;
     }
+    let mut named = settings.clone();
+    follow(&mut named, &before.front_doors, &kit.front_doors);
     if kit.front_doors.is_empty() {
         bail!(
             "no door would be left by which anybody finds the network: add one in the same change"
         );
     }
-    if kit.front_doors.len() > MOST_FRONT_DOORS {
+    if kit.front_doors.len().max(named.front_doors.len()) > MOST_FRONT_DOORS {
         bail!(
             "a catalog names {MOST_FRONT_DOORS} doors at most: take others out in the same change"
         );
@@ -75,17 +60,52 @@ pub fn change(
     ]))
 }
 
-/// Lets the network's own doors follow a kit that becomes another; whether they changed. A door that no kit
-/// ever named stays.
-pub fn follow(settings: &mut Settings, before: &RecoveryKit, after: &RecoveryKit) -> bool {
-    let is_in =
-        |doors: &[FrontDoor], url: &str| doors.iter().any(|door| plain(&door.url) == plain(url));
-    let was = settings.front_doors.clone();
-    settings.front_doors.retain(|door| {
-        !is_in(&before.front_doors, &door.url) || is_in(&after.front_doors, &door.url)
+fn take_out(kit: &mut RecoveryKit, url: &str) -> anyhow::Result<()> {
+    let there: Vec<_> = kit
+        .front_doors
+        .iter()
+        .map(|door| door.url.clone())
+        .collect();
+    kit.front_doors.retain(|door| !is_same(&door.url, url));
+    if kit.front_doors.len() == there.len() {
+        bail!(
+            "{url} is no door of the recovery kit, which names {}; if network.json names it, take it out there",
+            there.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn bring_in(kit: &mut RecoveryKit, limits: &mut Limits, url: &str) -> anyhow::Result<()> {
+    let url = url.trim_end_matches('/');
+    if kit.front_doors.iter().any(|door| is_same(&door.url, url)) {
+        bail!(
+            "{url} is a door of the recovery kit already; if network.json lacks it, finish the last change again"
+        );
+    }
+    let host = host(url)?;
+    if !allows_front_door(limits, url) {
+        limits.front_door_hosts.push(host);
+    }
+    kit.front_doors.push(FrontDoor {
+        url: url.to_owned(),
+        fallback: Vec::new(),
     });
-    for door in &after.front_doors {
-        if !is_in(&before.front_doors, &door.url) && !is_in(&settings.front_doors, &door.url) {
+    Ok(())
+}
+
+/// Lets the network's own doors follow a kit whose doors become others; whether they changed. A door that no kit
+/// ever named stays, and one is always left.
+pub fn follow(settings: &mut Settings, before: &[FrontDoor], after: &[FrontDoor]) -> bool {
+    let is_in = |doors: &[FrontDoor], url: &str| doors.iter().any(|door| is_same(&door.url, url));
+    let was = settings.front_doors.clone();
+    settings
+        .front_doors
+        .retain(|door| !is_in(before, &door.url) || is_in(after, &door.url));
+    let is_empty = settings.front_doors.is_empty();
+    for door in after {
+        let is_new = is_empty || !is_in(before, &door.url);
+        if is_new && !is_in(&settings.front_doors, &door.url) {
             settings.front_doors.push(door.clone());
         }
     }
@@ -103,14 +123,15 @@ pub fn read<T: serde::de::DeserializeOwned>(
     serde_json::from_str(text).with_context(|| path.to_owned())
 }
 
-fn plain(url: &str) -> &str {
-    url.trim_end_matches('/')
+/// Whether two URLs lead to one door.
+fn is_same(one: &str, other: &str) -> bool {
+    let plain = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+    plain(one) == plain(other)
 }
 
 fn host(url: &str) -> anyhow::Result<String> {
-    let uri: http::Uri = url.parse().with_context(|| unusable(url))?;
-    let host = uri.host().with_context(|| unusable(url))?;
-    Ok(host.to_owned())
+    let host = host_of(url).with_context(|| unusable(url))?;
+    Ok(host.to_ascii_lowercase())
 }
 
 fn unusable(url: &str) -> String {
@@ -124,8 +145,10 @@ mod tests {
 
     const NEW: &str = "https://door.example.org";
 
-    fn kit_of(files: &BTreeMap<String, String>) -> RecoveryKit {
-        read(files, RecoveryKit::PATH).unwrap()
+    fn doors_of(files: &BTreeMap<String, String>) -> Vec<FrontDoor> {
+        read::<RecoveryKit>(files, RecoveryKit::PATH)
+            .unwrap()
+            .front_doors
     }
 
     #[test]
@@ -138,11 +161,15 @@ mod tests {
 
         let limits: Limits = read(&with, Limits::PATH).unwrap();
         assert!(allows_front_door(&limits, NEW));
-        assert!(follow(&mut settings, &kit_of(&base.files), &kit_of(&with)));
+        assert!(follow(
+            &mut settings,
+            &doors_of(&base.files),
+            &doors_of(&with)
+        ));
         assert_eq!(settings.front_doors.len(), own.len() + 1);
         assert_eq!(settings.front_doors.last().unwrap().url, NEW);
         assert!(
-            !follow(&mut settings, &kit_of(&base.files), &kit_of(&with)),
+            !follow(&mut settings, &doors_of(&base.files), &doors_of(&with)),
             "once"
         );
 
@@ -150,8 +177,48 @@ mod tests {
         let limits: Limits = read(&without, Limits::PATH).unwrap();
         assert!(!allows_front_door(&limits, NEW));
         assert!(allows_front_door(&limits, &own[0].url));
-        assert!(follow(&mut settings, &kit_of(&with), &kit_of(&without)));
+        assert!(follow(&mut settings, &doors_of(&with), &doors_of(&without)));
         assert_eq!(settings.front_doors, own);
+    }
+
+    #[test]
+    fn the_last_doors_of_a_host_take_it_out_of_the_limits_and_leave_others_in_network_json() {
+        let (_folder, data) = network();
+        let (base, mut settings) = (data.base().unwrap(), data.settings().unwrap());
+        let own = settings.front_doors.clone();
+        let both = [NEW.to_owned(), format!("{NEW}:8443/")];
+        let with = change(&base.files, &settings, &both, &[]).unwrap();
+        follow(&mut settings, &own, &doors_of(&with));
+        // The others were taken out by hand.
+        settings
+            .front_doors
+            .retain(|door| door.url.starts_with(NEW));
+
+        let without = change(&with, &settings, &[], &both).unwrap();
+
+        let limits: Limits = read(&without, Limits::PATH).unwrap();
+        assert!(!allows_front_door(&limits, NEW));
+        assert!(follow(&mut settings, &doors_of(&with), &doors_of(&without)));
+        assert_eq!(settings.front_doors, own);
+    }
+
+    #[test]
+    fn a_door_at_an_address_is_taken_and_its_name_s_case_makes_no_other() {
+        let (_folder, data) = network();
+        let (base, settings) = (data.base().unwrap(), data.settings().unwrap());
+        let six = "http://[2001:db8::1]:8080";
+        let with = change(
+            &base.files,
+            &settings,
+            &[six.to_owned(), NEW.to_owned()],
+            &[],
+        )
+        .unwrap();
+
+        let limits: Limits = read(&with, Limits::PATH).unwrap();
+        assert!(allows_front_door(&limits, six));
+        let again = change(&with, &settings, &[NEW.replace("door", "Door")], &[]);
+        assert!(again.unwrap_err().to_string().contains("already"));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! Putting a change in force.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use model::RecoveryKit;
-use tuf::ceremony::Base;
+use tuf::ceremony::{Base, Finished};
 use tuf::repository::Pin;
 
 use super::{doors, read_change, told};
@@ -31,7 +30,7 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
     }
     // Before what puts it in force, so that an interrupted finish loses none: what the limits do not allow yet
     // is left out of catalogs.
-    let doors_changed = follow(data, &base, &finished.files)?;
+    let doors_changed = follow(data, &base, &finished)?;
     if let Some((version, text)) = &finished.targets {
         data.write(&targets_file(*version), text.as_bytes())?;
     }
@@ -52,7 +51,7 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
     if json {
         let warnings = [lacks, ends].concat();
         let line = serde_json::json!({"root": root, "targets": targets, "was_in_force": nothing,
-            "warnings": warnings});
+            "front_doors_changed": doors_changed, "warnings": warnings});
         say!("{line}");
         return Ok(());
     }
@@ -66,7 +65,7 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
     say!("register, admin, reconcile), all of one function in one deployment.");
     if doors_changed {
         say!(
-            "network.json names other front doors: restart 'up', or deploy again, so that invites do, too."
+            "The front doors are others: restart 'up', or deploy again, so that catalogs name them."
         );
     }
     for lack in lacks {
@@ -78,17 +77,22 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Lets `network.json` follow a recovery kit that names other doors; whether it changed.
-fn follow(data: &Folder, base: &Base, files: &BTreeMap<String, String>) -> anyhow::Result<bool> {
-    if !files.contains_key(RecoveryKit::PATH) {
-        return Ok(false);
-    }
+/// Lets `network.json` follow a recovery kit that names other doors; whether they are others. Where the change is
+/// in force already, all doors of the kit are brought in that it lacks.
+fn follow(data: &Folder, base: &Base, finished: &Finished) -> anyhow::Result<bool> {
+    let kit: RecoveryKit = doors::read(&base.files, RecoveryKit::PATH)?;
+    let before = kit.front_doors;
+    let is_in_force = finished.root.is_none() && finished.targets.is_none();
+    let after = match finished.files.get(RecoveryKit::PATH) {
+        Some(_) => doors::read::<RecoveryKit>(&finished.files, RecoveryKit::PATH)?.front_doors,
+        None if is_in_force => before.clone(),
+        None => return Ok(false),
+    };
     let mut settings = data.settings()?;
-    let before = doors::read(&base.files, RecoveryKit::PATH)?;
-    let after = doors::read(files, RecoveryKit::PATH)?;
-    let changed = doors::follow(&mut settings, &before, &after);
+    let known: &[_] = if is_in_force { &[] } else { &before };
+    let changed = doors::follow(&mut settings, known, &after);
     if changed {
         data.write_settings(&settings)?;
     }
-    Ok(changed)
+    Ok(changed || before != after)
 }

@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use model::FirstContact;
 use serde_json::Value;
 use tuf::repository::{TIMESTAMP_PATH, bundle_path, root_path};
-use tuf::{MOST_BUNDLE_BYTES, Start, Wanted, limits, verify_bundle, verify_whole};
+use tuf::{MOST_BUNDLE_BYTES, Start, Wanted, verify_bundle, verify_whole};
 
 use super::Known;
 use super::door::{Door, MOST_TIMESTAMP};
@@ -19,13 +19,6 @@ use crate::now;
 /// What never changes is kept for at least so many seconds: a day. Less is no fault of trust, but costs the
 /// origin what a door is there to save.
 const LEAST_FOR_GOOD: u64 = 24 * 60 * 60;
-
-/// What a door serves, verified.
-pub struct Served {
-    /// The version of its timestamp.
-    pub version: u64,
-    limits: model::Limits,
-}
 
 /// Whether anything answers for it.
 pub async fn answers(door: &Door) -> anyhow::Result<Done> {
@@ -41,8 +34,8 @@ pub async fn answers(door: &Door) -> anyhow::Result<Done> {
     Ok(Done::as_it_was((), format!("{} answers", door.url())))
 }
 
-/// Verifies every file that the door serves, and every bundle.
-pub async fn whole(door: &Door, contact: &FirstContact) -> anyhow::Result<Done<Served>> {
+/// Verifies every file that the door serves, and every bundle; the version of its timestamp.
+pub async fn whole(door: &Door, contact: &FirstContact) -> anyhow::Result<Done<u64>> {
     let refused = |what: &str, error: tuf::VerifyError| {
         anyhow::anyhow!(
             "{} is not to be believed with {what}: {error}. It serves another network, an old copy, or bytes \
@@ -80,11 +73,7 @@ pub async fn whole(door: &Door, contact: &FirstContact) -> anyhow::Result<Done<S
         whole.state.timestamp_version(),
         names.len()
     );
-    let served = Served {
-        version: whole.state.timestamp_version(),
-        limits: whole.limits,
-    };
-    Ok(Done::as_it_was(served, said))
+    Ok(Done::as_it_was(whole.state.timestamp_version(), said))
 }
 
 /// Whether what the door served is what its origin has.
@@ -196,16 +185,12 @@ pub async fn control(door: &Door) -> anyhow::Result<Done> {
 }
 
 /// Whether devices are told of it, or what makes it so.
-pub fn is_named(network: &Known, door: &Door, served: &Served) -> Done {
+pub fn is_named(network: &Known, door: &Door) -> Done {
     let mut named = network.contact.front_doors.iter();
     if named.any(|named| named.url.trim_end_matches('/') == door.url()) {
-        return Done::as_it_was((), "invites and catalogs name it");
+        return Done::as_it_was((), "the network names it");
     }
-    let what = if limits::allows_front_door(&served.limits, door.url()) {
-        "name it among the front doors in network.json, and deploy 'publish' and 'admin' (or restart 'up') with it"
-    } else {
-        "the offline keys must allow it, see 'posternctl root begin --add-door'"
-    };
+    let what = "the offline keys name it by 'posternctl root begin --add-door'";
     Done::as_it_was(
         (),
         format!("it is right, and no device knows of it yet: {what}"),

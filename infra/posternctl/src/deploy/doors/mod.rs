@@ -147,12 +147,12 @@ pub async fn run(
     let work = async { check::answers(&door).await.with_context(|| start(how)) };
     steps.take("answers", "Asks the door", work).await?;
     let work = check::whole(&door, &network.contact);
-    let whole = steps
+    let version = steps
         .take("verify", "Verifies all that it serves", work)
         .await?;
     if let Some(origin) = &options.origin {
         let origin = Door::new(origin)?;
-        let work = check::is_current(&origin, whole.version, options.brief);
+        let work = check::is_current(&origin, version, options.brief);
         steps
             .take("current", "Compares it with its origin", work)
             .await?;
@@ -167,7 +167,7 @@ pub async fn run(
             .take("control", "Asks for the control plane through it", work)
             .await?;
     }
-    let work = async { Ok(check::is_named(&network, &door, &whole)) };
+    let work = async { Ok(check::is_named(&network, &door)) };
     steps
         .take("named", "Looks whether devices know of it", work)
         .await

@@ -173,6 +173,7 @@ impl World {
             &control,
             "--door",
             "https://door.example.org",
+            "--gateway-network=198.18.0.0/15",
         ];
         posternctl(&data, &init).await;
         // What goes up is of no matter to wrangler and the imitation, as long as it can be told apart.
@@ -494,4 +495,33 @@ async fn a_deployment_goes_on_after_each_step_failed_once() {
     world.cloudflare.with(|account| {
         assert!(account.workers.is_empty() && account.buckets.is_empty());
     });
+}
+
+/// A run without the provider's token would leave what holds it as it was, and nobody would see that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_rents_is_not_left_of_the_release_before() {
+    let Some(world) = World::make("cloudflare-renting").await else {
+        return;
+    };
+    let file = world.folder.path().join("secrets");
+    let without = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        format!("{without}POSTERN_HETZNER_TOKEN=sesame-token\n"),
+    )
+    .unwrap();
+    world.deployed(&[]).await;
+    world.worker("net-reconcile", |reconcile| {
+        assert_eq!(reconcile.versions.len(), 1);
+    });
+    world.changes();
+    std::fs::write(&file, without).unwrap();
+
+    let (ok, said) = world.deploy(&["--yes"]).await;
+
+    assert!(
+        !ok && said.contains("would stay of the release before"),
+        "{said}"
+    );
+    assert_eq!(world.changes(), Vec::<String>::new());
 }

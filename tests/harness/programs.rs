@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::serverless::process::Process;
+
 /// The path of a program of this workspace, built first in the profile of the test itself.
 pub fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
@@ -71,6 +73,28 @@ pub(crate) fn without_this_package(command: &mut std::process::Command) {
         if of_package.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }
+    }
+}
+
+/// A program that goes on until this is dropped, and with it all that it has started.
+pub struct Background(Process);
+
+impl Background {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Self {
+        command.process_group(0).stdin(Stdio::null());
+        Self(Process::start(command))
+    }
+
+    /// What it has said.
+    pub fn said(&self) -> String {
+        self.0.said()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.kill_group();
     }
 }
 

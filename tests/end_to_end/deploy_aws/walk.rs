@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use harness::amazon::release;
 use harness::cdn::Cdn;
-use harness::programs::program;
+use harness::programs::{Background, program};
 use harness::{Amazon, until};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 const PAGE: &str = include_str!("../../../docs/deploy.md");
 /// How the blocks begin that are for others than a rehearsal, or are done here in another way: the programs are
@@ -41,7 +41,7 @@ struct Walk {
     folder: PathBuf,
     /// All that was printed so far.
     printed: Mutex<String>,
-    running: Mutex<Vec<Child>>,
+    running: Mutex<Vec<Background>>,
 }
 
 impl Walk {
@@ -67,14 +67,11 @@ impl Walk {
         })
     }
 
-    /// A shell that does this where the last one stopped.
-    fn shell(&self, line: &str) -> Command {
+    /// `program` where this operator works, with what they have told their shell.
+    fn here(&self, program: &str) -> Command {
         let path = std::env::var("PATH").unwrap();
-        let mut shell = Command::new("script");
-        shell
-            .args(["--quiet", "--echo", "never", "--return", "--command"])
-            .arg(format!("set -e; [ ! -e aws.env ] || . ./aws.env; {line}"))
-            .arg("/dev/null")
+        let mut command = Command::new(program);
+        command
             .current_dir(&self.folder)
             .env("PATH", format!("{}:{path}", self.folder.display()))
             .env("HOME", &self.folder)
@@ -83,18 +80,22 @@ impl Walk {
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_DATA_HOME")
             .env_remove("XDG_STATE_HOME")
-            .env_remove("POSTERN_HETZNER_TOKEN")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        shell
+            .env_remove("POSTERN_HETZNER_TOKEN");
+        command
     }
 
     /// Types the line, answers what is asked, and gives what was printed; a line of `Err` if it failed.
     async fn tries(&self, line: &str) -> Result<String, String> {
         let line = self.copied(line);
-        let mut shell = self.shell(&line).spawn().expect("a terminal");
+        let mut terminal = self.here("script");
+        terminal
+            .args(["--quiet", "--echo", "never", "--return", "--command"])
+            .args([&told(&line), "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut shell = terminal.spawn().expect("a terminal");
         let mut keyboard = shell.stdin.take().expect("it is piped");
         let typed = async {
             keyboard
@@ -124,12 +125,15 @@ impl Walk {
 
     /// Leaves it running.
     fn leaves(&self, line: &str) {
-        let mut shell = self.shell(&self.copied(line));
-        shell.stdout(Stdio::null()).stderr(Stdio::null());
-        self.running
-            .lock()
-            .unwrap()
-            .push(shell.spawn().expect("a terminal"));
+        let mut shell = self.here("/bin/sh");
+        shell.args(["-c", &told(&self.copied(line))]);
+        self.running.lock().unwrap().push(Background::start(shell));
+    }
+
+    /// What all has said that was left running.
+    fn heard(&self) -> String {
+        let running = self.running.lock().unwrap();
+        running.iter().map(Background::said).collect()
     }
 
     /// The line with what is to be copied into it: what was printed last.
@@ -148,6 +152,11 @@ impl Walk {
         }
         line
     }
+}
+
+/// The line, in a shell that was told of the account as the page says.
+fn told(line: &str) -> String {
+    format!("set -e; [ ! -e aws.env ] || . ./aws.env; {line}")
 }
 
 /// The blocks of the page that are typed in a rehearsal, a line each.
@@ -177,11 +186,16 @@ async fn what_the_page_says_is_typed_word_for_word() {
             let second = syncs(&walk).await;
             if let Some(second) = second {
                 goes_on_without_its_first_door(&walk, &lines, &second).await;
+                no_version_of_before_a_ceremony_comes_back(&walk).await;
             }
         } else if line.contains("--url") {
             // Until the server listens.
             until(line, async || walk.tries(line).await.ok()).await;
         } else {
+            if line.contains("--destroy") {
+                // The stand-in lets a function that is asked while it goes make its log anew, whatever its role says.
+                walk.running.lock().unwrap().clear();
+            }
             walk.types(line).await;
         }
     }
@@ -211,9 +225,19 @@ async fn syncs(walk: &Walk) -> Option<String> {
         if status["catalog"]["gateways"] == 2 && knows == is_added {
             return is_added.then(|| second.to_owned());
         }
-        assert!(began.elapsed() < LINE, "{said}");
+        assert!(began.elapsed() < LINE, "{said}\n{}", walk.heard());
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// What was put in force since cannot be taken back over: the versions of before do not know it.
+async fn no_version_of_before_a_ceremony_comes_back(walk: &Walk) {
+    let back = "posternctl --data my-network deploy aws --rollback";
+
+    let refused = walk.tries(back).await.expect_err("it is refused");
+
+    assert!(refused.contains("(health)"), "{refused}");
+    assert!(refused.contains("ceremony"), "{refused}");
 }
 
 /// The network's own door, and with it the control plane, is shut: the second one has the same catalog.

@@ -145,8 +145,8 @@ fn tell(data: &Folder, settings: &Settings, code: &SetupText, json: bool) {
         say!("{line}");
         return;
     }
-    say!("The first 'up' makes this machine the first owner. To make somebody else the one,");
-    say!("start 'up --no-setup', and within 24 hours, where the owner is:\n");
+    say!("The first 'up' makes this machine the first owner. To make somebody else the one, start");
+    say!("'up --no-setup', or 'deploy' it, and within 24 hours, where the owner is:\n");
     say!("posternctl setup '{code}' --name NAME");
 }
 

@@ -174,6 +174,12 @@ async fn it_is_changed_step_by_failing_step(deployment: &Deployment) {
     let back = deployment.run(&["--rollback"]).await;
     assert!(back.ok, "{back:?}");
     assert_eq!(back.end()["live"][0], "1", "{back:?}");
+    assert_eq!(back.end()["taken_back"], true, "{back:?}");
+
+    // The same release would answer again: that is a change, though CloudFormation's is none before.
+    let shown = deployment.run(&["--dry-run"]).await;
+    let change = shown.end()["changes"][0].as_str().expect("a change");
+    assert!(change.starts_with("Let the versions 2,"), "{shown:?}");
 }
 
 async fn it_is_removed_step_by_failing_step(deployment: &Deployment) {

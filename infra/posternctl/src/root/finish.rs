@@ -60,9 +60,12 @@ pub fn run(data: &Folder, changes: &[PathBuf], json: bool) -> anyhow::Result<()>
     }
     say!("Root {root} and targets {targets} are in force. A running 'up' takes them up by itself.");
     say!(
-        "Deployed functions get them, and the keys that changed, with 'posternctl settings publish' (and"
+        "Deployed functions get them, and the keys that changed, by the next 'posternctl deploy'; where you"
     );
-    say!("register, admin, reconcile), all of one function in one deployment.");
+    say!(
+        "deploy by yourself, with 'posternctl settings publish' (and register, admin, reconcile), all of one"
+    );
+    say!("function in one deployment.");
     if doors_changed {
         say!(
             "The front doors are others: restart 'up', or deploy again, so that catalogs name them."

@@ -227,6 +227,9 @@ async fn settled(stack: &Stack<'_>) -> anyhow::Result<Done<Option<State>>> {
         status => {
             let said = match state.release() {
                 None => format!("{status}, without functions"),
+                Some(release) if state.newest() != state.live() => {
+                    format!("{status}, release {release}, of which not all versions answer")
+                }
                 Some(release) => format!("{status}, release {release}"),
             };
             Ok(Done::as_it_was(Some(state), said))
@@ -303,16 +306,22 @@ async fn rollback(
 fn tell(state: &State, json: bool) -> anyhow::Result<()> {
     let door = state.output("FrontDoor")?;
     let release = state.release().unwrap_or_default();
+    let is_taken_back = state.newest() != state.live();
     if json {
         let line = json!({
-            "deployed": true, "front_door": door, "release": release,
+            "deployed": true, "front_door": door, "release": release, "taken_back": is_taken_back,
             "live": state.live().0, "previous": state.parameters.get("Previous"),
             "table": state.output("Table")?, "site": state.output("Site")?, "shelf": state.output("Shelf")?,
         });
         say!("{line}");
         return Ok(());
     }
-    say!("\nRelease {release} answers at {door}");
+    if is_taken_back {
+        say!("\nThe versions from before release {release} answer at {door}");
+        say!("The next deployment of that release lets it answer again: deploy another one.");
+    } else {
+        say!("\nRelease {release} answers at {door}");
+    }
     for (function, version) in state
         .live()
         .each()

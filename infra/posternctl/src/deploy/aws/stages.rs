@@ -74,11 +74,15 @@ impl Deployment<'_> {
                 Ok(Done::as_it_was(plan, format!("{said} changes")))
             })
             .await?;
-        if let Some(plan) = &plan
-            && !is_new
-            && !self.is_wanted(plan, steps)?
-        {
-            return self.stack.drop_plan(plan).await;
+        match &plan {
+            Some(plan) if !is_new && !self.is_wanted(plan, steps)? => {
+                return self.stack.drop_plan(plan).await;
+            }
+            // After a rollback, or a run that stopped: what was made then would answer.
+            None if waiting(&state).is_some() && !self.is_switch_wanted(&state, steps)? => {
+                return Ok(());
+            }
+            _ => {}
         }
         let state = self
             .functions(state, plan, &archives, &texts, steps)
@@ -132,7 +136,8 @@ impl Deployment<'_> {
         let asked = self.asked(before.unwrap_or(&none), archives, &texts);
         let plan = self.stack.plan(before, Template::Ours, &asked).await?;
         let Some(plan) = plan else {
-            steps.list("changes", &[]);
+            let again: Vec<String> = before.and_then(waiting).into_iter().collect();
+            steps.list("changes", &again);
             return Ok(());
         };
         steps.list("changes", &plan.changes);
@@ -166,6 +171,13 @@ impl Deployment<'_> {
         steps.list("changes", &plan.changes);
         let question =
             "Make these changes, and let the new functions answer once they are healthy?";
+        self.options.common.is_wanted(question, self.json)
+    }
+
+    fn is_switch_wanted(&self, state: &State, steps: &mut Steps) -> anyhow::Result<bool> {
+        let again: Vec<String> = waiting(state).into_iter().collect();
+        steps.list("changes", &again);
+        let question = "Let these versions answer once they are healthy?";
         self.options.common.is_wanted(question, self.json)
     }
 
@@ -325,6 +337,19 @@ impl Deployment<'_> {
             .take("switch", "Letting the new versions answer", switch)
             .await
     }
+}
+
+/// What a run does with versions that were made before and do not answer, in words: after a rollback, or a run that
+/// stopped; none where they answer.
+fn waiting(state: &State) -> Option<String> {
+    let (newest, live) = (state.newest(), state.live());
+    (newest != live).then(|| {
+        format!(
+            "Let the versions {} answer, in the place of {}",
+            newest.parameter(),
+            live.parameter()
+        )
+    })
 }
 
 /// Asks the network where its users do.

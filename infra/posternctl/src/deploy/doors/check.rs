@@ -97,8 +97,8 @@ pub async fn is_current(origin: &Door, version: u64, brief: u32) -> anyhow::Resu
     if newest > version {
         bail!(
             "the origin has version {newest}, the door served {version}. It may keep it for {brief} seconds: run \
-             this again after them. If it is behind then, too, a cache before it keeps what it should not: \
-             see the rules in docs/deploy/doors.md"
+             this again after them. If it is behind then, too: a door that serves a copy needs '--pull' again, \
+             and else a cache before it keeps what it should not (the rules are in docs/deploy/doors.md)"
         );
     }
     Ok(Done::as_it_was((), format!("both have version {version}")))

@@ -26,9 +26,8 @@ pub fn change(
         take_out(&mut kit, url)?;
     }
     let is_gone = |door: &&FrontDoor| remove.iter().any(|url| is_same(&door.url, url));
-    let mut left = kit.front_doors.iter().chain(&settings.front_doors);
+    let left = kit.front_doors.iter().chain(&settings.front_doors);
     let left: BTreeSet<String> = left
-        .by_ref()
         .filter(|door| !is_gone(door))
         .filter_map(|door| host(&door.url).ok())
         .collect();

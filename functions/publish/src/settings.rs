@@ -10,9 +10,7 @@ use edge::mirrors::{Keys, MakeHttp, mirrors};
 use edge::settings::{self, Reader, Setting};
 use edge::{Edge, is_late};
 use jiff::Timestamp;
-use serde::ser::Error as _;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tuf::key::SigningKey;
 
 /// The key of the delegated role `catalogs`.
@@ -63,27 +61,26 @@ const LEAST_CALLS: u32 = 20;
 const SCHEMA: &str = "postern-offline/1";
 
 /// What a run did.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Done {
     /// Of publishing.
+    #[serde(flatten)]
     pub report: Report,
-    /// Of the items of older forms, or why it failed, for the next run tries again; None where publishing left too
-    /// few calls.
-    pub items: Option<Result<Migrated, String>>,
+    /// Of the items of older forms; None where publishing left too few calls.
+    pub items: Option<Items>,
 }
 
-/// The report, with the items as one more field. Not as a flattened struct: that is the report's code twice, and
-/// Workers are weighed.
-impl Serialize for Done {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut done = serde_json::to_value(&self.report).map_err(S::Error::custom)?;
-        done["items"] = match &self.items {
-            Some(Ok(items)) => serde_json::to_value(items).map_err(S::Error::custom)?,
-            Some(Err(failed)) => json!({"failed": failed}),
-            None => Value::Null,
-        };
-        done.serialize(serializer)
-    }
+/// What became of the items of older forms.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Items {
+    /// They were looked at.
+    Looked(Migrated),
+    /// It failed; the next run tries again.
+    Failed {
+        /// Why.
+        failed: String,
+    },
 }
 
 impl Measured for Done {
@@ -91,8 +88,8 @@ impl Measured for Done {
         let mut measures = self.report.measures(now);
         let wrong = match &self.items {
             None => 0,
-            Some(Ok(items)) => items.unreadable.len(),
-            Some(Err(_)) => 1,
+            Some(Items::Looked(items)) => items.unreadable.len(),
+            Some(Items::Failed { .. }) => 1,
         };
         let warnings = measures.iter_mut().find(|one| one.name == WARNINGS);
         if let Some(warnings) = warnings {
@@ -160,11 +157,11 @@ impl Publish {
             };
             // What was published stands, whatever comes of this.
             match migration::run(&run).await {
-                Ok(migrated) => items = Some(Ok(migrated)),
+                Ok(migrated) => items = Some(Items::Looked(migrated)),
                 Err(error) => {
                     let failed = error.to_string();
                     tracing::error!(failed, "items of older forms were not written anew");
-                    items = Some(Err(failed));
+                    items = Some(Items::Failed { failed });
                 }
             }
         }

@@ -54,8 +54,7 @@ pub fn on_schedule<T, R: Serialize + Measured>(
         let (edge, own, run) = (&edge, &own, &run);
         let at_event = async |_: LambdaEvent<IgnoredAny>| {
             let report = run(edge, own).await.map_err(lambda_runtime::Error::from)?;
-            tell(edge, &report);
-            Ok::<_, lambda_runtime::Error>(report)
+            tell(edge, &report)
         };
         lambda_runtime::run(service_fn(at_event)).await
     })
@@ -81,8 +80,7 @@ pub fn serve_on_schedule<T, R: Serialize + Measured>(
             let (payload, context) = event.into_parts();
             if payload.get("requestContext").is_none() {
                 let report = run(edge, own).await?;
-                tell(edge, &report);
-                return Ok::<_, lambda_runtime::Error>(serde_json::to_value(report)?);
+                return tell(edge, &report);
             }
             let request: LambdaRequest = serde_json::from_value(payload)?;
             let mut http = Adapter::from(answers.clone());
@@ -93,17 +91,19 @@ pub fn serve_on_schedule<T, R: Serialize + Measured>(
     })
 }
 
-/// Says what a run measured, in lines that `CloudWatch` makes metrics of.
-fn tell(edge: &Edge, report: &(impl Measured + Serialize)) {
+/// Says what a run did and, in lines that `CloudWatch` makes metrics of, what it measured; the report is also its
+/// answer.
+fn tell(edge: &Edge, report: &(impl Measured + Serialize)) -> Result<Value, lambda_runtime::Error> {
     let now = edge.clock.moment().now;
     // Lambda's own name for the function, by which the stack's alarms know it.
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").ok();
     let measured = report.measures(now);
-    let report = serde_json::to_string(report).unwrap_or_default();
-    tracing::info!(report, "done");
+    let report = serde_json::to_value(report)?;
+    tracing::info!(%report, "done");
     for line in measures::lines(&edge.network.id, function.as_deref(), now, &measured) {
         println!("{line}");
     }
+    Ok(report)
 }
 
 fn program(work: impl Future<Output = Result<(), lambda_runtime::Error>>) -> ExitCode {

@@ -1,9 +1,9 @@
 //! Whether functions work: a version before it answers anybody, and the network as its users reach it.
 //!
-//! The questions change nothing that any run would not. Strangers ask about a device, a gateway and a challenge that are not there,
-//! which the function must look up to say so; `publish` does one of its runs, as any other version could.
-//! An answer that is no failure of the server's shows that the function started, could read its secret and
-//! its table, and knows the network.
+//! The questions change nothing that any run would not. Strangers ask about a device, a gateway and a challenge
+//! that are not there, which the function must look up to say so; `publish` does one of its runs, as any other
+//! version could. An answer that is no failure of the server's shows that the function started, could read its
+//! secret and its table, and knows the network.
 
 use std::time::Duration;
 

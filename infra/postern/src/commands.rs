@@ -105,7 +105,7 @@ async fn run_enroll(path: &Path, invite: &str) -> Result<Done, Error> {
         mut device,
         already,
     } = enroll::enroll(&file, &invite, &random, &context).await?;
-    let synced = sync::sync(&mut device, &context).await;
+    let synced = sync::sync_kept(&file, &mut device, &context).await;
     file.save(&device)?;
 
     let state = if already {

@@ -9,7 +9,7 @@
 //!
 //! The file can be read by its owner alone, from its first byte.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -17,7 +17,15 @@ use tempfile::NamedTempFile;
 /// Replaces the file at `path`, all or nothing. On an error the old one stays, unless only the last
 /// step failed: then the new one is there, and may not survive a loss of power.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_on(&System, path, bytes)
+    replace_by(path, |file| file.write_all(bytes))
+}
+
+/// The same with what `write` writes, which need not be in memory as a whole.
+pub fn replace_by(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
+    replace_on(&System, path, write)
 }
 
 /// The same without waiting for the disk: who reads finds the old file or the new one, and after a loss of
@@ -41,19 +49,37 @@ trait Disk {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
 
-fn replace_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace_on<D: Disk>(
+    disk: &D,
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = folder_of(path);
     let mut file = disk.create(folder)?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match disk.write(&mut file, rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => rest = &rest[written..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let mut buffered = BufWriter::new(OnDisk {
+        disk,
+        file: &mut file,
+    });
+    write(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
     put_in_place(disk, file, path, folder)
+}
+
+/// A file that is being written.
+struct OnDisk<'a, D: Disk> {
+    disk: &'a D,
+    file: &'a mut D::File,
+}
+
+impl<D: Disk> io::Write for OnDisk<'_, D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.write(self.file, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What makes the bytes of a temporary file those of `path`, in this order.

@@ -24,9 +24,26 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 pub struct NoClient(String);
 
 /// A client that gives each request, from connecting to the last byte of its answer, at most
-/// `timeout`. A program makes one and shares it.
+/// `timeout`. A program makes one, of this or of each kind, and shares it.
 pub fn http_client(user_agent: &str, timeout: Duration) -> Result<Client, NoClient> {
     build(&|| builder(user_agent, timeout, &environment))
+}
+
+/// The same for `http:` URLs alone: it reads no root certificates, which takes milliseconds. None where the
+/// environment names a proxy, which may want them.
+pub fn plain_http_client(user_agent: &str, timeout: Duration) -> Result<Option<Client>, NoClient> {
+    plain(user_agent, timeout, &environment)
+}
+
+fn plain(
+    user_agent: &str,
+    timeout: Duration,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Client>, NoClient> {
+    if !proxies(variable).is_empty() {
+        return Ok(None);
+    }
+    build(&|| direct(user_agent, timeout).tls_certs_only([])).map(Some)
 }
 
 /// The same, but `host` is at `addresses`, whatever DNS says.
@@ -71,16 +88,20 @@ fn builder(
     timeout: Duration,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> ClientBuilder {
-    let builder = Client::builder()
+    proxies(variable)
+        .into_iter()
+        .fold(direct(user_agent, timeout), ClientBuilder::proxy)
+}
+
+/// Without a proxy.
+fn direct(user_agent: &str, timeout: Duration) -> ClientBuilder {
+    Client::builder()
         .user_agent(user_agent)
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT)
         .timeout(timeout)
         // reqwest's own reading of the environment knows no exception for loopback.
-        .no_proxy();
-    proxies(variable)
-        .into_iter()
-        .fold(builder, ClientBuilder::proxy)
+        .no_proxy()
 }
 
 /// The proxies that the environment names, the specific before the general. In a CGI program
@@ -173,6 +194,23 @@ mod tests {
         let more = [("HTTP_PROXY", proxy.as_str()), ("NO_PROXY", "example.com")];
         assert_eq!(status(&more, &origin).await, 200);
         assert_eq!(status(&more, "http://front.invalid/").await, 418);
+    }
+
+    #[tokio::test]
+    async fn plain_http_needs_no_root_certificates() {
+        let origin = server("200 OK");
+        let no_variable = |_: &str| None;
+        let client = plain("test", Duration::from_secs(5), &no_variable).unwrap();
+        let status = client.unwrap().get(&origin).send().await.unwrap().status();
+        assert_eq!(status.as_u16(), 200);
+    }
+
+    #[test]
+    fn where_a_proxy_is_named_no_client_does_without_root_certificates() {
+        let variable =
+            |name: &str| (name == "ALL_PROXY").then(|| "https://proxy.invalid".to_owned());
+        let client = plain("test", Duration::from_secs(5), &variable).unwrap();
+        assert!(client.is_none());
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::device::Contacts;
-use crate::standing;
+use crate::gist::gist_if_sound;
 use crate::{Context, Device, Error};
 
 /// From one contact to the next. A rotation's grace is at least eight of them by default
@@ -178,7 +178,7 @@ pub(crate) async fn ask(
 
 /// The control endpoints of the first contact, then those that only the recovery kit names.
 fn endpoints(device: &Device, context: &Context<'_>) -> Result<Vec<String>, Error> {
-    let known = standing::known_if_sound(device, context.clock.now())?;
+    let known = gist_if_sound(device, context.clock.now())?;
     let kit = known
         .and_then(|known| known.kit)
         .map_or(Vec::new(), |kit| kit.control);

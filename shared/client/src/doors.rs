@@ -20,7 +20,7 @@ use model::{CatalogName, FirstContact, FrontDoor, HeldKey, NetworkId, RecoveryKi
 use rules::clock::{Heard, Served as Standing};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tuf::{MOST_BUNDLE_BYTES, Start, TrustedState, Verified, VerifyError, Wanted};
+use tuf::{MOST_BUNDLE_BYTES, Start, TrustedState, Unread, VerifyError, Wanted};
 
 use crate::race::{self, Outcome, Race, Step};
 use crate::web::{Failure, Fetched};
@@ -158,7 +158,7 @@ impl Ask {
         !self.damaged && self.trusted.as_ref().is_some_and(fresh)
     }
 
-    fn verify(&self, bytes: &[u8], now: Timestamp) -> Result<Verified, Failure> {
+    fn verify(&self, bytes: &[u8], now: Timestamp) -> Result<Unread, Failure> {
         let start = match &self.trusted {
             Some(state) if !self.damaged => Start::State(state),
             Some(state) if state.has_sound_root() => Start::Floor(state),
@@ -169,7 +169,7 @@ impl Ask {
             catalog: self.catalog.as_ref(),
             keys: &self.keys,
         };
-        tuf::verify_bundle(start, &wanted, bytes, now).map_err(|error| {
+        tuf::verify_bundle_unread(start, &wanted, bytes, now).map_err(|error| {
             let mut failure = Failure::new(error.kind(), error.to_string());
             // Signatures and versions were right, or the error would be another.
             if let VerifyError::Expired { expires, .. } = error {
@@ -193,7 +193,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Served {
     /// What is in them.
-    pub verified: Box<Verified>,
+    pub verified: Box<Unread>,
     /// Their entity tag.
     pub etag: Option<String>,
 }
@@ -212,6 +212,7 @@ pub async fn fetch(
     let mut log = RaceLog::new(lanes);
     let mut running = FuturesUnordered::new();
     let mut answers: BTreeMap<usize, Option<Served>> = BTreeMap::new();
+    web.make_ready(lanes.iter().map(|lane| lane.door.url.as_str()));
     let began = Instant::now();
     loop {
         match race.step(began.elapsed()) {
@@ -310,8 +311,8 @@ async fn attempt(
     (lane, attempt)
 }
 
-/// Verifies off the async thread: a large catalog takes tens of milliseconds of pure work.
-async fn verify(ask: Arc<Ask>, bytes: Vec<u8>, now: Timestamp) -> Result<Box<Verified>, Failure> {
+/// Verifies off the async thread: a large catalog takes milliseconds of pure work.
+async fn verify(ask: Arc<Ask>, bytes: Vec<u8>, now: Timestamp) -> Result<Box<Unread>, Failure> {
     let work = tokio::task::spawn_blocking(move || ask.verify(&bytes, now));
     match work.await {
         Ok(result) => result.map(Box::new),

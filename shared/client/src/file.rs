@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use api::files::replace;
-use api::files::replace_unsynced;
+use api::files::{replace_by, replace_unsynced};
 use serde::{Deserialize, Serialize};
 
 use crate::device::{SCHEMA, SCHEMA_FAMILY};
@@ -123,7 +123,8 @@ impl Locked {
         if held.as_ref() != Some(&device) {
             // Whatever becomes of it: what the file holds now is not known until it is there.
             *held = None;
-            replace(&self.path, &json(&device)?)
+            // Straight into the file: its text is megabytes.
+            replace_by(&self.path, |file| Ok(serde_json::to_writer(file, &device)?))
                 .map_err(|source| failure(&self.path, "write", source))?;
             *held = Some(device);
         }
@@ -191,26 +192,39 @@ fn load_alone(path: &Path) -> Result<Option<Device>, Error> {
         Err(source) => return Err(failure(path, "read", source)),
     };
     warn_if_shared(path);
-    let damaged = |why: String| Error::Damaged {
-        path: path.to_owned(),
-        why,
+    // It is megabytes: its schema is looked for by itself only where it cannot be read.
+    let read = serde_json::from_slice::<Device>(&bytes);
+    let schema = match &read {
+        Ok(device) => Some(device.schema.clone()),
+        Err(_) => serde_json::from_slice(&bytes)
+            .ok()
+            .map(|head: Head| head.schema),
     };
+    check_schema(path, schema)?;
     // serde_json's messages name fields and places, never what a field holds; those of the secrets
     // do not either (api::secret).
-    let head: Head = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    if head.schema != SCHEMA {
-        let newer = head.schema.starts_with(SCHEMA_FAMILY);
-        return Err(if newer {
-            Error::NewerSchema {
-                path: path.to_owned(),
-                found: head.schema,
-            }
-        } else {
-            damaged(format!("it is no device file but '{}'", head.schema))
-        });
+    read.map(Some)
+        .map_err(|error| damaged(path, error.to_string()))
+}
+
+/// Refuses a file of another schema, as far as it names one.
+fn check_schema(path: &Path, schema: Option<String>) -> Result<(), Error> {
+    match schema {
+        Some(found) if found == SCHEMA => Ok(()),
+        Some(found) if found.starts_with(SCHEMA_FAMILY) => Err(Error::NewerSchema {
+            path: path.to_owned(),
+            found,
+        }),
+        Some(found) => Err(damaged(path, format!("it is no device file but '{found}'"))),
+        None => Ok(()),
     }
-    let device = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    Ok(Some(device))
+}
+
+fn damaged(path: &Path, why: String) -> Error {
+    Error::Damaged {
+        path: path.to_owned(),
+        why,
+    }
 }
 
 fn folder(path: &Path) -> &Path {

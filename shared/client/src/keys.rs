@@ -49,7 +49,7 @@ pub(crate) fn heard(device: &mut Device, answer: DeviceAnswer) {
 /// reads it for what it lists says why.
 fn catalog(state: &TrustedState, name: &CatalogName) -> Option<Catalog> {
     let text = state.file(&standing::catalog_in(state, name)?.path())?;
-    let (catalog, _) = Catalog::from_json(text.as_bytes()).ok()?;
+    let (catalog, _) = Catalog::from_json(text).ok()?;
     Some(catalog)
 }
 
@@ -69,6 +69,9 @@ pub(crate) fn verified(device: &mut Device, state: TrustedState, is_shut: bool, 
 
 /// Drops the older state once the newest can be opened.
 pub(crate) fn settle(device: &mut Device, now: Timestamp) {
+    if device.opened.is_none() {
+        return;
+    }
     let Ok(Some(known)) = standing::known_if_sound(device, now) else {
         return;
     };

@@ -15,7 +15,7 @@ use crate::contact::contact;
 use crate::device::RANDOM_BYTES;
 use crate::reissue::{Reissued, reissue};
 use crate::rotate::{Rotated, rotate};
-use crate::sync::{self, sync};
+use crate::sync::{self, sync_kept};
 use crate::{Context, Device, Error, Locked, keys};
 
 /// For how long a sync waits for the control plane, beside the doors or after them. A healthy one
@@ -83,8 +83,7 @@ pub async fn refresh(
         }
         Some(patiently(contact(&asked, context)).await)
     };
-    let (told, synced) = tokio::join!(told, sync(device, context));
-    file.save(device)?;
+    let (told, synced) = tokio::join!(told, sync_kept(file, device, context));
 
     // Whoever can open nothing of what is there asks for keys now, whenever contact was last made. And
     // what failed is asked once more where the sync brought another control key to seal it to.
@@ -118,7 +117,7 @@ pub async fn refresh(
         })
     ) || matches!(rotation, Some((_, true)));
     let mut synced = if other_catalog {
-        sync(device, context).await
+        sync_kept(file, device, context).await
     } else {
         synced
     };

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use model::{GatewayId, Role};
+use model::{Catalog, GatewayId, Role};
 use serde::Serialize;
 
 use crate::device::{Issued, IssuedHop, Terms};
@@ -120,10 +120,11 @@ pub fn reissue(device: &mut Device, now: Timestamp) -> Result<Option<Reissued>, 
     if device.issued == Issued::default() {
         return Ok(None);
     }
-    if !is_listed(device, now)? {
+    let known = standing::usable(device, now)?;
+    if !is_listed(device, &known.catalog)? {
         select::select(device, &Request::default(), now)?;
     }
-    let configs = tunnel::configs(device, now)?;
+    let configs = tunnel::configs_by(device, &known)?;
     let mut reissued = Reissued {
         changes: Vec::new(),
         files: Vec::new(),
@@ -162,10 +163,9 @@ fn place(issued: &mut Issued, role: Role) -> &mut Option<IssuedHop> {
 }
 
 /// Whether both selected gateways are in the catalog still.
-fn is_listed(device: &Device, now: Timestamp) -> Result<bool, Error> {
+fn is_listed(device: &Device, catalog: &Catalog) -> Result<bool, Error> {
     let selection = device.selection.as_ref().ok_or(Error::NotSelected)?;
-    let known = standing::usable(device, now)?;
-    let listed = |id: &GatewayId| known.catalog.gateways().any(|gateway| gateway.id == *id);
+    let listed = |id: &GatewayId| catalog.gateways().any(|gateway| gateway.id == *id);
     Ok(listed(&selection.ingress.id) && listed(&selection.egress.id))
 }
 

@@ -1,23 +1,23 @@
 //! A sync: race the known doors for the catalog's bundle, ask a [witness](crate::witness) where it is
-//! time, keep what verified, remember how each door did.
+//! time, keep what verified, remember how each door did; then read it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::{Catalog, FrontDoor};
+use model::FrontDoor;
 use rules::clock::{Evidence, Verdict};
 use rules::ranking::{Candidate, Rank, rank};
 use serde::Serialize;
-use tuf::TrustedState;
 use tuf::slices::Sealed;
+use tuf::{TrustedState, Unread, Verified};
 
 use crate::decisions::{About, Decision, Judged};
 use crate::device::Etag;
 use crate::doors::{self, Answer, Ask, Came, DoorOutcome, Lane};
 use crate::gist::{self, Gist, gist, gist_if_sound};
 use crate::standing::Standing;
-use crate::{Context, Device, Error, keys, witness};
+use crate::{Context, Device, Error, Locked, keys, witness};
 
 /// What a sync came to.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -49,9 +49,38 @@ pub struct Report {
     pub clock: Verdict,
 }
 
-/// Fetches and keeps the newest verified catalog. The device is changed in either case (histories,
-/// the decision log) and is the caller's to save.
+/// Fetches the newest catalog, keeps it in the device's file, and reads it. The device is changed in either
+/// case (histories, the decision log); what reading it changed is the caller's to save.
+pub async fn sync_kept(
+    file: &Locked,
+    device: &mut Device,
+    context: &Context<'_>,
+) -> Result<Report, Error> {
+    let fetched = fetch(device, context).await;
+    file.save(device)?;
+    fetched?.read(device, context.clock.now())
+}
+
+/// The same for a device without a file, or that is saved when it was read.
 pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, Error> {
+    let fetched = fetch(device, context).await?;
+    fetched.read(device, context.clock.now())
+}
+
+/// What the doors had: in the device, to be kept, and not read yet.
+pub struct Fetched {
+    /// What was known before.
+    known: Option<Gist>,
+    /// What was served; None for a 304.
+    served: Option<Unread>,
+    door: String,
+    outcomes: Vec<DoorOutcome>,
+    clock: Verdict,
+}
+
+/// Fetches the newest catalog and verifies it; it is to be [read](Fetched::read) when it is on disk. The device
+/// is changed in either case and is the caller's to save.
+pub async fn fetch(device: &mut Device, context: &Context<'_>) -> Result<Fetched, Error> {
     let now = context.clock.now();
     let (known, damaged) = match gist(device, now) {
         Ok(known) => (known, false),
@@ -118,31 +147,43 @@ pub async fn sync(device: &mut Device, context: &Context<'_>) -> Result<Report, 
             clock,
         });
     };
-    let kept = keep(device, &won.ask, &won.door, won.answer, now);
+    let served = keep(device, &won.ask, &won.door, won.answer, now);
     device.judged_clock(clock, now);
-    let state = device.trusted.as_ref().ok_or(Error::NoCatalog)?;
-    let mut report = Report {
-        version: state.timestamp_version(),
-        catalog_version: None,
-        gateways: 0,
-        sealed: kept.sealed,
-        changed: kept.changed,
+    Ok(Fetched {
+        known,
+        served,
         door: won.door,
         outcomes,
-        skipped: kept.skipped,
-        expires: state.timestamp_expires(),
-        stale: false,
-        standing: Standing::of(device, state.timestamp_expires(), now),
         clock,
-    };
-    match (kept.catalog, known) {
-        (Some(catalog), _) if !kept.sealed.is_shut() => {
-            report.tell(catalog.version, catalog.gateways().count());
+    })
+}
+
+impl Fetched {
+    /// Reads what was served, remembers what a sync wants to know of it, and tells. `device` is as
+    /// [`fetch`] left it: no other keys came meanwhile.
+    pub fn read(self, device: &mut Device, now: Timestamp) -> Result<Report, Error> {
+        let state = device.trusted.as_ref().ok_or(Error::NoCatalog)?;
+        let mut report = Report {
+            version: state.timestamp_version(),
+            catalog_version: None,
+            gateways: 0,
+            sealed: Sealed::default(),
+            changed: false,
+            door: self.door,
+            outcomes: self.outcomes,
+            skipped: Vec::new(),
+            expires: state.timestamp_expires(),
+            stale: false,
+            standing: Standing::of(device, state.timestamp_expires(), now),
+            clock: self.clock,
+        };
+        match (self.served.map(Unread::read), self.known) {
+            (Some(verified), _) => report.tell_served(device, verified, now)?,
+            (None, Some(known)) => report.tell_known(device, &known, now),
+            (None, None) => look_again(device, &mut report, now)?,
         }
-        (None, Some(known)) => report.tell_known(device, &known, now),
-        _ => look_again(device, &mut report, now)?,
+        Ok(report)
     }
-    Ok(report)
 }
 
 /// The answer that counts.
@@ -195,6 +236,34 @@ pub(crate) fn look_again(
 }
 
 impl Report {
+    /// Tells of what was served, and remembers it, if anything of it could be opened.
+    fn tell_served(
+        &mut self,
+        device: &mut Device,
+        verified: Verified,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.changed = verified.changed;
+        self.sealed = verified.sealed;
+        self.skipped = verified.skipped;
+        let Some(catalog) = verified.catalog.filter(|_| !verified.sealed.is_shut()) else {
+            return look_again(device, self, now);
+        };
+        let listed: BTreeSet<_> = catalog
+            .gateways()
+            .map(|gateway| gateway.id.as_str())
+            .collect();
+        device.gateways.retain(|id, _| listed.contains(id.as_str()));
+        let rest = gist::Rest {
+            kit: verified.kit,
+            sealed: verified.sealed,
+            expires: verified.state.timestamp_expires(),
+        };
+        gist::remember(device, &catalog, rest);
+        self.tell(catalog.version, catalog.gateways().count());
+        Ok(())
+    }
+
     fn tell_known(&mut self, device: &Device, known: &Gist, now: Timestamp) {
         self.sealed = known.sealed;
         self.expires = known.expires;
@@ -212,8 +281,7 @@ impl Report {
 /// When the newest catalog that verified had changed: a moment that has passed.
 fn changed_at(answer: Option<&Answer>, known: Option<&Gist>) -> Option<Timestamp> {
     let served = answer.and_then(|answer| answer.served.as_ref());
-    let served = served.and_then(|served| served.verified.catalog.as_ref());
-    let served = served.map(|catalog| catalog.changed_at);
+    let served = served.and_then(|served| served.verified.changed_at());
     served.or(known.map(|known| known.changed_at))
 }
 
@@ -275,20 +343,15 @@ fn remember(device: &mut Device, now: Timestamp, outcomes: &[DoorOutcome]) {
     }
 }
 
-/// What an answer brought. Nothing, if it was a 304.
-#[derive(Default)]
-struct Kept {
-    changed: bool,
-    catalog: Option<Catalog>,
-    sealed: Sealed,
-    skipped: Vec<String>,
-}
-
-/// Keeps what the door served.
-fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer, now: Timestamp) -> Kept {
-    let Some(served) = answer.served else {
-        return Kept::default();
-    };
+/// Keeps what the door served; None for a 304.
+fn keep(
+    device: &mut Device,
+    ask: &Ask,
+    door: &str,
+    answer: Answer,
+    now: Timestamp,
+) -> Option<Unread> {
+    let served = answer.served?;
     let verified = *served.verified;
     let memory = device.doors.entry(door.to_owned()).or_default();
     memory.etag = served.etag.map(|value| Etag {
@@ -296,30 +359,12 @@ fn keep(device: &mut Device, ask: &Ask, door: &str, answer: Answer, now: Timesta
         path: ask.path(),
         version: verified.state.timestamp_version(),
     });
-    let is_shut = verified.sealed.is_shut();
-    if let Some(catalog) = verified.catalog.as_ref().filter(|_| !is_shut) {
-        let listed: BTreeSet<_> = catalog
-            .gateways()
-            .map(|gateway| gateway.id.as_str())
-            .collect();
-        device.gateways.retain(|id, _| listed.contains(id.as_str()));
-    }
     let control_key = verified.kit.as_ref().and_then(|kit| kit.control_key);
     device.contact.adopt(control_key);
-    let rest = gist::Rest {
-        kit: verified.kit,
-        sealed: verified.sealed,
-        expires: verified.state.timestamp_expires(),
-    };
-    keys::verified(device, verified.state, is_shut, now);
-    match verified.catalog.as_ref().filter(|_| !is_shut) {
-        Some(catalog) => gist::remember(device, catalog, rest),
-        None => device.gist = None,
-    }
-    Kept {
-        changed: verified.changed,
-        catalog: verified.catalog,
-        sealed: verified.sealed,
-        skipped: verified.skipped,
-    }
+    let is_shut = verified.sealed().is_shut();
+    keys::verified(device, verified.state.clone(), is_shut, now);
+    Some(verified)
 }
+
+#[cfg(test)]
+mod tests;

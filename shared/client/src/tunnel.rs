@@ -16,7 +16,7 @@ use model::{Catalog, CatalogGateway, Role};
 use serde::Serialize;
 
 use crate::device::Terms;
-use crate::standing::{self, Standing};
+use crate::standing::{self, Known, Standing};
 use crate::text::plain;
 use crate::{Device, Error};
 
@@ -67,8 +67,13 @@ impl Configs {
 
 /// The configs of the selected gateways, as the last verified catalog describes them now.
 pub fn configs(device: &Device, now: Timestamp) -> Result<Configs, Error> {
+    device.enrolled()?;
+    configs_by(device, &standing::usable(device, now)?)
+}
+
+/// The same, as what was read of that catalog describes them.
+pub(crate) fn configs_by(device: &Device, known: &Known) -> Result<Configs, Error> {
     let addresses = device.enrolled()?.addresses;
-    let known = standing::usable(device, now)?;
     let selection = device.selection.as_ref().ok_or(Error::NotSelected)?;
     let ingress = current(&known.catalog, &selection.ingress)?;
     let egress = current(&known.catalog, &selection.egress)?;

@@ -1,4 +1,4 @@
-//! HTTP: one client for the whole program.
+//! HTTP, for the whole program.
 //!
 //! What all programs share of it (TLS, proxies, no redirects) is in [`api::http_client`]. Here,
 //! bodies are read up to a cap, and nothing is decompressed, so an answer costs at most its cap in
@@ -8,9 +8,10 @@
 //! plane answers is only ever about this device itself, and sealed where its key is known.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use api::http_client::{CONNECT, NoClient, http_client, http_client_at};
+use api::http_client::{CONNECT, NoClient, http_client, http_client_at, plain_http_client};
 use api::sealed;
 use http::header::{CONTENT_TYPE, DATE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -34,9 +35,12 @@ const MOST_ANSWER: usize = 64 * 1024;
 const MOST_SEALED: usize = sealed::most(MOST_ANSWER);
 
 /// The program's HTTP client.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Web {
-    client: Client,
+    /// For `http:` alone, where that can do without root certificates.
+    plain: Option<Client>,
+    /// For all, made when it is first needed.
+    full: OnceLock<Result<Client, NoClient>>,
 }
 
 /// What a front door answered.
@@ -103,8 +107,27 @@ impl Web {
     /// The client. Called once by a program.
     pub fn new() -> Result<Self, Error> {
         Ok(Self {
-            client: http_client(AGENT, LONGEST).map_err(none)?,
+            plain: plain_http_client(AGENT, LONGEST).map_err(none)?,
+            full: OnceLock::new(),
         })
+    }
+
+    /// Reads what it takes to reach these URLs, before anybody measures how long they take.
+    pub fn make_ready<'a>(&self, urls: impl Iterator<Item = &'a str>) {
+        for url in urls {
+            // Whoever asks for the URL is told of a failure.
+            let _client = self.client(url);
+        }
+    }
+
+    /// The client that reaches `url`.
+    fn client(&self, url: &str) -> Result<&Client, Failure> {
+        if let Some(plain) = self.plain.as_ref().filter(|_| url.starts_with("http:")) {
+            return Ok(plain);
+        }
+        let full = self.full.get_or_init(|| http_client(AGENT, LONGEST));
+        full.as_ref()
+            .map_err(|error| Failure::new("no-client", error.to_string()))
     }
 
     /// A client that reaches the host of `url` at `addresses`, whatever DNS says.
@@ -115,8 +138,10 @@ impl Web {
             .map(|address| SocketAddr::new(*address, port))
             .collect();
         let host = url.host_str().unwrap_or_default();
+        let client = http_client_at(AGENT, LONGEST, host, &addresses).map_err(none)?;
         Ok(Self {
-            client: http_client_at(AGENT, LONGEST, host, &addresses).map_err(none)?,
+            plain: None,
+            full: OnceLock::from(Ok(client)),
         })
     }
 
@@ -150,7 +175,7 @@ impl Web {
     }
 
     async fn get_once(&self, url: &str, etag: Option<&str>, most: u64) -> Result<Fetched, Failure> {
-        let mut request = self.client.get(url);
+        let mut request = self.client(url)?.get(url);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
@@ -211,7 +236,7 @@ impl Web {
         most: usize,
     ) -> Result<(StatusCode, Vec<u8>), Failure> {
         let (parts, content) = request.into_parts();
-        let request = self.client.request(parts.method, url);
+        let request = self.client(url)?.request(parts.method, url);
         let response = request
             .headers(parts.headers)
             .body(content)

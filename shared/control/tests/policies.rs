@@ -133,7 +133,8 @@ async fn served(world: &World, now: jiff::Timestamp) -> BTreeMap<String, Vec<Str
     let mut catalogs = BTreeMap::new();
     for (name, pin) in head.catalogs {
         let path = &tuf::repository::target_paths(&name.path(), &pin.sha256)[0];
-        let (mut catalog, mut skipped) = Catalog::from_json(&files[path]).unwrap();
+        let (mut catalog, mut skipped) =
+            Catalog::from_json(str::from_utf8(&files[path]).unwrap()).unwrap();
         assert_eq!(catalog.name, name);
         tuf::slices::open(&mut catalog, &world.stage.keys(&name), &mut skipped);
         assert!(skipped.is_empty(), "{skipped:?}");

@@ -57,8 +57,9 @@ pub struct SealedSlice {
     pub slices: u16,
     /// The key of its contents, sealed again for each epoch whose keys open it, the newest first.
     pub keys: Vec<WrappedKey>,
-    /// Its gateways as [`gateways_from_json`] reads them, sealed; standard base64.
-    pub sealed: String,
+    /// Its gateways as [`gateways_from_json`] reads them, sealed.
+    #[serde(with = "crate::base64")]
+    pub sealed: Vec<u8>,
 }
 
 /// The key of a slice's contents, sealed with one epoch's key of that slice.
@@ -66,8 +67,9 @@ pub struct SealedSlice {
 pub struct WrappedKey {
     /// The epoch.
     pub epoch: u64,
-    /// The key, sealed; standard base64.
-    pub key: String,
+    /// The key, sealed.
+    #[serde(with = "crate::base64")]
+    pub key: Vec<u8>,
 }
 
 /// What a device must know of a gateway.
@@ -99,13 +101,13 @@ impl Catalog {
 
     /// Reads a verified catalog. What it does not understand is left out and named in the second
     /// value; only a header that it cannot read, or of another schema, is an error.
-    pub fn from_json(bytes: &[u8]) -> Result<(Self, Vec<String>), Invalid> {
+    pub fn from_json(text: &str) -> Result<(Self, Vec<String>), Invalid> {
         // The whole at once is the common case, and several times faster than entry by entry.
-        if let Ok(catalog) = serde_json::from_slice::<Self>(bytes) {
+        if let Ok(catalog) = serde_json::from_str::<Self>(text) {
             catalog.check_schema()?;
             return Ok((catalog, Vec::new()));
         }
-        lenient(bytes)
+        lenient(text)
     }
 
     fn check_schema(&self) -> Result<(), Invalid> {
@@ -123,9 +125,9 @@ impl Catalog {
 }
 
 /// Reads a catalog part by part.
-fn lenient(bytes: &[u8]) -> Result<(Catalog, Vec<String>), Invalid> {
+fn lenient(text: &str) -> Result<(Catalog, Vec<String>), Invalid> {
     let refuse = |error: serde_json::Error| Invalid::new("catalog", error.to_string());
-    let mut document: Value = serde_json::from_slice(bytes).map_err(refuse)?;
+    let mut document: Value = serde_json::from_str(text).map_err(refuse)?;
     let Some(Value::Array(slices)) = document.get_mut("slices").map(Value::take) else {
         return Err(Invalid::new("catalog", "it has no list 'slices'"));
     };
@@ -163,7 +165,9 @@ pub fn gateways_from_json(
     bytes: &[u8],
     skipped: &mut Vec<String>,
 ) -> Vec<CatalogGateway> {
-    if let Ok(gateways) = serde_json::from_slice(bytes) {
+    // As text at once: each string by itself would be looked through as well.
+    let text = std::str::from_utf8(bytes);
+    if let Some(gateways) = text.ok().and_then(|text| serde_json::from_str(text).ok()) {
         return gateways;
     }
     match serde_json::from_slice(bytes) {
@@ -207,7 +211,7 @@ mod tests {
     }
 
     fn read(document: &Value) -> Result<(Catalog, Vec<String>), Invalid> {
-        Catalog::from_json(&serde_json::to_vec(document).unwrap())
+        Catalog::from_json(&document.to_string())
     }
 
     #[test]

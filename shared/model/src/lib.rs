@@ -10,6 +10,7 @@
 pub mod address;
 pub mod admin;
 pub mod audit;
+mod base64;
 pub mod catalog;
 pub mod control_key;
 pub mod device;

@@ -33,7 +33,7 @@ pub use self::whole::{Whole, verify_whole};
 pub use self::workflow::{Next, Workflow};
 use crate::bundle::Bundle;
 pub use crate::error::VerifyError;
-use crate::slices::{self, Sealed};
+use crate::slices::{self, Opened, Sealed};
 use crate::{limits, repository};
 
 mod bins;
@@ -94,6 +94,22 @@ pub struct Verified {
     pub skipped: Vec<String>,
 }
 
+/// What was verified, with its catalog opened and not read yet: enough to know that it is right, and to keep it.
+#[derive(Debug)]
+pub struct Unread {
+    /// What to keep for the next time.
+    pub state: TrustedState,
+    /// Whether `state` differs from the one that was started from.
+    pub changed: bool,
+    /// The recovery kit, as in [`Verified`].
+    pub kit: Option<RecoveryKit>,
+    limits: Limits,
+    /// Apart from it what was sealed in it; neither is held to the limits yet.
+    catalog: Option<(Catalog, Opened)>,
+    trust: Option<TrustedKeys>,
+    skipped: Vec<String>,
+}
+
 /// A source of files: called with a file's name (relative to a front door's base URL) and the most
 /// bytes that it may return, it answers `None` where it has no such file.
 pub type Source<'a> = dyn FnMut(&str, u64) -> Result<Option<Vec<u8>>, VerifyError> + 'a;
@@ -105,13 +121,23 @@ pub fn verify_bundle(
     bytes: &[u8],
     now: Timestamp,
 ) -> Result<Verified, VerifyError> {
+    verify_bundle_unread(start, wanted, bytes, now).map(Unread::read)
+}
+
+/// Verifies a bundle, and leaves its catalog to be read later.
+pub fn verify_bundle_unread(
+    start: Start<'_>,
+    wanted: &Wanted<'_>,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<Unread, VerifyError> {
     let bundle = Bundle::read(bytes)?;
     let mut workflow = Workflow::new(start, &wanted.paths(), now)?;
     while let Next::Fetch { name, .. } = workflow.next() {
         workflow.supply(bundle.get(&name))?;
     }
     let (state, changed) = workflow.finish()?;
-    read(state, changed, wanted)
+    check(state, changed, wanted)
 }
 
 /// Verifies what `source` has.
@@ -127,7 +153,7 @@ pub fn verify_source(
         workflow.supply(bytes.as_deref())?;
     }
     let (state, changed) = workflow.finish()?;
-    read(state, changed, wanted)
+    check(state, changed, wanted).map(Unread::read)
 }
 
 /// Reads what `state` already holds, with the same checks of signatures, hashes, network and
@@ -141,7 +167,7 @@ pub fn read_state(state: &TrustedState, wanted: &Wanted<'_>) -> Result<Verified,
         workflow.supply(known)?;
     }
     let (state, changed) = workflow.finish()?;
-    read(state, changed, wanted)
+    check(state, changed, wanted).map(Unread::read)
 }
 
 impl Wanted<'_> {
@@ -155,32 +181,59 @@ impl Wanted<'_> {
     }
 }
 
-/// Reads the files of a verified state and holds them to the limits.
-fn read(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Verified, VerifyError> {
+/// Reads the files of a verified state, but for what is sealed in the catalog.
+fn check(state: TrustedState, changed: bool, wanted: &Wanted<'_>) -> Result<Unread, VerifyError> {
     let mut skipped = Vec::new();
     let limits = read_limits(&state, wanted.network)?;
 
     let kit = read_kit(&state, wanted.network, &mut skipped)?;
     let (mut catalog, mut trust) = (None, None);
-    let mut sealed = Sealed::default();
     if let Some(name) = wanted.catalog {
         limits::check_cohort(&limits, name.cohort())?;
-        let (read, found) = read_catalog(&state, &limits, wanted, name, &mut skipped)?;
-        catalog = Some(read);
-        sealed = found;
+        catalog = Some(open_catalog(&state, wanted, name, &mut skipped)?);
     } else {
         trust = Some(read_trust(&state, wanted.network)?);
     }
-    Ok(Verified {
+    Ok(Unread {
         state,
         changed,
+        kit,
         limits,
         catalog,
-        sealed,
-        kit,
         trust,
         skipped,
     })
+}
+
+impl Unread {
+    /// How many slices of the catalog are sealed, and were opened.
+    pub fn sealed(&self) -> Sealed {
+        let opened = self.catalog.as_ref().map(|(_, opened)| opened.sealed);
+        opened.unwrap_or_default()
+    }
+
+    /// When the catalog last changed. None without one.
+    pub fn changed_at(&self) -> Option<Timestamp> {
+        self.catalog.as_ref().map(|(catalog, _)| catalog.changed_at)
+    }
+
+    /// Reads the catalog, and holds what it lists to the limits.
+    pub fn read(mut self) -> Verified {
+        let sealed = self.sealed();
+        let catalog = self
+            .catalog
+            .map(|opened| read_opened(opened, &self.limits, &mut self.skipped));
+        Verified {
+            state: self.state,
+            changed: self.changed,
+            limits: self.limits,
+            catalog,
+            sealed,
+            kit: self.kit,
+            trust: self.trust,
+            skipped: self.skipped,
+        }
+    }
 }
 
 fn read_limits(state: &TrustedState, network: &NetworkId) -> Result<Limits, VerifyError> {
@@ -204,9 +257,21 @@ fn read_catalog(
     name: &CatalogName,
     skipped: &mut Vec<String>,
 ) -> Result<(Catalog, Sealed), VerifyError> {
+    let opened = open_catalog(state, wanted, name, skipped)?;
+    let sealed = opened.1.sealed;
+    Ok((read_opened(opened, limits, skipped), sealed))
+}
+
+/// The catalog `name`, and apart from it what was sealed in it. Neither is held to the limits yet.
+fn open_catalog(
+    state: &TrustedState,
+    wanted: &Wanted<'_>,
+    name: &CatalogName,
+    skipped: &mut Vec<String>,
+) -> Result<(Catalog, Opened), VerifyError> {
     let path = name.path();
     let text = required(state, &path)?;
-    let (mut catalog, unreadable) = Catalog::from_json(text.as_bytes())
+    let (mut catalog, unreadable) = Catalog::from_json(text)
         .map_err(|error| VerifyError::Malformed(format!("{path}: {error}")))?;
     skipped.extend(unreadable);
     limits::check_network(&path, wanted.network, &catalog.network)?;
@@ -216,10 +281,19 @@ fn read_catalog(
             catalog.name
         )));
     }
-    // Opened before the limits are enforced: what was sealed is held to them like all else.
-    let sealed = slices::open(&mut catalog, wanted.keys, skipped);
+    let opened = slices::unseal(&mut catalog, wanted.keys, skipped);
+    Ok((catalog, opened))
+}
+
+/// The whole catalog, held to the limits: what was sealed in it like all else.
+fn read_opened(
+    (mut catalog, opened): (Catalog, Opened),
+    limits: &Limits,
+    skipped: &mut Vec<String>,
+) -> Catalog {
+    opened.read(&mut catalog, skipped);
     limits::enforce(limits, &mut catalog, skipped);
-    Ok((catalog, sealed))
+    catalog
 }
 
 /// The kit, if there is one. One that a later program wrote is no reason to do without the

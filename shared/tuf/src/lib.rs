@@ -35,8 +35,8 @@ pub mod slices;
 pub use authority::Authority;
 pub use bundle::{Bundle, MOST_BUNDLE_BYTES};
 pub use client::{
-    Cache, LONGEST_LIFE, Next, Source, Start, TrustedState, Verified, Wanted, Whole, Workflow,
-    read_state, verify_bundle, verify_source, verify_whole,
+    Cache, LONGEST_LIFE, Next, Source, Start, TrustedState, Unread, Verified, Wanted, Whole,
+    Workflow, read_state, verify_bundle, verify_bundle_unread, verify_source, verify_whole,
 };
 pub use error::{SignError, VerifyError};
 pub use key::{PublicKey, SigningKey};

@@ -17,15 +17,12 @@
 //! Opened entries are the signed catalog's like any other: [`crate::client`] holds them to the limits after it
 //! has opened them.
 
-use std::collections::BTreeMap;
-
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::aead::{Aead, AeadInOut, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
-use data_encoding::BASE64;
 use hkdf::Hkdf;
 use model::{
-    Catalog, CatalogGateway, CatalogName, EpochSecret, GatewayId, HeldKey, NetworkId, SealedSlice,
-    Slice, SliceKey, WrappedKey, catalog,
+    Catalog, CatalogGateway, CatalogName, EpochSecret, HeldKey, NetworkId, SealedSlice, Slice,
+    SliceKey, WrappedKey, catalog,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -132,7 +129,7 @@ fn seal_one(
                 .map_err(refused)?;
             Ok(WrappedKey {
                 epoch,
-                key: BASE64.encode(&wrapped),
+                key: wrapped,
             })
         })
         .collect::<Result<_, SignError>>()?;
@@ -140,7 +137,7 @@ fn seal_one(
         slice: of.slice,
         slices: of.slices,
         keys,
-        sealed: BASE64.encode(&sealed),
+        sealed,
     })
 }
 
@@ -168,18 +165,35 @@ impl Sealed {
 /// several. A slice that a key should open and does not, and entries that cannot be read, are left
 /// out and named in `skipped`.
 pub fn open(catalog: &mut Catalog, keys: &[HeldKey], skipped: &mut Vec<String>) -> Sealed {
-    let mut found = Sealed::default();
-    let mut opened: BTreeMap<GatewayId, CatalogGateway> = BTreeMap::new();
+    let opened = unseal(catalog, keys, skipped);
+    let sealed = opened.sealed;
+    opened.read(catalog, skipped);
+    sealed
+}
+
+/// What stood in sealed slices, decrypted and not read yet.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) sealed: Sealed,
+    /// By the number of the slice.
+    contents: Vec<(usize, Vec<u8>)>,
+}
+
+/// Takes the sealed slices out of `catalog`, and decrypts those that `keys` open.
+pub(crate) fn unseal(catalog: &mut Catalog, keys: &[HeldKey], skipped: &mut Vec<String>) -> Opened {
+    let mut sealed = Sealed::default();
+    let mut contents = Vec::new();
     let all = std::mem::take(&mut catalog.slices);
     for (number, slice) in all.into_iter().enumerate() {
-        let slice = match slice {
+        let mut slice = match slice {
             Slice::Open { .. } => {
                 catalog.slices.push(slice);
                 continue;
             }
             Slice::Sealed(slice) => slice,
         };
-        found.slices += 1;
+        sealed.slices += 1;
+        let text = std::mem::take(&mut slice.sealed);
         let Some((held, wrapped)) = key_of(&catalog.name, &slice, keys) else {
             continue;
         };
@@ -190,29 +204,45 @@ pub fn open(catalog: &mut Catalog, keys: &[HeldKey], skipped: &mut Vec<String>) 
             slice: slice.slice,
         };
         let context = context(&of, catalog.version);
-        let Some(contents) = open_one(&slice, &held.key, wrapped, &context) else {
-            skipped.push(format!("slice {number}: the key held does not open it"));
-            continue;
-        };
-        found.opened += 1;
-        for gateway in catalog::gateways_from_json(number, &contents, skipped) {
-            let there = opened
-                .entry(gateway.id.clone())
-                .or_insert_with(|| gateway.clone());
-            if *there != gateway {
-                skipped.push(format!(
-                    "slice {number}, gateway {}: another slice describes it otherwise",
-                    gateway.id
-                ));
-            }
+        match open_one(text, &held.key, wrapped, &context) {
+            Some(text) => contents.push((number, text)),
+            None => skipped.push(format!("slice {number}: the key held does not open it")),
         }
     }
-    if found.opened > 0 {
-        catalog.slices.push(Slice::Open {
-            gateways: opened.into_values().collect(),
-        });
+    sealed.opened = contents.len();
+    Opened { sealed, contents }
+}
+
+impl Opened {
+    /// Puts the gateways that are listed in it into `catalog`, which it was taken out of.
+    pub(crate) fn read(self, catalog: &mut Catalog, skipped: &mut Vec<String>) {
+        let mut all: Vec<CatalogGateway> = Vec::new();
+        for (number, text) in &self.contents {
+            all.extend(catalog::gateways_from_json(*number, text, skipped));
+        }
+        if self.sealed.opened > 0 {
+            let gateways = merged(all, skipped);
+            catalog.slices.push(Slice::Open { gateways });
+        }
     }
-    found
+}
+
+/// The gateways by id, each once: as the first slice that lists it describes it.
+fn merged(mut gateways: Vec<CatalogGateway>, skipped: &mut Vec<String>) -> Vec<CatalogGateway> {
+    gateways.sort_by(|one, other| one.id.cmp(&other.id));
+    gateways.dedup_by(|later, first| {
+        if later.id != first.id {
+            return false;
+        }
+        if later != first {
+            let id = &later.id;
+            skipped.push(format!(
+                "gateway {id}: another slice describes it otherwise"
+            ));
+        }
+        true
+    });
+    gateways
 }
 
 /// Whether one of the sealed slices of `catalog` is what `held` opens.
@@ -238,20 +268,20 @@ fn key_of<'a>(
     })
 }
 
+/// What is sealed in `contents`, in its place: it is megabytes.
 fn open_one(
-    slice: &SealedSlice,
+    mut contents: Vec<u8>,
     key: &SliceKey,
     wrapped: &WrappedKey,
     context: &[u8],
 ) -> Option<Vec<u8>> {
-    let sealed = BASE64.decode(slice.sealed.as_bytes()).ok()?;
-    let wrapped = BASE64.decode(wrapped.key.as_bytes()).ok()?;
-    let content_key = cipher(&wrapping_key(key, &Sha256::digest(&sealed)))
-        .decrypt(&Nonce::default(), with(&wrapped, context))
+    let content_key = cipher(&wrapping_key(key, &Sha256::digest(&contents)))
+        .decrypt(&Nonce::default(), with(&wrapped.key, context))
         .ok()?;
     cipher(&content_key.try_into().ok()?)
-        .decrypt(&Nonce::default(), with(&sealed, context))
-        .ok()
+        .decrypt_in_place(&Nonce::default(), context, &mut contents)
+        .ok()?;
+    Some(contents)
 }
 
 /// What a sealed thing is bound to besides its key.

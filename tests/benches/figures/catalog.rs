@@ -22,7 +22,7 @@ pub async fn run() {
     let unchanged = began.elapsed();
 
     let bundle = world.bundle();
-    let catalog = catalog_bytes(&bundle);
+    let catalog = catalog_text(&bundle);
     let keys = world.device_keys().await;
     let opened = {
         let (mut opened, _) = Catalog::from_json(&catalog).expect("a catalog");
@@ -82,13 +82,11 @@ pub async fn run() {
 }
 
 /// The catalog's own bytes in the bundle.
-fn catalog_bytes(bundle: &[u8]) -> Vec<u8> {
+fn catalog_text(bundle: &[u8]) -> String {
     let bundle = tuf::Bundle::read(bundle).expect("a bundle");
     let name = bundle
         .names()
         .find(|name| name.starts_with("targets/catalogs/"));
-    bundle
-        .get(name.expect("it holds a catalog"))
-        .expect("the part is there")
-        .to_vec()
+    let catalog = bundle.get(name.expect("it holds a catalog"));
+    String::from_utf8(catalog.expect("the part is there").to_vec()).expect("a catalog is text")
 }

@@ -206,7 +206,7 @@ fn set(contents: &[Option<&[u8]>]) -> BTreeSet<Content> {
 }
 
 fn replace_in(model: &Model) -> io::Result<()> {
-    replace_on(model, Path::new(PATH), NEW)
+    replace_on(model, Path::new(PATH), |file| file.write_all(NEW))
 }
 
 /// How many steps a replacement has.

@@ -71,3 +71,13 @@ fn a_gateway_that_left_the_catalog_is_an_error() {
 fn a_region_cannot_start_a_line_of_config() {
     assert_eq!(plain("fsn1\nPostUp = rm"), "fsn1\u{fffd}PostUp = rm");
 }
+
+#[test]
+fn who_has_not_ended_enrolling_is_told_that_first() {
+    let mut device = Repository::default().device(&[]);
+    device.answer = None;
+    assert!(matches!(
+        configs(&device, NOW),
+        Err(Error::Unfinished { .. })
+    ));
+}

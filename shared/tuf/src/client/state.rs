@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use sigstore_tuf::{Metadata, TrustedMetadataSet};
 
@@ -22,32 +23,26 @@ pub const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(48);
 /// Verified metadata and files, to be kept (in the device file, in a gateway's state) and started
 /// from. In JSON it is the texts of the files. It is only as trustworthy as the place where it is
 /// kept: its root is believed.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+///
+/// Its texts, which are megabytes, are shared by its clones.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Stored")]
 pub struct TrustedState {
+    stored: Arc<Stored>,
+    root_version: u64,
+    timestamp_version: u64,
+    timestamp_expires: Timestamp,
+}
+
+/// The stored form: what is not derived from the texts.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
     root: String,
     timestamp: String,
     snapshot: String,
     /// Targets metadata by role: `targets`, and `catalogs` where it was wanted.
     roles: BTreeMap<String, String>,
     /// Target files by path.
-    files: BTreeMap<String, String>,
-    verified_at: Timestamp,
-    #[serde(skip_serializing)]
-    root_version: u64,
-    #[serde(skip_serializing)]
-    timestamp_version: u64,
-    #[serde(skip_serializing)]
-    timestamp_expires: Timestamp,
-}
-
-/// The stored form: what is not derived from the texts.
-#[derive(Deserialize)]
-struct Stored {
-    root: String,
-    timestamp: String,
-    snapshot: String,
-    roles: BTreeMap<String, String>,
     files: BTreeMap<String, String>,
     verified_at: Timestamp,
 }
@@ -90,7 +85,7 @@ impl TrustedState {
 
     /// When the trusted timestamp was first verified. Seeing it again does not change that.
     pub fn verified_at(&self) -> Timestamp {
-        self.verified_at
+        self.stored.verified_at
     }
 
     /// The end of the first half of the known timestamp's life as this client saw it:
@@ -99,9 +94,9 @@ impl TrustedState {
     /// timestamp says of itself, no more than [`LONGEST_LIFE`] is believed: a thief of its key signs
     /// one for years, and his door would be believed for half of them.
     pub fn fresh_until(&self) -> Timestamp {
-        let life = self.timestamp_expires.duration_since(self.verified_at);
+        let life = self.timestamp_expires.duration_since(self.verified_at());
         let life = life.min(LONGEST_LIFE);
-        self.verified_at
+        self.verified_at()
             .checked_add(life / 2)
             .unwrap_or(self.timestamp_expires)
     }
@@ -113,54 +108,62 @@ impl TrustedState {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         };
-        for text in [&self.root, &self.timestamp, &self.snapshot] {
+        let Stored {
+            root,
+            timestamp,
+            snapshot,
+            roles,
+            files,
+            verified_at,
+        } = &*self.stored;
+        for text in [root, timestamp, snapshot] {
             part(text);
         }
-        for named in [&self.roles, &self.files] {
+        for named in [roles, files] {
             part(&named.len().to_string());
             for (name, text) in named {
                 part(name);
                 part(text);
             }
         }
-        part(&self.verified_at.to_string());
+        part(&verified_at.to_string());
         hash.finalize().into()
     }
 
     /// The verified target file `path`.
     pub fn file(&self, path: &str) -> Option<&str> {
-        self.files.get(path).map(String::as_str)
+        self.stored.files.get(path).map(String::as_str)
     }
 
     /// The paths of the verified target files, in alphabetical order.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().map(String::as_str)
+        self.stored.files.keys().map(String::as_str)
     }
 
     /// Whether its root can still be started from. If not, it was damaged where it was kept.
     pub fn has_sound_root(&self) -> bool {
         crypto::install();
-        TrustedMetadataSet::from_root(self.root.as_bytes()).is_ok()
+        TrustedMetadataSet::from_root(self.root().as_bytes()).is_ok()
     }
 
     pub(super) fn root(&self) -> &str {
-        &self.root
+        &self.stored.root
     }
 
     pub(super) fn timestamp(&self) -> &str {
-        &self.timestamp
+        &self.stored.timestamp
     }
 
     pub(super) fn snapshot(&self) -> &str {
-        &self.snapshot
+        &self.stored.snapshot
     }
 
     pub(super) fn roles(&self) -> &BTreeMap<String, String> {
-        &self.roles
+        &self.stored.roles
     }
 
     pub(super) fn files(&self) -> &BTreeMap<String, String> {
-        &self.files
+        &self.stored.files
     }
 }
 
@@ -175,13 +178,14 @@ impl TryFrom<Stored> for TrustedState {
             root_version: root.signed().version,
             timestamp_version: timestamp.signed().version,
             timestamp_expires: timestamp.signed().expires,
-            root: stored.root,
-            timestamp: stored.timestamp,
-            snapshot: stored.snapshot,
-            roles: stored.roles,
-            files: stored.files,
-            verified_at: stored.verified_at,
+            stored: Arc::new(stored),
         })
+    }
+}
+
+impl Serialize for TrustedState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.stored.serialize(serializer)
     }
 }
 
@@ -191,8 +195,8 @@ impl fmt::Debug for TrustedState {
             .field("root_version", &self.root_version)
             .field("timestamp_version", &self.timestamp_version)
             .field("timestamp_expires", &self.timestamp_expires)
-            .field("verified_at", &self.verified_at)
-            .field("files", &self.files.keys())
+            .field("verified_at", &self.verified_at())
+            .field("files", &self.files().keys())
             .finish_non_exhaustive()
     }
 }

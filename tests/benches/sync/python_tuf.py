@@ -1,4 +1,5 @@
-"""python-tuf as a client to be timed: prints how many seconds the sync took, its start not counted.
+"""python-tuf as a client to be timed: prints after how many seconds what it verified was kept,
+its start not counted.
 
 Arguments: the base URL, a folder with the trusted root, which also keeps what is known. The three
 files that a device reads are wanted.

@@ -298,7 +298,7 @@ fn write_config(folder: &Path, name: &str, config: &str) -> Result<PathBuf, Erro
         .canonicalize()
         .map_err(|source| unwritten(folder, source))?;
     let at = folder.join(format!("{name}.conf"));
-    file::replace(&at, config.as_bytes()).map_err(|source| unwritten(&at, source))?;
+    file::replace(&at, config).map_err(|source| unwritten(&at, source))?;
     Ok(at)
 }
 

@@ -19,7 +19,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -443,19 +442,7 @@ pub fn signed_file(path: &str, sha256: &str) -> String {
 
 /// Replaces a file as a whole, readable by its owner alone.
 pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let write = || -> std::io::Result<()> {
-        // A temporary file has mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    write().with_context(|| path.display().to_string())
+    api::files::replace(path, bytes).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

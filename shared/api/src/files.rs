@@ -9,6 +9,7 @@
 //!
 //! The file can be read by its owner alone, from its first byte.
 
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -31,9 +32,61 @@ pub fn replace_by(
 /// The same without waiting for the disk: who reads finds the old file or the new one, and after a loss of
 /// power there may be either, or neither. For what can be made again.
 pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = System.create(folder_of(path))?;
+    let mut file = System.create(path)?;
     file.as_file_mut().write_all(bytes)?;
     System.rename(file, path)
+}
+
+/// Removes what a [`replace`] of the file at `path` left beside it when it was killed: a copy with all the secrets
+/// that the file had. For who alone replaces the file, because one that is under way would fail. All are tried; an
+/// error is the first.
+pub fn sweep(path: &Path) -> io::Result<()> {
+    let there = |error: &io::Error| error.kind() != io::ErrorKind::NotFound;
+    let entries = match std::fs::read_dir(folder_of(path)) {
+        Err(error) if !there(&error) => return Ok(()),
+        entries => entries?,
+    };
+    let mut result = Ok(());
+    for entry in entries {
+        let entry = entry?;
+        if is_temporary(&entry.file_name(), path)
+            && let Err(error) = std::fs::remove_file(entry.path())
+            && there(&error)
+        {
+            result = result.and(Err(error));
+        }
+    }
+    result
+}
+
+/// Whether `name` is that of a temporary file for `path`.
+fn is_temporary(name: &OsStr, path: &Path) -> bool {
+    let (before, after) = names(path);
+    let between = name
+        .to_str()
+        .and_then(|name| name.strip_prefix(&before)?.strip_suffix(after));
+    between.is_some_and(|random| {
+        random.len() == RANDOM_CHARS && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Of the name of a temporary file, the characters between what [`names`] gives.
+const RANDOM_CHARS: usize = 6;
+
+/// The most bytes of a file's name that are taken into those of its temporary files: 255 are the most of a name.
+const MOST_OF_NAME: usize = 240;
+
+/// What the names of temporary files for `path` begin and end with.
+fn names(path: &Path) -> (String, &'static str) {
+    let mut name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    while name.len() > MOST_OF_NAME {
+        name.pop();
+    }
+    (format!(".{name}."), ".tmp")
 }
 
 /// What is done to a disk, a step each.
@@ -41,7 +94,8 @@ trait Disk {
     /// A temporary file, which goes when it is dropped.
     type File;
 
-    fn create(&self, folder: &Path) -> io::Result<Self::File>;
+    /// One beside what it is to replace.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
     /// Writes some of the bytes and says how many.
     fn write(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<usize>;
     fn sync(&self, file: &Self::File) -> io::Result<()>;
@@ -54,8 +108,7 @@ fn replace_on<D: Disk>(
     path: &Path,
     write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = folder_of(path);
-    let mut file = disk.create(folder)?;
+    let mut file = disk.create(path)?;
     let mut buffered = BufWriter::new(OnDisk {
         disk,
         file: &mut file,
@@ -63,7 +116,7 @@ fn replace_on<D: Disk>(
     write(&mut buffered)?;
     buffered.flush()?;
     drop(buffered);
-    put_in_place(disk, file, path, folder)
+    put_in_place(disk, file, path)
 }
 
 /// A file that is being written.
@@ -83,10 +136,10 @@ impl<D: Disk> io::Write for OnDisk<'_, D> {
 }
 
 /// What makes the bytes of a temporary file those of `path`, in this order.
-fn put_in_place<D: Disk>(disk: &D, file: D::File, path: &Path, folder: &Path) -> io::Result<()> {
+fn put_in_place<D: Disk>(disk: &D, file: D::File, path: &Path) -> io::Result<()> {
     disk.sync(&file)?;
     disk.rename(file, path)?;
-    disk.sync_folder(folder)
+    disk.sync_folder(folder_of(path))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -108,14 +161,14 @@ impl Replacement {
     /// Begins what is to become the file at `path`, in the same folder.
     pub fn begin(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            file: System.create(folder_of(path))?,
+            file: System.create(path)?,
             path: path.to_owned(),
         })
     }
 
     /// Puts it in its place. On an error the old file stays, as with [`replace`].
     pub fn finish(self) -> io::Result<()> {
-        put_in_place(&System, self.file, &self.path, folder_of(&self.path))
+        put_in_place(&System, self.file, &self.path)
     }
 }
 
@@ -134,8 +187,13 @@ struct System;
 impl Disk for System {
     type File = NamedTempFile;
 
-    fn create(&self, folder: &Path) -> io::Result<NamedTempFile> {
-        NamedTempFile::new_in(folder)
+    fn create(&self, path: &Path) -> io::Result<NamedTempFile> {
+        let (before, after) = names(path);
+        tempfile::Builder::new()
+            .prefix(&before)
+            .rand_bytes(RANDOM_CHARS)
+            .suffix(after)
+            .tempfile_in(folder_of(path))
     }
 
     fn write(&self, file: &mut NamedTempFile, bytes: &[u8]) -> io::Result<usize> {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::enroll::{DeviceAnswer, InviteSecret};
 use api::{IdentitySecret, InviteText, WireGuardSecret};
@@ -210,6 +210,14 @@ pub struct Issued {
     /// The inner tunnel's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner: Option<IssuedHop>,
+}
+
+impl Issued {
+    /// The files that were written.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let hops = self.outer.iter().chain(&self.inner);
+        hops.filter_map(|hop| hop.file.as_deref())
+    }
 }
 
 /// One tunnel's config as it was last written.

@@ -8,6 +8,8 @@
 //! - **Locked.** A command that changes it holds `<file>.lock` from load to save. The lock is the
 //!   system's and ends with the process, so none is ever left behind. Commands that only read take
 //!   no lock: the rename shows them a whole file.
+//! - **Alone.** What a command that was killed left beside it or beside the tunnels' configs, with their secrets, goes
+//!   when the next one that locks it opens it.
 //! - **Never overwritten in ignorance.** A damaged file or one of a newer schema is an error, and
 //!   stays as it is.
 
@@ -17,8 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use api::files::replace;
-use api::files::{replace_by, replace_unsynced};
+use api::files::{replace_by, replace_unsynced, sweep};
 use serde::{Deserialize, Serialize};
 
 use crate::device::{SCHEMA, SCHEMA_FAMILY};
@@ -89,6 +90,8 @@ impl Locked {
                 }
             }
         }
+        clean_up(path);
+        clean_up(&memory_of(path));
         Ok(Self {
             path: path.to_owned(),
             held: Mutex::new(None),
@@ -105,6 +108,8 @@ impl Locked {
     pub fn load(&self) -> Result<Option<Device>, Error> {
         let device = load_alone(&self.path)?;
         self.held().clone_from(&device);
+        let issued = device.iter().flat_map(|device| device.issued.files());
+        issued.for_each(clean_up);
         Ok(device.map(|device| with_memory(&self.path, device)))
     }
 
@@ -134,6 +139,20 @@ impl Locked {
 
     fn held(&self) -> MutexGuard<'_, Option<Device>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Replaces a tunnel's config, for who holds the device file that it was made from: one folder is for one device.
+pub fn replace(path: &Path, config: &str) -> io::Result<()> {
+    clean_up(path);
+    api::files::replace(path, config.as_bytes())
+}
+
+/// Removes what a killed command left of the file. Where that cannot be, the file is of use all the same.
+fn clean_up(path: &Path) {
+    if let Err(error) = sweep(path) {
+        let path = path.display();
+        tracing::warn!("beside {path} an old copy may lie, and cannot be removed: {error}");
     }
 }
 

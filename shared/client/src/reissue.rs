@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use model::{Catalog, GatewayId, Role};
@@ -99,7 +99,8 @@ impl fmt::Display for Change {
 }
 
 /// Remembers that the config of this tunnel was written to `file`, or printed; what differs from the
-/// one before.
+/// one before. One that was written stays as it is known, to be written anew, though another is printed
+/// later; unless its folder is gone.
 pub fn issued(
     device: &mut Device,
     configs: &Configs,
@@ -110,7 +111,11 @@ pub fn issued(
     let place = place(&mut device.issued, role);
     let before = place.as_ref().map(|before| &before.terms);
     let changes = before.map_or(Vec::new(), |before| changes(before, &terms, role));
-    *place = Some(IssuedHop { file, terms });
+    let written = place.as_ref().and_then(|before| before.file.as_ref());
+    let stays = written.is_some_and(|written| written.parent().is_some_and(Path::is_dir));
+    if file.is_some() || !stays {
+        *place = Some(IssuedHop { file, terms });
+    }
     changes
 }
 
@@ -140,7 +145,7 @@ pub fn reissue(device: &mut Device, now: Timestamp) -> Result<Option<Reissued>, 
         }
         match &before.file {
             Some(path) => {
-                file::replace(path, text.as_bytes()).map_err(|source| Error::File {
+                file::replace(path, text).map_err(|source| Error::File {
                     path: path.clone(),
                     doing: "write",
                     source,

@@ -50,7 +50,7 @@ class Stops(Case):
         return {
             f"{file.parent.name}/{file.name}": file.read_bytes()
             for file in files
-            if not file.name.startswith(".tmp")
+            if not (file.name.startswith(".") and file.name.endswith(".tmp"))
         }
 
     def again(self):
@@ -113,7 +113,7 @@ class Persisting(Stops):
             for number in self.each(calls):
                 code, _ = self.under(calls, "-e", f"inject={calls}:error={error}:when={number}")
                 failures += code != 0
-                left = [name.name for name in self.folder.glob("*/.tmp*")]
+                left = [name.name for name in self.folder.glob("*/.*.tmp")]
                 self.assertEqual(left, [], f"{error} at {calls} {number}")
                 self.check(f"{error} at {calls} {number}")
             self.assertGreaterEqual(failures, 6, f"{error} at {calls}")

@@ -80,7 +80,7 @@ pub struct RestoreOptions {
 /// Takes a backup, or checks one.
 pub async fn backup(data: &Folder, options: &BackupOptions, json: bool) -> anyhow::Result<()> {
     if let Some(BackupAction::Check { file, passphrase }) = &options.action {
-        let passphrase = passphrase::of_file(passphrase, &file.display().to_string())?;
+        let passphrase = passphrase_of(file, passphrase)?;
         let checked = restore::check(file, &passphrase)?;
         say_checked(file, &checked, json);
         return Ok(());
@@ -124,10 +124,17 @@ pub async fn backup(data: &Folder, options: &BackupOptions, json: bool) -> anyho
     Ok(())
 }
 
+/// The passphrase of a backup, asked for only where there is one.
+fn passphrase_of(file: &Path, source: &Source) -> anyhow::Result<String> {
+    let name = file.display().to_string();
+    std::fs::metadata(file).with_context(|| format!("the backup {name}"))?;
+    passphrase::of_file(source, &name)
+}
+
 /// Restores a backup.
 pub async fn restore(data: &Folder, options: &RestoreOptions, json: bool) -> anyhow::Result<()> {
     let file = options.file.as_path();
-    let passphrase = passphrase::of_file(&options.place.passphrase, &file.display().to_string())?;
+    let passphrase = passphrase_of(file, &options.place.passphrase)?;
     let checked = restore::check(file, &passphrase)?;
     let settings = data.settings().context(
         "a restore needs the network's data folder, which holds its keys (docs/runbooks/backup.md)",

@@ -352,13 +352,16 @@ fn announce(
     say!("  control plane  {control}");
     say!("  front doors    {}", doors.join("  "));
     say!("  data folder    {}", data.root().display());
-    say!("  state          {url}\n");
+    say!("  state          {}\n", url.shown(data));
     if let Some(invite) = invite {
         say!("Try in a second terminal:\n");
         say!("  cargo run --release --bin postern -- --device {device} enroll '{invite}'");
         say!("  cargo run --release --bin postern -- --device {device} sync");
         say!("  cargo run --release --bin postern -- --device {device} select");
-        say!("  cargo run --release --bin postern -- --device {device} config\n");
+        say!(
+            "  cargo run --release --bin postern -- --device {device} config --out {}\n",
+            data.path("tunnels").display()
+        );
     }
     if let Some(code) = &news.setup {
         say!("It has no owner yet. Where the owner is:\n");

@@ -142,8 +142,8 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, (path, file): &(PathBuf, Option<u
 impl Disk for Model {
     type File = Handle;
 
-    fn create(&self, folder: &Path) -> io::Result<Handle> {
-        let at = folder.join("temporary");
+    fn create(&self, path: &Path) -> io::Result<Handle> {
+        let at = path.with_file_name("temporary");
         let file = self.step(|state| {
             state.files.push((Vec::new(), 0));
             let file = state.files.len() - 1;
@@ -283,13 +283,13 @@ fn a_write_that_was_interrupted_is_made_again() {
 #[test]
 fn a_replacement_that_leaves_out_a_sync_is_found_out() {
     let without_file_sync = Model::new(Some(OLD), Fault::None);
-    let mut file = without_file_sync.create(Path::new("/folder")).unwrap();
+    let mut file = without_file_sync.create(Path::new(PATH)).unwrap();
     without_file_sync.write(&mut file, b"new").unwrap();
     without_file_sync.rename(file, Path::new(PATH)).unwrap();
     assert!(without_file_sync.outcomes().contains(&Some(Vec::new())));
 
     let without_folder_sync = Model::new(Some(OLD), Fault::None);
-    let mut file = without_folder_sync.create(Path::new("/folder")).unwrap();
+    let mut file = without_folder_sync.create(Path::new(PATH)).unwrap();
     without_folder_sync.write(&mut file, b"new").unwrap();
     without_folder_sync.sync(&file).unwrap();
     without_folder_sync.rename(file, Path::new(PATH)).unwrap();
@@ -327,4 +327,29 @@ fn a_large_file_takes_its_place_when_it_is_finished_and_leaves_nothing_before() 
 
     assert_eq!(std::fs::read(&path).unwrap(), NEW);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_a_killed_replacement_left_is_swept_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    replace(&path, OLD).unwrap();
+    let left = System.create(&path).unwrap().keep().unwrap().1;
+    let of_another = System.create(&path.with_added_extension("other")).unwrap();
+    let by_hand = folder.path().join(".file.by-somebody.tmp");
+    std::fs::write(&by_hand, NEW).unwrap();
+
+    sweep(&path).unwrap();
+
+    assert!(!left.exists());
+    assert!(path.exists() && of_another.path().exists() && by_hand.exists());
+    sweep(&folder.path().join("gone").join("file")).unwrap();
+}
+
+#[test]
+fn a_file_with_the_longest_name_is_replaced_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("n".repeat(255));
+    replace(&path, NEW).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), NEW);
 }

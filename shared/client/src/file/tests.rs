@@ -1,7 +1,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use model::Role;
+
 use super::*;
 use crate::fixture::{NOW, Repository};
+use crate::reissue::issued;
+use crate::select::{Request, select};
+use crate::tunnel;
 
 fn place() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -67,6 +72,35 @@ async fn a_save_that_fails_leaves_the_old_file() {
         std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
         5
     );
+}
+
+#[tokio::test]
+async fn what_a_killed_command_left_with_its_secrets_goes_when_the_next_one_opens_the_file() {
+    let (folder, path) = place();
+    let configs = folder.path().join("tunnels");
+    std::fs::create_dir(&configs).unwrap();
+    let config = configs.join("postern-outer.conf");
+    let device = issued_to(with_history(), &config);
+    open(&path).await.save(&device).unwrap();
+    let left = [&path, &memory_of(&path), &config].map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        path.with_file_name(format!(".{name}.a1B2c3.tmp"))
+    });
+    for left in &left {
+        std::fs::copy(&path, left).unwrap();
+    }
+
+    assert_eq!(open(&path).await.read().unwrap(), device);
+
+    assert!(left.iter().all(|left| !left.exists()));
+}
+
+/// The device when its outer config was written to `file`.
+fn issued_to(mut device: Device, file: &Path) -> Device {
+    select(&mut device, &Request::default(), NOW).unwrap();
+    let configs = tunnel::configs(&device, NOW).unwrap();
+    issued(&mut device, &configs, Role::Ingress, Some(file.to_owned()));
+    device
 }
 
 fn with_history() -> Device {
@@ -221,13 +255,13 @@ async fn stopped_at_any_call_a_save_leaves_the_old_device_or_the_new_one() {
         Repository::default().synced_device(),
     );
     newer.preferences.regions = vec!["another".to_owned()];
-    replace(&new(folder.path()), &serde_json::to_vec(&newer).unwrap()).unwrap();
+    api::files::replace(&new(folder.path()), &serde_json::to_vec(&newer).unwrap()).unwrap();
     let regions = |device: &Device| device.preferences.regions.clone();
 
     let kills = emulator::stops::stop_everywhere(
         "file::tests::stopped_at_any_call_a_save_leaves_the_old_device_or_the_new_one",
         (PLACE, folder.path()),
-        || replace(&saved(folder.path()), &serde_json::to_vec(&old).unwrap()).unwrap(),
+        || api::files::replace(&saved(folder.path()), &serde_json::to_vec(&old).unwrap()).unwrap(),
         |what| {
             let left = read(&saved(folder.path())).expect(what);
             assert_eq!(left.trusted, old.trusted, "{what}");

@@ -155,3 +155,32 @@ fn a_device_that_never_wrote_a_config_is_left_alone() {
     let mut device = Repository::default().device(&[]);
     assert_eq!(reissue(&mut device, NOW).unwrap(), None);
 }
+
+#[test]
+fn a_config_that_is_printed_as_well_is_written_anew_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = issued_into(folder.path());
+    let mut repository = repository();
+    repository.gateways[0].tunnel_key = gateway("g-0009", Role::Ingress, "192.0.2.9").tunnel_key;
+    let mut device = after(device, &repository);
+
+    let configs = tunnel::configs(&device, NOW).unwrap();
+    let printed = issued(&mut device, &configs, Role::Ingress, None);
+    let reissued = reissue(&mut device, NOW).unwrap().unwrap();
+
+    assert_eq!(printed, reissued.changes);
+    assert_eq!(reissued.files, [folder.path().join("outer")]);
+}
+
+#[test]
+fn a_config_whose_folder_is_gone_is_given_up_where_it_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut device = issued_into(folder.path());
+    drop(folder);
+
+    let configs = tunnel::configs(&device, NOW).unwrap();
+    issued(&mut device, &configs, Role::Ingress, None);
+
+    assert_eq!(device.issued.outer.unwrap().file, None);
+    assert!(device.issued.inner.unwrap().file.is_some());
+}

@@ -73,3 +73,26 @@ async fn what_was_fetched_is_kept_and_who_is_stopped_before_it_is_read_lacks_not
         (told.catalog_version, told.sealed)
     );
 }
+
+#[tokio::test]
+async fn a_catalog_that_is_gone_from_the_device_file_is_fetched_though_nothing_is_new() {
+    let repository = Repository::default();
+    let (door, unchanged) = door(&repository).await;
+    let mut device = repository.device(&[door]);
+    let (web, hand) = (Web::new().unwrap(), Hand::at(NOW));
+    let context = Context {
+        web: &web,
+        clock: &hand,
+        options: Options::default(),
+    };
+    sync(&mut device, &context).await.unwrap();
+    let mut state = serde_json::to_value(&device.trusted).unwrap();
+    let files = state["files"].as_object_mut().unwrap();
+    files.remove("catalogs/default.json").unwrap();
+    device.trusted = serde_json::from_value(state).unwrap();
+
+    let report = sync(&mut device, &context).await.unwrap();
+
+    assert_eq!((report.gateways, report.changed), (4, true));
+    assert_eq!(unchanged.load(Ordering::SeqCst), 0);
+}

@@ -104,6 +104,7 @@ async fn run_enroll(path: &Path, invite: &str) -> Result<Done, Error> {
     let enroll::Enrolled {
         mut device,
         already,
+        new_doors,
     } = enroll::enroll(&file, &invite, &random, &context).await?;
     let synced = sync::sync_kept(&file, &mut device, &context).await;
     file.save(&device)?;
@@ -118,6 +119,13 @@ async fn run_enroll(path: &Path, invite: &str) -> Result<Done, Error> {
         device.id(),
         device.network()
     );
+    if device.invite != invite.id() {
+        let _ = writeln!(
+            text,
+            "It took {new_doors} new front doors from this invite. To enroll another device with it, name another \
+             device file with --device FILE."
+        );
+    }
     // Enrollment stands, whatever the first sync came to.
     let sync = match &synced {
         Ok(report) => {
@@ -137,7 +145,7 @@ async fn run_enroll(path: &Path, invite: &str) -> Result<Done, Error> {
     let answer = device.enrolled()?;
     let report = json!({
         "device": answer.device, "network": device.network(), "cohort": answer.cohort,
-        "state": answer.state, "addresses": answer.addresses, "already": already,
+        "state": answer.state, "addresses": answer.addresses, "already": already, "new_doors": new_doors,
         "file": path, "sync": sync,
     });
     Done::new(text, &report)

@@ -4,6 +4,10 @@
 //! id from them, so a request that is sent again (after a lost answer, a crash, a second
 //! `postern enroll`) finds the same device and gets the same answer: no device is ever lost
 //! between the two sides, and none is made twice.
+//!
+//! Whoever is enrolled and is given an invite of the same network takes its front doors, and asks nobody: so a
+//! device all of whose doors are shut, or whose only door is a thief's, is helped by a text that comes on
+//! another way. Doors can forge nothing; root and control key stay those that it has.
 
 use api::InviteText;
 use api::contact::is_private;
@@ -20,8 +24,10 @@ use crate::{Context, Device, Error, Locked};
 pub struct Enrolled {
     /// The device, enrolled and saved.
     pub device: Device,
-    /// Whether it was enrolled with this invite before.
+    /// Whether it was enrolled before.
     pub already: bool,
+    /// How many front doors of the invite it did not know. They are saved.
+    pub new_doors: usize,
 }
 
 /// Enrolls with `invite`, or goes on where an earlier attempt with it ended. `random` makes the
@@ -38,9 +44,12 @@ pub async fn enroll(
         Some(device) => resume(device, invite)?,
     };
     if device.answer.is_some() {
+        let new_doors = device.contact.take_doors(&invite.contact);
+        file.save(&device)?;
         return Ok(Enrolled {
             device,
             already: true,
+            new_doors,
         });
     }
     file.save(&device)?;
@@ -64,31 +73,28 @@ pub async fn enroll(
     Ok(Enrolled {
         device,
         already: false,
+        new_doors: 0,
     })
 }
 
 /// The device to go on with, if `invite` may be used on it.
 fn resume(mut device: Device, invite: &InviteText) -> Result<Device, Error> {
-    if device.invite == invite.id() {
+    if device.contact.network != invite.contact.network {
+        let network = device.network();
+        let held = match &device.answer {
+            Some(answer) => format!(
+                "this device is already enrolled as {} in another network, {network}",
+                answer.device
+            ),
+            None => format!("this device file waits for enrollment in the network {network}"),
+        };
+        return Err(Error::OtherInvite { held });
+    }
+    if device.answer.is_some() {
         return Ok(device);
     }
-    if let Some(answer) = &device.answer {
-        let held = format!(
-            "this device is already enrolled as {} in {} with another invite",
-            answer.device,
-            device.network()
-        );
-        return Err(Error::OtherInvite { held });
-    }
-    if device.contact.network != invite.contact.network {
-        let held = format!(
-            "this device file waits for enrollment in the network {}",
-            device.network()
-        );
-        return Err(Error::OtherInvite { held });
-    }
-    // The first invite was refused or ran out: the same keys try again with this one, so that a
-    // device which did get in is found again.
+    // The first invite was refused, ran out, or names what is not reached: the same keys try again with
+    // this one, so that a device which did get in is found again.
     let fresh = Device::new(invite, &[0; RANDOM_BYTES]);
     device.contact = fresh.contact;
     device.invite = fresh.invite;

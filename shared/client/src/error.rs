@@ -224,7 +224,10 @@ fn doubt(clock: Verdict) -> String {
 
 fn left(standing: Option<&Standing>) -> String {
     match standing {
-        None => ". Try again later, or ask for a new invite".to_owned(),
+        None => {
+            ". Try again later, or ask for a new invite: `postern enroll` takes its front doors"
+                .to_owned()
+        }
         Some(standing) => format!(". The last verified catalog {standing}"),
     }
 }

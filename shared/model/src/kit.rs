@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CohortName, ControlKey, IdentityKey, NetworkId};
 
+/// The most front doors of a first contact that took those of others: as many as a catalog may name.
+pub const MOST_DOORS: usize = 16;
+
 /// A base URL that serves the signed repository.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FrontDoor {
@@ -130,6 +133,17 @@ impl FirstContact {
         self.control_key = signed.or(self.control_key);
     }
 
+    /// Takes the front doors of another first contact before its own, and says how many it did not know. Of
+    /// many such texts the newest count: it keeps [`MOST_DOORS`].
+    pub fn take_doors(&mut self, other: &Self) -> usize {
+        let known = std::mem::replace(&mut self.front_doors, other.front_doors.clone());
+        let is_new = |door: &&FrontDoor| known.iter().all(|known| known.url != door.url);
+        let new = other.front_doors.iter().filter(is_new).count();
+        add_doors(&mut self.front_doors, &known);
+        self.front_doors.truncate(MOST_DOORS);
+        new
+    }
+
     /// The same with the front doors and control endpoints of the recovery kit behind its own, each once:
     /// long after a first contact those of the kit may be all that is left.
     #[must_use]
@@ -138,22 +152,65 @@ impl FirstContact {
         let (doors, control) = kit.map_or((&[][..], &[][..]), |kit| {
             (kit.front_doors.as_slice(), kit.control.as_slice())
         });
-        for door in doors {
-            let mut known = contact.front_doors.iter_mut();
-            match known.find(|known| known.url == door.url) {
-                None => contact.front_doors.push(door.clone()),
-                Some(known) => {
-                    let new = door.fallback.iter();
-                    let new: Vec<_> = new.filter(|new| !known.fallback.contains(new)).collect();
-                    known.fallback.extend(new);
-                }
-            }
-        }
+        add_doors(&mut contact.front_doors, doors);
         for endpoint in control {
             if !contact.control.contains(endpoint) {
                 contact.control.push(endpoint.clone());
             }
         }
         contact
+    }
+}
+
+/// Puts those of `more` that are not in `doors` behind them, and adds the fallback addresses of the others.
+fn add_doors(doors: &mut Vec<FrontDoor>, more: &[FrontDoor]) {
+    for door in more {
+        match doors.iter_mut().find(|known| known.url == door.url) {
+            None => doors.push(door.clone()),
+            Some(known) => {
+                let new = door.fallback.iter();
+                let new: Vec<_> = new.filter(|new| !known.fallback.contains(new)).collect();
+                known.fallback.extend(new);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contact(doors: &[(&str, &[&str])]) -> FirstContact {
+        let doors = doors.iter().map(|(url, fallback)| FrontDoor {
+            url: (*url).to_owned(),
+            fallback: fallback.iter().map(|ip| ip.parse().unwrap()).collect(),
+        });
+        FirstContact {
+            network: "n-abcdefgh".parse().unwrap(),
+            root: RootPin {
+                version: 1,
+                sha256: "0".repeat(64),
+            },
+            front_doors: doors.collect(),
+            control: Vec::new(),
+            control_key: None,
+        }
+    }
+
+    #[test]
+    fn doors_that_are_taken_stand_first_each_once_and_the_oldest_go() {
+        let mut mine = contact(&[("https://a", &["192.0.2.1"]), ("https://b", &[])]);
+        let others = contact(&[("https://c", &[]), ("https://a", &["192.0.2.2"])]);
+
+        assert_eq!(mine.take_doors(&others), 1);
+
+        let both: &[&str] = &["192.0.2.2", "192.0.2.1"];
+        let all = contact(&[("https://c", &[]), ("https://a", both), ("https://b", &[])]);
+        assert_eq!(mine, all);
+        assert_eq!(mine.take_doors(&others), 0);
+        let many: Vec<_> = (0..MOST_DOORS).map(|n| format!("https://{n}")).collect();
+        let many: Vec<(&str, &[&str])> = many.iter().map(|url| (url.as_str(), &[][..])).collect();
+        assert_eq!(mine.take_doors(&contact(&many)), MOST_DOORS);
+        assert_eq!(mine, contact(&many));
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::{StatusCode, header};
+use model::FrontDoor;
 
 use super::*;
 use crate::contact::contact;
@@ -161,9 +162,38 @@ async fn a_refusal_is_shown_as_it_is_and_another_invite_may_follow() {
     *control.says.lock().unwrap() = yes();
     invite.secret = [8; 16];
     place.enroll(&invite).await.unwrap();
+}
 
-    invite.secret = [9; 16];
-    let error = place.enroll(&invite).await.err().unwrap();
+#[tokio::test]
+async fn an_enrolled_device_takes_the_doors_of_any_invite_of_its_network_and_nothing_else() {
+    let place = Place::new();
+    let control = Control::new(yes());
+    let endpoints = [control.serve().await];
+    place.enroll(&invite(&endpoints)).await.unwrap();
+    let before = place.saved();
+    let door = "https://door.example".to_owned();
+    let mut another = Repository::default().invite(std::slice::from_ref(&door), &endpoints);
+    another.secret = [9; 16];
+    another.contact.root.sha256 = "0".repeat(64);
+    another.contact.control = vec!["https://thief.example".to_owned()];
+
+    let taken = place.enroll(&another).await.unwrap();
+    let again = place.enroll(&another).await.unwrap();
+
+    assert_eq!((taken.already, taken.new_doors), (true, 1));
+    assert_eq!((again.already, again.new_doors), (true, 0));
+    let mut expected = before;
+    expected.contact.front_doors.insert(
+        0,
+        FrontDoor {
+            url: door,
+            fallback: Vec::new(),
+        },
+    );
+    assert_eq!(place.saved(), expected);
+    assert_eq!(control.seen.lock().unwrap().len(), 1);
+    another.contact.network = "n-23456723".parse().unwrap();
+    let error = place.enroll(&another).await.err().unwrap();
     assert_eq!(error.kind(), "other-invite");
 }
 
